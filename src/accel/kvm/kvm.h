@@ -1,0 +1,21 @@
+/*
+ * The KVM accelerator: hardware virtualization by /dev/kvm, with a split irqchip (local APICs in the
+ * kernel; PIC, IOAPIC and PIT are ours).
+ */
+#ifndef ACCEL_KVM_KVM_H
+#define ACCEL_KVM_KVM_H
+
+#include "accel/accel.h"
+
+/* Opens the device: -EACCES names the group to join, -ENOENT says that there is none. */
+int kv_open(int *out_fd, struct err *err);
+
+/* What a scratch VM on fd manages: measured guest instructions per second; 0 when it runs none.
+ * Takes a few milliseconds, at most about ten on a kernel that only emulates. */
+int kv_measure(int fd, u64 *out_insns_per_s, struct err *err);
+/* Below this a kernel only emulates: hardware does billions, emulation half a million. */
+#define KV_HARDWARE_INSNS_PER_S ((u64)50000000)
+
+int kv_accel_new(const struct accel_config *config, struct accel **out, struct err *err);
+
+#endif

@@ -1,0 +1,19 @@
+/*
+ * Host time. Devices never use this: they ask the VM's clock (clock/vclock.h). Any thread.
+ */
+#ifndef BASE_TIME_H
+#define BASE_TIME_H
+
+#include "base/base.h"
+
+u64 time_mono_ns(void); /* CLOCK_MONOTONIC: does not run while the host is suspended */
+u64 time_real_ns(void); /* CLOCK_REALTIME: nanoseconds since 1970, UTC */
+u64 time_cpu_ns(void);  /* CPU time of the calling thread */
+
+/* value * mul / div without overflow in between; div is not 0 and the result fits in 64 bits. */
+static inline u64 time_muldiv(u64 value, u64 mul, u64 div)
+{
+	return (u64)((u128)value * mul / div);
+}
+
+#endif

@@ -1,0 +1,53 @@
+/*
+ * The VM's clock: the only time that devices and guests see.
+ *
+ * It counts nanoseconds from 0 at the guest's power-on, stops while the VM is paused, is saved and
+ * restored, and so never jumps because the host did something else. The guest's TSC and the wall
+ * clock that the RTC shows are derived from it. Any thread, unless stated.
+ */
+#ifndef CLOCK_VCLOCK_H
+#define CLOCK_VCLOCK_H
+
+#include "base/base.h"
+#include "base/list.h"
+#include "base/loop.h"
+
+struct state_table;
+struct vclock;
+
+/* Stopped at 0 until vclock_start. Timers fire on the loop (borrowed). tsc_hz: 0 takes the host's. */
+struct vclock *vclock_new(struct loop *loop, u64 tsc_hz);
+void vclock_free(struct vclock *c); /* all timers disarmed */
+AUTO_FN(vclock_free, struct vclock *)
+
+void vclock_start(struct vclock *c);
+void vclock_stop(struct vclock *c); /* on return no timer callback begins until vclock_start */
+
+u64 vclock_now_ns(const struct vclock *c);
+u64 vclock_wall_ns(const struct vclock *c); /* UTC since 1970, as the guest should believe */
+void vclock_set_wall_ns(struct vclock *c, u64 wall_ns);
+
+/* The guest's TSC is tsc_hz ticks a second of this clock. Under KVM the accelerator keeps to it. */
+u64 vclock_tsc_hz(const struct vclock *c);
+u64 vclock_tsc(const struct vclock *c);
+u64 vclock_tsc_to_ns(const struct vclock *c, u64 tsc); /* the clock's time at which it shows tsc */
+
+/* One-shot; may be armed again in its callback, which runs on the loop with no lock held. */
+struct vtimer {
+	struct vclock *clock;
+	void (*fn)(void *opaque);
+	void *opaque;
+	u64 deadline_ns; /* valid while armed */
+	bool is_armed;   /* clock's lock */
+	struct list node;
+	struct loop_timer host;
+};
+
+void vtimer_init(struct vtimer *t, struct vclock *c, void (*fn)(void *opaque), void *opaque);
+void vtimer_arm(struct vtimer *t, u64 deadline_ns); /* of the VM's clock; the past fires at once */
+void vtimer_disarm(struct vtimer *t);               /* a callback that has begun may still finish */
+
+/* Saves the time, the wall offset and the TSC frequency; load while stopped. */
+extern const struct state_table vclock_state;
+
+#endif
