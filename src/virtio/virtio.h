@@ -65,6 +65,9 @@ struct virtio_ops {
 	/* Optional: a pause begins; vq_pop returns NULL. Give chains that only wait back, by
 	 * vq_unpop (latest first) or vq_push. What is in flight is waited for. */
 	void (*quiesce)(struct virtio_device *v);
+	/* Optional, for devices whose backend finishes requests later: finish them all before
+	 * returning. Called on the loop's thread, without the lock; elsewhere quiesce just waits. */
+	void (*drain)(struct virtio_device *v);
 	void (*resume)(struct virtio_device *v); /* optional; queues are notified right after */
 };
 
@@ -167,7 +170,7 @@ void virtio_kick(struct virtio_device *v, struct vq *q);
 
 /* For the concrete device's struct device_ops. */
 void virtio_dev_reset(struct device *d);   /* quiesce first: a chain in flight delays it */
-void virtio_dev_quiesce(struct device *d); /* waits, without the lock; not on v->loop's thread */
+void virtio_dev_quiesce(struct device *d); /* waits for what is in flight; without the lock */
 void virtio_dev_resume(struct device *d);
 
 /* Of struct virtio_device: the concrete device's table begins with

@@ -85,7 +85,6 @@ void vq_disable_notify(struct vq *q);
 bool vq_enable_notify(struct vq *q);
 bool vq_has_chains(struct vq *q);
 
-/* Any thread-safe reading is the owner's matter; these are plain. */
 static inline bool vq_is_running(const struct vq *q);
 static inline u32 vq_in_flight(const struct vq *q); /* popped and not yet pushed */
 static inline u16 vq_index(const struct vq *q);
@@ -128,8 +127,6 @@ struct vq {
 	u16 seen_avail; /* the driver's index when last read */
 	u16 next_used;  /* of the next used entry to fill */
 	u16 published;  /* the used index that the driver sees */
-	u16 signalled;  /* published when interrupts were last considered */
-	bool is_signalled_known;
 
 	struct gmem_view desc, driver, device; /* the rings, while started */
 
@@ -140,13 +137,13 @@ struct vq {
 	struct vq_chain *pool_free; /* last one in is first out */
 };
 
-/* Borrows all; limits as struct vq says. Neither allocates: vq_start does. */
+/* On zeroed memory with the device's limits filled in. Borrows all. */
 void vq_init(struct vq *q, const struct vq_ops *ops, void *owner, struct gmem *gmem, u16 index);
 void vq_fini(struct vq *q); /* nothing may be in flight */
 
 /*
- * Checks the configuration and opens the rings. -EINVAL, -EFAULT or -ENOMEM, with *out_why (static)
- * saying what; the queue is then not started. Positions start where the fields say: 0 after
+ * Checks the configuration and opens the rings. -EINVAL or -ENOMEM, with *out_why (static) saying
+ * what; the queue is then not started. Positions start where the fields say: 0 after
  * vq_reset.
  */
 int vq_start(struct vq *q, bool has_event_idx, bool has_indirect, const char **out_why);
