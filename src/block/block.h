@@ -60,8 +60,7 @@ struct blk_request {
 struct blk_limits {
 	u32 block_size;   /* granularity of requests: 512, or 4096 for such disks */
 	u32 optimal_size; /* of a transfer, a power of two: the host's file system block */
-	u32 discard_size; /* granularity that frees space */
-	bool can_discard; /* else: done, without effect */
+	u32 discard_size; /* granularity that frees space; where the host can't, it's without effect */
 };
 
 /* For the makers of disks; users call the functions below. */
