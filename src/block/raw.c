@@ -27,6 +27,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/loop.h"
+#include "block/block_priv.h"
 #include "block/raw_priv.h"
 
 #define RAW_BOUNCE_SIZE  (256 * KIB)
@@ -65,6 +66,13 @@ static const u8 raw_zeros[RAW_ZEROS_SIZE] __attribute__((aligned(RAW_ALIGN_MAX))
 static struct blk_raw *raw_of(struct blk *b)
 {
 	return container_of(b, struct blk_raw, blk);
+}
+
+static void raw_kick(struct blk *b)
+{
+	struct blk_raw *raw = raw_of(b);
+
+	raw->engine->ops->kick(raw->engine);
 }
 
 /* --- pieces of memory --- */
@@ -160,7 +168,11 @@ static void raw_complete_finished(struct blk_raw *raw)
 
 static void raw_on_finish(struct loop_task *t)
 {
-	raw_complete_finished(container_of(t, struct blk_raw, finish));
+	struct blk_raw *raw = container_of(t, struct blk_raw, finish);
+
+	raw_complete_finished(raw);
+	blk_end_round(&raw->blk);
+	raw_kick(&raw->blk);
 }
 
 /* --- steps --- */
@@ -331,14 +343,12 @@ void raw_step_done(struct raw_engine *e, struct blk_request *r, int result)
 		raw_complete(raw, r, result);
 }
 
-/* --- the disk --- */
-
-static void raw_kick(struct blk *b)
+void raw_round_done(struct raw_engine *e)
 {
-	struct blk_raw *raw = raw_of(b);
-
-	raw->engine->ops->kick(raw->engine);
+	blk_end_round(&e->raw->blk);
 }
+
+/* --- the disk --- */
 
 static void raw_drain(struct blk *b)
 {
@@ -349,6 +359,7 @@ static void raw_drain(struct blk *b)
 		if (raw->n_out)
 			raw->engine->ops->wait(raw->engine);
 	}
+	blk_end_round(b);
 }
 
 static void raw_free(struct blk *b)
@@ -382,10 +393,9 @@ static void raw_direct_align(int fd, u32 *out_memory, u32 *out_offset)
 static int raw_find_limits(struct blk_raw *raw, struct err *err)
 {
 	u32 memory = 1, offset = BLK_SECTOR;
-	struct stat st;
 	int flags = fcntl(raw->fd, F_GETFL);
 
-	if (flags < 0 || fstat(raw->fd, &st) < 0)
+	if (flags < 0)
 		return err_errno(err, -errno, "cannot examine the file");
 	if ((flags & O_ACCMODE) == O_RDONLY && !raw->blk.is_readonly)
 		return err_set(err, -EACCES, "the file is open for reading only");
@@ -398,17 +408,13 @@ static int raw_find_limits(struct blk_raw *raw, struct err *err)
 
 	raw->memory_align = memory;
 	raw->can_punch = raw->can_zero_range = true;
-	raw->blk.limits = (struct blk_limits){
-		.block_size = MAX(offset, BLK_SECTOR),
-		.optimal_size = is_power_of_two((u64)st.st_blksize) ? (u32)st.st_blksize : 4096,
-		.discard_size = (u32)MAX(PAGE_SIZE, (u64)offset),
-	};
+	raw->blk.block_size = MAX(offset, BLK_SECTOR);
 	return 0;
 }
 
 static int raw_find_size(struct blk_raw *raw, struct err *err)
 {
-	u32 block = raw->blk.limits.block_size;
+	u32 block = raw->blk.block_size;
 	u64 size;
 	int r = fd_size(raw->fd, &size);
 

@@ -32,6 +32,7 @@ struct raw_op {
 void raw_describe(struct raw_engine *e, struct blk_request *r, struct raw_op *out);
 /* result is the system call's: a count or a negative errno. On the loop's thread. */
 void raw_step_done(struct raw_engine *e, struct blk_request *r, int result);
+void raw_round_done(struct raw_engine *e); /* a batch of steps was reported */
 
 struct raw_engine_ops {
 	const char *name;

@@ -151,6 +151,7 @@ static void threads_reap(struct raw_threads *t, bool must_wait)
 		list_remove(&r->node);
 		raw_step_done(&t->engine, r, r->result);
 	}
+	raw_round_done(&t->engine);
 	threads_kick(&t->engine);
 }
 

@@ -135,6 +135,7 @@ static void uring_reap(struct raw_uring *u)
 		u->n_in_ring--;
 		raw_step_done(&u->engine, r, result);
 	}
+	raw_round_done(&u->engine);
 	uring_kick(&u->engine);
 }
 
