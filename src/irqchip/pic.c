@@ -4,6 +4,8 @@
  *
  * irr latches edges and follows levels; isr holds what is being served; the highest request that is
  * neither masked nor below the one in service raises INT. The slave's INT is the master's input 2.
+ * An edge stays latched when its line falls before the acknowledge, where the chip would answer
+ * with a spurious interrupt: short pulses are not lost.
  *
  * Not modelled: 8080 mode (ICW4 bit 0 clear is taken as 8086), buffered mode.
  */
@@ -112,9 +114,13 @@ static void pic_set_input(struct pic_chip *c, unsigned input, bool level)
 
 static void pic_update(struct pic *pic)
 {
+	u8 *irr = &pic->chips[0].irr;
 	bool intr;
 
-	pic_set_input(&pic->chips[0], PIC_CASCADE, pic_request(pic, 1) >= 0);
+	/* The slave drops its INT while it is acknowledged: to the master it is as good as a level. */
+	*irr &= ~(1u << PIC_CASCADE);
+	if (pic_request(pic, 1) >= 0)
+		*irr |= 1u << PIC_CASCADE;
 	intr = pic_request(pic, 0) >= 0;
 	if (intr != pic->is_intr) {
 		pic->is_intr = intr;
@@ -161,8 +167,6 @@ u8 pic_acknowledge(struct pic *pic)
 		if (slave >= 0)
 			pic_serve(&pic->chips[1], (unsigned)slave);
 		vector = pic->chips[1].base + (u8)(slave < 0 ? PIC_SPURIOUS : slave);
-		/* The slave's INT falls with the acknowledge: another request is another edge. */
-		pic_set_input(&pic->chips[0], PIC_CASCADE, false);
 	} else {
 		pic_serve(&pic->chips[0], (unsigned)input);
 		vector = pic->chips[0].base + (u8)input;
