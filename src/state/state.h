@@ -6,7 +6,7 @@
  * one per object, then an end mark:
  *
  *     le32 magic "PSEC" | le16 version | le16 name length | le32 instance | le64 body length |
- *     le32 crc32 of header-so-far and body | name | body
+ *     le32 crc32 of name, body and the header before it | name | body
  *
  * The body is the fields in table order, integers little-endian in their own width, no padding;
  * then its optional subsections, each as le32 magic "PSUB", le16 version, le16 name length,
@@ -28,10 +28,12 @@
 struct err;
 
 enum state_kind {
-	STATE_UINT,   /* unsigned integer of 1, 2, 4 or 8 bytes, or an array of these */
-	STATE_BOOL,   /* bool, written as a byte, 0 or 1 and nothing else */
-	STATE_BYTES,  /* raw bytes, fixed size */
-	STATE_STRUCT, /* a struct that has a table of its own, or an array of these */
+	STATE_UINT,  /* unsigned integer of 1, 2, 4 or 8 bytes, or an array of these */
+	STATE_BOOL,  /* bool, written as a byte, 0 or 1 and nothing else */
+	STATE_BYTES, /* raw bytes, fixed size */
+	/* A struct that has a table of its own, or an array of these. Its fields stand inline: their
+	 * `since` counts in the versions of the table of the section. */
+	STATE_STRUCT,
 };
 
 struct state_field {
@@ -78,7 +80,9 @@ struct state_table {
 #define STATE_SUB_ARRAY(type_, member_, table_)                                                    \
 	STATE_FIELD_(STATE_STRUCT, type_, member_, MEMBER_SIZE(type_, member_[0]),                 \
 		     ARRAY_SIZE(((type_ *)0)->member_), 1, (table_))
-/* Only in streams of at least version since_: STATE_SINCE(2, STATE_U(struct x, y)). */
+/* A field that the table has had since version since_ only. */
+#define STATE_U_SINCE(since_, type_, member_)                                                      \
+	STATE_FIELD_(STATE_UINT, type_, member_, MEMBER_SIZE(type_, member_), 1, (since_), NULL)
 #define STATE_END { .name = NULL }
 /* clang-format on */
 

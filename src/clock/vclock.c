@@ -1,0 +1,233 @@
+/*
+ * The VM's clock.
+ *
+ * While it runs, its time is the host's monotonic time plus an offset that is read without a lock
+ * (one aligned 64-bit word; stopping and starting happen while no vCPU runs). While it is stopped
+ * it stands. Armed timers are kept in a list, so that stopping can take them off the loop and
+ * starting can put them back at their new host deadlines.
+ */
+#include "clock/vclock.h"
+
+#include <pthread.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/err.h"
+#include "base/time.h"
+#include "clock/tsc.h"
+#include "state/state.h"
+
+struct vclock {
+	struct loop *loop;
+	u64 tsc_hz;
+	u64 host_tsc_hz;    /* 0: the host's TSC can't be used */
+	u64 wall_offset_ns; /* wall time less the clock's; wraps */
+
+	bool is_running; /* atomic */
+	u64 offset_ns;   /* atomic: clock less host monotonic, while running; wraps */
+	u64 stopped_ns;  /* the time it stands at, while stopped; what is saved */
+
+	pthread_mutex_t lock; /* guards the list, and is_running against arming */
+	pthread_cond_t idle;
+	struct list armed;
+	struct vtimer *firing; /* whose callback is running */
+};
+
+struct vclock *vclock_new(struct loop *loop, u64 tsc_hz)
+{
+	struct vclock *c = NEW(struct vclock);
+
+	c->loop = loop;
+	c->host_tsc_hz = tsc_host_hz();
+	c->tsc_hz = tsc_hz ? tsc_hz : c->host_tsc_hz ? c->host_tsc_hz : VCLOCK_FALLBACK_TSC_HZ;
+	c->wall_offset_ns = time_real_ns();
+	pthread_mutex_init(&c->lock, NULL);
+	pthread_cond_init(&c->idle, NULL);
+	list_init(&c->armed);
+	return c;
+}
+
+void vclock_free(struct vclock *c)
+{
+	if (!c)
+		return;
+	assert(list_is_empty(&c->armed));
+	pthread_cond_destroy(&c->idle);
+	pthread_mutex_destroy(&c->lock);
+	free(c);
+}
+
+u64 vclock_now_ns(const struct vclock *c)
+{
+	if (!__atomic_load_n(&c->is_running, __ATOMIC_ACQUIRE))
+		return __atomic_load_n(&c->stopped_ns, __ATOMIC_RELAXED);
+	return time_mono_ns() + __atomic_load_n(&c->offset_ns, __ATOMIC_RELAXED);
+}
+
+u64 vclock_wall_ns(const struct vclock *c)
+{
+	return vclock_now_ns(c) + __atomic_load_n(&c->wall_offset_ns, __ATOMIC_RELAXED);
+}
+
+void vclock_set_wall_ns(struct vclock *c, u64 wall_ns)
+{
+	__atomic_store_n(&c->wall_offset_ns, wall_ns - vclock_now_ns(c), __ATOMIC_RELAXED);
+}
+
+u64 vclock_tsc_hz(const struct vclock *c)
+{
+	return c->tsc_hz;
+}
+
+u64 vclock_tsc(const struct vclock *c)
+{
+	return time_muldiv(vclock_now_ns(c), c->tsc_hz, NSEC_PER_SEC);
+}
+
+u64 vclock_tsc_to_ns(const struct vclock *c, u64 tsc)
+{
+	/* Rounded up: at the time returned, the TSC has reached tsc. */
+	u128 ns = ((u128)tsc * NSEC_PER_SEC + c->tsc_hz - 1) / c->tsc_hz;
+
+	return ns > UINT64_MAX ? UINT64_MAX : (u64)ns;
+}
+
+/* --- timers --- */
+
+/* Under the lock, while running. A deadline beyond the host clock's end never comes. */
+static void vclock_put_on_loop(struct vclock *c, struct vtimer *t)
+{
+	u64 offset = __atomic_load_n(&c->offset_ns, __ATOMIC_RELAXED);
+	u64 now = time_mono_ns() + offset;
+	u64 wait = t->deadline_ns > now ? t->deadline_ns - now : 0;
+
+	loop_timer_arm(c->loop, &t->host, now - offset + MIN(wait, VCLOCK_MAX_WAIT_NS));
+}
+
+static void vclock_on_timer(struct loop_timer *host)
+{
+	struct vtimer *t = container_of(host, struct vtimer, host);
+	struct vclock *c = t->clock;
+	bool is_due;
+
+	pthread_mutex_lock(&c->lock);
+	/* It may have been disarmed, armed anew or stopped between the loop's decision and this. */
+	is_due = t->is_armed && c->is_running;
+	if (is_due && vclock_now_ns(c) < t->deadline_ns) {
+		vclock_put_on_loop(c, t);
+		is_due = false;
+	}
+	if (is_due) {
+		t->is_armed = false;
+		list_remove(&t->node);
+		c->firing = t;
+	}
+	pthread_mutex_unlock(&c->lock);
+	if (!is_due)
+		return;
+
+	t->fn(t->opaque);
+
+	pthread_mutex_lock(&c->lock);
+	c->firing = NULL;
+	pthread_cond_broadcast(&c->idle);
+	pthread_mutex_unlock(&c->lock);
+}
+
+void vtimer_init(struct vtimer *t, struct vclock *c, void (*fn)(void *opaque), void *opaque)
+{
+	*t = (struct vtimer){.clock = c, .fn = fn, .opaque = opaque};
+	t->host.fn = vclock_on_timer;
+	list_init(&t->node);
+}
+
+void vtimer_arm(struct vtimer *t, u64 deadline_ns)
+{
+	struct vclock *c = t->clock;
+
+	pthread_mutex_lock(&c->lock);
+	t->deadline_ns = deadline_ns;
+	if (!t->is_armed) {
+		t->is_armed = true;
+		list_append(&c->armed, &t->node);
+	}
+	if (c->is_running)
+		vclock_put_on_loop(c, t);
+	pthread_mutex_unlock(&c->lock);
+}
+
+void vtimer_disarm(struct vtimer *t)
+{
+	struct vclock *c = t->clock;
+
+	pthread_mutex_lock(&c->lock);
+	if (t->is_armed) {
+		t->is_armed = false;
+		list_remove(&t->node);
+		loop_timer_disarm(c->loop, &t->host);
+	}
+	pthread_mutex_unlock(&c->lock);
+}
+
+/* --- running and standing --- */
+
+void vclock_start(struct vclock *c)
+{
+	pthread_mutex_lock(&c->lock);
+	if (!c->is_running) {
+		__atomic_store_n(&c->offset_ns, c->stopped_ns - time_mono_ns(), __ATOMIC_RELAXED);
+		__atomic_store_n(&c->is_running, true, __ATOMIC_RELEASE);
+		list_for_each (node, &c->armed)
+			vclock_put_on_loop(c, list_entry(node, struct vtimer, node));
+	}
+	pthread_mutex_unlock(&c->lock);
+}
+
+void vclock_stop(struct vclock *c)
+{
+	pthread_mutex_lock(&c->lock);
+	if (c->is_running) {
+		__atomic_store_n(&c->stopped_ns, vclock_now_ns(c), __ATOMIC_RELAXED);
+		__atomic_store_n(&c->is_running, false, __ATOMIC_RELEASE);
+		list_for_each (node, &c->armed)
+			loop_timer_disarm(c->loop, &list_entry(node, struct vtimer, node)->host);
+	}
+	/* On the loop's own thread, the callback that is running is the caller. */
+	while (c->firing && !loop_is_current(c->loop))
+		pthread_cond_wait(&c->idle, &c->lock);
+	pthread_mutex_unlock(&c->lock);
+}
+
+/* --- state --- */
+
+static int vclock_after_load(void *object, u16 version, struct err *err)
+{
+	struct vclock *c = object;
+
+	(void)version;
+	if (c->tsc_hz < VCLOCK_MIN_TSC_HZ || c->tsc_hz > VCLOCK_MAX_TSC_HZ)
+		return err_set(err, -EINVAL, "a TSC of %lu Hz", c->tsc_hz);
+	return 0;
+}
+
+static void vclock_before_save(void *object)
+{
+	struct vclock *c = object;
+
+	assert(!c->is_running);
+}
+
+static const struct state_field vclock_fields[] = {
+	STATE_U(struct vclock, stopped_ns),
+	STATE_U(struct vclock, wall_offset_ns),
+	STATE_U(struct vclock, tsc_hz),
+	STATE_END,
+};
+
+const struct state_table vclock_state = {
+	.name = "clock",
+	.version = 1,
+	.fields = vclock_fields,
+	.before_save = vclock_before_save,
+	.after_load = vclock_after_load,
+};

@@ -1,0 +1,190 @@
+/*
+ * Blocks: host memory of a chosen backing, 2 MiB-aligned, between guard regions, so that an index
+ * gone wrong in the VMM faults instead of reading its heap.
+ */
+#include <linux/memfd.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/err.h"
+#include "base/fd.h"
+#include "mem/gmem_priv.h"
+
+#define GMEM_GUARD (2 * MIB)
+
+u64 gmem_block_log_words(const struct gmem_block *b)
+{
+	return (b->size / PAGE_SIZE + 63) / 64;
+}
+
+/* Reserves address space for the block and its guards; nothing can be accessed yet. */
+static int gmem_reserve(struct gmem_block *b)
+{
+	u8 *at;
+
+	b->mapping_size = b->size + 2 * GMEM_GUARD + GMEM_ALIGN;
+	at = mmap(NULL, b->mapping_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+		  0);
+	if (at == MAP_FAILED)
+		return -errno;
+	b->mapping = at;
+	b->hva = (u8 *)align_up((u64)(at + GMEM_GUARD), GMEM_ALIGN);
+	return 0;
+}
+
+static int gmem_make_fd(const struct gmem_block *b)
+{
+	unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+	int fd;
+
+	if (b->backing == GMEM_HUGETLB)
+		flags |= MFD_HUGETLB | MFD_HUGE_2MB;
+	fd = memfd_create(b->name, flags);
+	if (fd < 0)
+		return -errno;
+	if (ftruncate(fd, (off_t)b->size) < 0) {
+		int r = -errno;
+
+		close(fd);
+		return r;
+	}
+	return fd;
+}
+
+static int gmem_map_backing(struct gmem_block *b)
+{
+	int flags = MAP_FIXED;
+
+	if (b->backing == GMEM_ANON)
+		flags |= MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+	else if (b->backing == GMEM_FILE)
+		flags |= MAP_PRIVATE | MAP_NORESERVE;
+	else
+		flags |= MAP_SHARED;
+	if (mmap(b->hva, b->size, PROT_READ | PROT_WRITE, flags, b->fd, 0) == MAP_FAILED)
+		return -errno;
+	if (b->backing == GMEM_ANON)
+		madvise(b->hva, b->size, MADV_HUGEPAGE);
+	/* Guest memory has no place in a core dump. */
+	madvise(b->hva, b->size, MADV_DONTDUMP);
+	return 0;
+}
+
+void gmem_block_free(struct gmem_block *b)
+{
+	if (!b)
+		return;
+	assert(!b->pins);
+	if (b->mapping)
+		munmap(b->mapping, b->mapping_size);
+	fd_close(b->fd);
+	free(b->dirty);
+	free(b->code);
+	free(b);
+}
+AUTO_FN(gmem_block_free, struct gmem_block *)
+
+static int gmem_block_fill_in(struct gmem *g, struct gmem_block *b, struct err *err)
+{
+	int r = gmem_reserve(b);
+
+	if (r < 0)
+		return err_errno(err, r, "no address space for %lu MiB", b->size / MIB);
+	if (b->backing == GMEM_MEMFD || b->backing == GMEM_HUGETLB) {
+		b->fd = gmem_make_fd(b);
+		if (b->fd < 0)
+			return err_errno(err, b->fd, "cannot make a memory file of %lu MiB",
+					 b->size / MIB);
+	}
+	r = gmem_map_backing(b);
+	if (r < 0 && b->backing == GMEM_HUGETLB)
+		return err_errno(err, r,
+				 "the host has no %lu MiB of free 2 MiB huge pages "
+				 "(see vm.nr_hugepages)",
+				 b->size / MIB);
+	if (r < 0)
+		return err_errno(err, r, "cannot map %lu MiB", b->size / MIB);
+	if (g->track_code) {
+		b->code = alloc_try(b->size / PAGE_SIZE, sizeof(*b->code));
+		if (!b->code)
+			return err_set(err, -ENOMEM, "out of memory");
+	}
+	return 0;
+}
+
+int gmem_block_new(struct gmem *g, const char *name, enum gmem_backing backing, u64 size, int fd,
+		   struct gmem_block **out, struct err *err)
+{
+	AUTO(gmem_block_free) struct gmem_block *b = NEW(struct gmem_block);
+	int r;
+
+	assert(is_aligned(size, PAGE_SIZE) && size && (fd >= 0) == (backing == GMEM_FILE));
+	b->name = name;
+	b->size = size;
+	b->backing = backing;
+	b->fd = -1;
+	if (backing == GMEM_HUGETLB && !is_aligned(size, 2 * MIB))
+		return err_set(err, -EINVAL, "memory in huge pages must be a multiple of 2 MiB");
+	if (backing == GMEM_FILE)
+		b->fd = fd;
+	r = gmem_block_fill_in(g, b, err);
+	if (r < 0) {
+		if (backing == GMEM_FILE)
+			b->fd = -1; /* still the caller's */
+		return r;
+	}
+	pthread_mutex_lock(&g->lock);
+	list_append(&g->blocks, &b->node);
+	pthread_mutex_unlock(&g->lock);
+	*out = take(b);
+	return 0;
+}
+
+int gmem_discard(struct gmem *g, struct gmem_block *b, u64 offset, u64 size)
+{
+	int r;
+
+	assert(range_fits(offset, size, b->size) && is_aligned(offset | size, PAGE_SIZE));
+	(void)g;
+	/* A shared mapping's pages live in its file: only a hole gives them back. */
+	if (b->backing == GMEM_MEMFD || b->backing == GMEM_HUGETLB)
+		r = madvise(b->hva + offset, size, MADV_REMOVE);
+	else if (b->backing == GMEM_FILE)
+		r = mmap(b->hva + offset, size, PROT_READ | PROT_WRITE,
+			 MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+			 0) == MAP_FAILED
+			    ? -1
+			    : 0;
+	else
+		r = madvise(b->hva + offset, size, MADV_DONTNEED);
+	if (r < 0)
+		return -errno;
+	gmem_block_written(b, offset, size);
+	return 0;
+}
+
+/* Sums the huge-page lines of the mappings within the block (proc(5), smaps). */
+u64 gmem_block_huge_bytes(const struct gmem_block *b)
+{
+	FILE *f = fopen("/proc/self/smaps", "re");
+	u64 from, to, kib, sum = 0;
+	bool is_ours = false;
+	char line[512];
+
+	if (!f)
+		return 0;
+	while (fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "%lx-%lx ", &from, &to) == 2)
+			is_ours = from >= (u64)b->hva && to <= (u64)b->hva + b->size;
+		else if (is_ours && (sscanf(line, "AnonHugePages: %lu kB", &kib) == 1 ||
+				     sscanf(line, "ShmemPmdMapped: %lu kB", &kib) == 1 ||
+				     sscanf(line, "Shared_Hugetlb: %lu kB", &kib) == 1 ||
+				     sscanf(line, "Private_Hugetlb: %lu kB", &kib) == 1))
+			sum += kib * KIB;
+	}
+	fclose(f);
+	return sum;
+}
