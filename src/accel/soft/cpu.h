@@ -94,6 +94,14 @@ static_assert(offsetof(struct sx_fpu, header) == X86_XSAVE_HEADER, "XSAVE's layo
 static_assert(offsetof(struct sx_fpu, ymm_high) == X86_XSAVE_YMM, "XSAVE's layout");
 static_assert(sizeof(struct sx_fpu) == X86_XSAVE_SIZE, "XSAVE's layout");
 
+/* What of it handlers may use at once (fpu.h): it was checked, or is in the host's registers. */
+struct sx_fpu_live {
+	bool sse; /* CR0 and CR4 let SSE instructions run */
+	bool fp;  /* so they do, and the host's MXCSR is the guest's: all exceptions masked */
+	bool x87; /* CR0 lets x87 run; the host's x87 registers are the guest's, fpu's are stale */
+	bool is_x87_unmasked; /* the guest wants to see some of its exceptions */
+};
+
 /* An event to be delivered through the IDT. */
 struct sx_event {
 	bool is_set;
@@ -152,6 +160,7 @@ struct sx_cpu {
 	u64 pending_dr6;           /* data breakpoints hit by the current instruction */
 	u32 pauses;                /* PAUSE instructions: a spinning guest lets others run */
 
+	struct sx_fpu_live fpu_live;
 	struct sx_fpu fpu;
 
 	struct sx_tlbs tlbs;
