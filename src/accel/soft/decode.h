@@ -32,7 +32,11 @@ enum sx_decode_result {
 int sx_decode(const struct sx_decode_mode *mode, const u8 *bytes, unsigned avail,
 	      struct sx_insn *out);
 
-/* The memory operand's bytes; 0: none, not accessed, or (XSAVE) by XCR0. */
-unsigned sx_insn_mem_bytes(const struct sx_insn *insn, bool is_64);
+/* Bytes of an operand of this instruction whose table entry says size; 0: it is not accessed, or
+ * (XSAVE) XCR0 tells. */
+unsigned sx_insn_operand_bytes(const struct sx_insn *insn, enum sx_operand_size size);
+
+/* The same of the rm or memory operand; 0 also when there is none. */
+unsigned sx_insn_rm_bytes(const struct sx_insn *insn);
 
 #endif

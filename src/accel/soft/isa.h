@@ -47,6 +47,7 @@ enum sx_modrm {
 enum sx_operand_kind {
 	SX_OPD_NONE,
 	SX_OPD_E,   /* rm: general register or memory */
+	SX_OPD_EX,  /* rm: 32-bit general register, or memory of the size */
 	SX_OPD_M,   /* rm: memory only */
 	SX_OPD_R,   /* rm: general register only */
 	SX_OPD_G,   /* reg: general register */
@@ -121,21 +122,24 @@ enum sx_shape {
 };
 
 enum sx_attr {
-	SX_A_LOCK = 1 << 0,   /* LOCK is allowed with a memory destination */
-	SX_A_D64 = 1 << 1,    /* operand size 8 in 64-bit code, 2 with 66 */
-	SX_A_F64 = 1 << 2,    /* operand size 8 in 64-bit code, always */
-	SX_A_NO64 = 1 << 3,   /* #UD in 64-bit code */
-	SX_A_64 = 1 << 4,     /* #UD outside 64-bit code */
-	SX_A_PROT = 1 << 5,   /* #UD in real and v8086 mode */
-	SX_A_END = 1 << 6,    /* ends a block */
-	SX_A_CC = 1 << 7,     /* 16 opcodes, condition in the low four bits */
-	SX_A_ALIGN = 1 << 8,  /* memory operand of 16 bytes must be aligned, else #GP(0) */
-	SX_A_W1 = 1 << 9,     /* only with REX.W */
-	SX_A_W0 = 1 << 10,    /* only without REX.W */
-	SX_A_CPL0 = 1 << 11,  /* #GP(0) above CPL 0, always (the executor checks) */
-	SX_A_IO = 1 << 12,    /* subject to IOPL or the I/O permission map */
-	SX_A_A64 = 1 << 13,   /* only with 64-bit addresses */
-	SX_A_NOA64 = 1 << 14, /* only without 64-bit addresses */
+	SX_A_LOCK = 1 << 0,     /* LOCK is allowed with a memory destination */
+	SX_A_D64 = 1 << 1,      /* operand size 8 in 64-bit code, 2 with 66 */
+	SX_A_F64 = 1 << 2,      /* operand size 8 in 64-bit code, always */
+	SX_A_NO64 = 1 << 3,     /* #UD in 64-bit code */
+	SX_A_64 = 1 << 4,       /* #UD outside 64-bit code */
+	SX_A_PROT = 1 << 5,     /* #UD in real and v8086 mode */
+	SX_A_END = 1 << 6,      /* ends a block */
+	SX_A_CC = 1 << 7,       /* 16 opcodes, condition in the low four bits */
+	SX_A_ALIGN = 1 << 8,    /* memory operand of 16 bytes must be aligned, else #GP(0) */
+	SX_A_W1 = 1 << 9,       /* only with REX.W */
+	SX_A_W0 = 1 << 10,      /* only without REX.W */
+	SX_A_CPL0 = 1 << 11,    /* #GP(0) above CPL 0, always (the executor checks) */
+	SX_A_IO = 1 << 12,      /* subject to IOPL or the I/O permission map */
+	SX_A_A64 = 1 << 13,     /* only with 64-bit addresses */
+	SX_A_NOA64 = 1 << 14,   /* only without 64-bit addresses */
+	SX_A_NOREXB = 1 << 15,  /* only without REX.B: NOP is not XCHG r8, rAX */
+	SX_A_MODREG = 1 << 16,  /* ModRM.mod is ignored: always a register */
+	SX_A_SRCSIZE = 1 << 17, /* sx_insn.size is operand 2's */
 };
 
 /* What CPUID must advertise; bit numbers of sx_decode_mode.features. */
@@ -209,14 +213,15 @@ struct sx_form {
 extern const struct sx_form sx_forms[];
 extern const unsigned sx_form_count; /* row 0 is no instruction */
 
+/* The rows of an opcode: sx_isa_rows[sx_isa_start[i]] up to sx_isa_start[i + 1], where i is
+ * map * 256 + opcode, in the table's order (made by mkisa). */
+extern const u16 sx_isa_start[SX_MAPS * 256 + 1];
+extern const u16 sx_isa_rows[];
+
 /* The decoder's feature mask for a CPU that says this. */
 u64 sx_features_from_cpuid(const struct x86_cpuid *cpuid);
 
 const char *sx_op_name(enum sx_op op); /* "SX_ADD" without the prefix: "ADD" */
-
-/* Bytes of an operand of this size when the instruction's operand size is insn_size and the code
- * is 64-bit or not; 0 for SX_SZ_NONE, and for SX_SZ_XS (by XCR0). */
-unsigned sx_operand_bytes(enum sx_operand_size size, unsigned insn_size, bool is_64);
 
 /* The operand that is memory or rm; NULL: none. */
 const struct sx_operand *sx_form_rm(const struct sx_form *f);
