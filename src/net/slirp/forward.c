@@ -54,9 +54,10 @@ int forward_parse(const char *text, struct forward *out, struct err *err)
 		*rest++ = '\0';
 	f.is_udp = strcmp(copy, "udp") == 0;
 	if (!rest || (!f.is_udp && strcmp(copy, "tcp") != 0))
-		return err_set(err, -EINVAL,
-			       "forward '%s': should be tcp:[ADDRESS:]HOSTPORT:GUESTPORT, or udp:...",
-			       text);
+		return err_set(
+			err, -EINVAL,
+			"forward '%s': should be tcp:[ADDRESS:]HOSTPORT:GUESTPORT, or udp:...",
+			text);
 
 	port = forward_cut_last(rest);
 	if (!port || !forward_parse_port(port, &f.guest_port))
