@@ -86,8 +86,8 @@ static inline void sx_x87_update_summary(struct sx_fpu *f)
 		f->fsw |= SX_FSW_ES | SX_FSW_BUSY;
 }
 
-/* Handlers, by instruction; NULL: not one of theirs. offset: of the instruction in its block. */
-sx_insn_fn *sx_x87_bind(struct sx_insn *i, unsigned offset);
+/* Handlers, by instruction; NULL: not one of theirs. off: of the instruction in its block. */
+sx_insn_fn *sx_x87_bind(struct sx_insn *i, unsigned off);
 sx_insn_fn *sx_fpu_env_bind(enum sx_op op);
 sx_insn_fn *sx_fpu_xsave_bind(enum sx_op op);
 

@@ -44,7 +44,7 @@ static always_inline void x87_begin(struct sx_cpu *c, const struct sx_insn *i)
 
 static always_inline void x87_note_ip(struct sx_cpu *c, const struct sx_insn *i)
 {
-	c->fpu.fip = (c->gpr[SX_RIP] + (i->imm >> 32)) & c->rip_mask;
+	c->fpu.fip = (c->gpr[SX_RIP] + (i->imm >> 32)) & c->code_mask;
 }
 
 /* The opcode's low three bits and ModRM, from the instruction's bytes: they follow the prefixes. */
@@ -306,7 +306,7 @@ static unsigned x87_stub_index(const struct sx_insn *i)
 	return opcode * 64 + (unsigned)f->ext * 8 + (i->rm & 7u);
 }
 
-sx_insn_fn *sx_x87_bind(struct sx_insn *i, unsigned offset)
+sx_insn_fn *sx_x87_bind(struct sx_insn *i, unsigned off)
 {
 	enum sx_op op = sx_insn_op(i);
 	sx_insn_fn *fn = x87_bind_control(i);
@@ -314,7 +314,7 @@ sx_insn_fn *sx_x87_bind(struct sx_insn *i, unsigned offset)
 	if (op < SX_FADD || op > SX_FNSAVE)
 		return NULL;
 	if (op != SX_FWAIT)
-		i->imm = (u64)offset << 32 | x87_stub_index(i) * STUB_SIZE;
+		i->imm = (u64)off << 32 | x87_stub_index(i) * STUB_SIZE;
 	if (fn)
 		return fn;
 	if (!sx_insn_is_mem(i))

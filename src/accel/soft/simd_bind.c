@@ -1,8 +1,11 @@
 /*
  * From a decoded SIMD or x87 instruction to its handler and its stub.
+ *
+ * The host has the same instructions, so the host is what they mean: each is carried out by a stub
+ * that holds the very same one (simd_stubs.S, fpu_stubs.S). What is written in C is everything
+ * around it: which stub, where operands are, when it may run, and what it raises.
  */
-#include "accel/soft/simd.h"
-
+#include "accel/soft/bind.h"
 #include "accel/soft/fpu.h"
 #include "accel/soft/simd_ops.h"
 #include "accel/soft/simd_priv.h"
@@ -162,7 +165,7 @@ static sx_insn_fn *simd_bind(struct sx_insn *i)
 	return fn ? fn : sx_simd_bind_element(i);
 }
 
-sx_insn_fn *sx_simd_bind(struct sx_insn *i, unsigned offset)
+sx_insn_fn *sx_bind_fpu(struct sx_insn *i, unsigned off)
 {
 	enum sx_op op = sx_insn_op(i);
 	sx_insn_fn *fn;
@@ -175,6 +178,6 @@ sx_insn_fn *sx_simd_bind(struct sx_insn *i, unsigned offset)
 	if (!fn)
 		fn = sx_fpu_env_bind(op);
 	if (!fn)
-		fn = sx_x87_bind(i, offset);
+		fn = sx_x87_bind(i, off);
 	return fn;
 }
