@@ -122,7 +122,7 @@ void sx_x87_enter(struct sx_cpu *c, const struct sx_insn *i)
 {
 	sx_x87_enter_no_wait(c, i);
 	sx_x87_wait(c, i);
-	/* Going on in spite of a pending exception: the host must not see it. */
+	/* Going on in spite of a pending exception: it is forgotten, since the host must not see it. */
 	if (c->fpu.fsw & SX_FSW_ES)
 		c->fpu.fsw &= (u16) ~(SX_FSW_ES | SX_FSW_BUSY | (~c->fpu.fcw & 0x3f));
 	x87_load(c);
@@ -136,17 +136,18 @@ void sx_x87_enter_no_wait(struct sx_cpu *c, const struct sx_insn *i)
 		x87_unload(c);
 }
 
-void sx_x87_settle(struct sx_cpu *c)
+bool sx_x87_settle(struct sx_cpu *c)
 {
 	u16 fsw;
 
 	__asm__ volatile("fnstsw %0" : "=a"(fsw));
-	if (fsw & SX_FSW_ES)
-		x87_unload(c);
+	if (!(fsw & SX_FSW_ES))
+		return false;
+	x87_unload(c);
+	return true;
 }
 
-/* SDM 1, 9.5.1: TOP becomes 0, so ST(n) is register n from now on. */
-static void mmx_take_registers(struct sx_fpu *f)
+void sx_mmx_take(struct sx_fpu *f)
 {
 	unsigned top = (f->fsw & SX_FSW_TOP) >> SX_FSW_TOP_SHIFT;
 	u8 old[8][16];
@@ -169,5 +170,4 @@ void sx_mmx_enter(struct sx_cpu *c, const struct sx_insn *i)
 	if (c->fpu_live.x87)
 		x87_unload(c);
 	sx_x87_wait(c, i);
-	mmx_take_registers(&c->fpu);
 }

@@ -21,24 +21,25 @@
 #include "accel/soft/cpu.h"
 #include "accel/soft/insn.h"
 
-#define SX_MXCSR_FLAGS	    0x3fu   /* IE DE ZE OE UE PE */
-#define SX_MXCSR_MASKS	    0x1f80u /* the same, seven bits up */
+#define SX_MXCSR_FLAGS      0x3fu   /* IE DE ZE OE UE PE */
+#define SX_MXCSR_MASKS      0x1f80u /* the same, seven bits up */
 #define SX_MXCSR_MASK_SHIFT 7
-#define SX_MXCSR_FTZ	    BIT32(15)
-#define SX_MXCSR_VALID	    0xffffu /* MXCSR_MASK of FXSAVE */
+#define SX_MXCSR_FTZ        BIT32(15)
+#define SX_MXCSR_VALID      0xffffu /* MXCSR_MASK of FXSAVE */
 
-#define SX_FP_INVALID	BIT32(0)
-#define SX_FP_DENORMAL	BIT32(1)
-#define SX_FP_ZERO	BIT32(2)
-#define SX_FP_OVERFLOW	BIT32(3)
+#define SX_FP_INVALID   BIT32(0)
+#define SX_FP_DENORMAL  BIT32(1)
+#define SX_FP_ZERO      BIT32(2)
+#define SX_FP_OVERFLOW  BIT32(3)
 #define SX_FP_UNDERFLOW BIT32(4)
 #define SX_FP_PRECISION BIT32(5)
 
-#define SX_FCW_INIT	 0x37fu
-#define SX_FSW_ES	 BIT32(7)
-#define SX_FSW_BUSY	 BIT32(15)
+#define SX_FCW_INIT      0x37fu
+#define SX_FOP_MASK      0x7ffu
+#define SX_FSW_ES        BIT32(7)
+#define SX_FSW_BUSY      BIT32(15)
 #define SX_FSW_TOP_SHIFT 11
-#define SX_FSW_TOP	 (7u << SX_FSW_TOP_SHIFT)
+#define SX_FSW_TOP       (7u << SX_FSW_TOP_SHIFT)
 
 /*
  * Makes c->fpu true and forgets that anything was checked; the host has its own state again. To be
@@ -59,14 +60,23 @@ void sx_fp_enter(struct sx_cpu *c, const struct sx_insn *i);
 void sx_x87_enter(struct sx_cpu *c, const struct sx_insn *i);
 /* The same for what does not wait: no #MF; c->fpu is true afterwards. */
 void sx_x87_enter_no_wait(struct sx_cpu *c, const struct sx_insn *i);
-/* May MMX instructions run? Raises #UD, #NM, #MF; then c->fpu is true, TOP is 0, all is tagged
- * as valid: register n is in st[n]. */
+/* May MMX instructions run? Raises #UD, #NM, #MF; c->fpu is true afterwards. */
 void sx_mmx_enter(struct sx_cpu *c, const struct sx_insn *i);
+/* An MMX instruction was executed: TOP is 0 from now on, so that register n is st[n], and all
+ * registers are tagged as valid (SDM 1, 9.5.1). */
+void sx_mmx_take(struct sx_fpu *f);
 /* Raises the #MF of an exception that is pending in c->fpu, which is true. */
 void sx_x87_wait(struct sx_cpu *c, const struct sx_insn *i);
 
-/* After an instruction with unmasked exceptions: takes the state out of the host when one came. */
-void sx_x87_settle(struct sx_cpu *c);
+/* After an instruction with unmasked exceptions: did it raise one? If so the state is in c->fpu
+ * afterwards, so that the host won't report it. */
+bool sx_x87_settle(struct sx_cpu *c);
+
+/* A control word as the processor keeps it: bit 6 is stuck at 1, reserved bits at 0. */
+static inline u16 sx_x87_valid_fcw(u16 fcw)
+{
+	return (fcw & 0x1f3f) | 0x40;
+}
 
 /* Error summary and busy, made of the exceptions and their masks. */
 static inline void sx_x87_update_summary(struct sx_fpu *f)
@@ -76,11 +86,9 @@ static inline void sx_x87_update_summary(struct sx_fpu *f)
 		f->fsw |= SX_FSW_ES | SX_FSW_BUSY;
 }
 
-/* Guest memory images (fpu_image.c). */
-u16 sx_x87_full_tags(const struct sx_fpu *f);
-u8 sx_x87_abridged_tags(u16 full);
-
-sx_insn_fn *sx_x87_bind(struct sx_insn *i);
-sx_insn_fn *sx_fpu_image_bind(const struct sx_insn *i);
+/* Handlers, by instruction; NULL: not one of theirs. off: of the instruction in its block. */
+sx_insn_fn *sx_x87_bind(struct sx_insn *i, unsigned off);
+sx_insn_fn *sx_fpu_env_bind(enum sx_op op);
+sx_insn_fn *sx_fpu_xsave_bind(enum sx_op op);
 
 #endif

@@ -2,10 +2,15 @@
  * The SIMD instructions that are carried out by a host stub of the same name (simd_stubs.S).
  *
  * One list for the assembler, which makes the stubs, and for C, which declares and looks them up.
- * X(mnemonic, OP): OP is sx_op without its prefix (isa_ops.h). How operands get into and out of a stub's registers: simd_stubs.S.
+ * X(mnemonic, OP): SX_OP is the operation (isa_ops.h). How operands get into and out of a stub's
+ * registers: simd_stubs.S.
  */
 #ifndef ACCEL_SOFT_SIMD_OPS_H
 #define ACCEL_SOFT_SIMD_OPS_H
+
+/* Distance of the stubs of neighbouring immediates. */
+#define SX_SIMD_SLOT 8
+#define SX_MMX_SLOT  32
 
 /* clang-format off */
 
@@ -58,6 +63,8 @@
 	X(shufpd, SHUFPD) X(blendps, BLENDPS) X(blendpd, BLENDPD) X(pblendw, PBLENDW) \
 	X(palignr, PALIGNR) X(insertps, INSERTPS) X(mpsadbw, MPSADBW) X(pclmulqdq, PCLMULQDQ) \
 	X(aeskeygenassist, AESKEYGENASSIST) X(sha1rnds4, SHA1RNDS4)
+/* And no source operand. */
+#define SX_SIMD_XMM_IMM_ALONE(X) X(psrldq, PSRLDQ) X(pslldq, PSLLDQ)
 #define SX_SIMD_MMX_IMM(X) \
 	X(pshufw, PSHUFW) X(palignr, PALIGNR)
 
@@ -93,9 +100,9 @@
 	X(cvttpd2pi, CVTTPD2PI)
 
 /* Setting RFLAGS. */
-#define SX_SIMD_TO_FLAGS(X) \
-	X(comiss, COMISS) X(comisd, COMISD) X(ucomiss, UCOMISS) X(ucomisd, UCOMISD) \
-	X(ptest, PTEST)
+#define SX_SIMD_TO_FLAGS_FP(X) \
+	X(comiss, COMISS) X(comisd, COMISD) X(ucomiss, UCOMISS) X(ucomisd, UCOMISD)
+#define SX_SIMD_TO_FLAGS(X) X(ptest, PTEST)
 
 /* String comparisons: XMM operands, lengths in EAX and EDX, an immediate; ECX or XMM0, and flags. */
 #define SX_SIMD_STRING(X) \

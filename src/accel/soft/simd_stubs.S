@@ -1,14 +1,14 @@
 /*
  * Host stubs of the guest's SIMD instructions: each is the guest's very instruction on fixed
- * registers, callable from C by the System V ABI.
+ * registers. All are functions of the type sx_simd_stub (simd_priv.h) by the System V ABI:
  *
  *   sx_simd_NAME      xmm0 = NAME(xmm0, xmm1); xmm2 is the implied XMM0 of those that have one.
- *                     For results in general registers, xmm0's low part; rax for those that set
- *                     RFLAGS. Integer operands arrive in xmm1's low part.
+ *                     Operands and results in general registers and RFLAGS pass through the low
+ *                     part of an XMM register too.
  *   sx_mmx_NAME       the same on the low 64 bits, computed in MMX registers. The host's x87
- *                     state must be free: it is left empty.
- *   sx_simd_imm_NAME  256 stubs of 8 bytes, by immediate.
- *   sx_mmx_imm_NAME   256 stubs of 32 bytes.
+ *                     registers must be free: they are left empty.
+ *   sx_simd_imm_NAME  256 stubs of SX_SIMD_SLOT bytes, by immediate.
+ *   sx_mmx_imm_NAME   256 stubs of SX_MMX_SLOT bytes.
  *
  * What MXCSR holds is the caller's business (simd_fp.c).
  */
@@ -42,12 +42,15 @@ SX_SIMD_MMX_AND_XMM(MMX)
 	     movdqa %xmm3, %xmm0)
 SX_SIMD_XMM0(XMM0)
 
-#define XMM_IMM(op, OP) STUBS_IMM(sx_simd_imm_##op, 8, op $imm, %xmm1, %xmm0)
+#define XMM_IMM(op, OP) STUBS_IMM(sx_simd_imm_##op, SX_SIMD_SLOT, op $imm, %xmm1, %xmm0)
 SX_SIMD_XMM_IMM(XMM_IMM)
 SX_SIMD_FP_IMM(XMM_IMM)
 
+#define XMM_IMM_ALONE(op, OP) STUBS_IMM(sx_simd_imm_##op, SX_SIMD_SLOT, op $imm, %xmm0)
+SX_SIMD_XMM_IMM_ALONE(XMM_IMM_ALONE)
+
 #define MMX_IMM(op, OP)                                                                                \
-	STUBS_IMM(sx_mmx_imm_##op, 32, movdq2q %xmm1, %mm1; movdq2q %xmm0, %mm0;                   \
+	STUBS_IMM(sx_mmx_imm_##op, SX_MMX_SLOT, movdq2q %xmm1, %mm1; movdq2q %xmm0, %mm0;                   \
 		  op $imm, %mm1, %mm0; movq2dq %mm0, %xmm0; emms)
 SX_SIMD_MMX_IMM(MMX_IMM)
 
@@ -61,22 +64,21 @@ SX_SIMD_FROM_GPR(FROM_GPR)
 	STUB(sx_simd_##op##_64, op %xmm1, %rax; movq %rax, %xmm0)
 SX_SIMD_TO_GPR(TO_GPR)
 
-#define FROM_MMX(op, OP) STUB(sx_simd_##op, movdq2q %xmm1, %mm1; op %mm1, %xmm0; emms)
+/* By memory (the red zone), which leaves the host's MMX registers alone. */
+#define FROM_MMX(op, OP) STUB(sx_simd_##op, movq %xmm1, -8(%rsp); op -8(%rsp), %xmm0)
 SX_SIMD_FROM_MMX(FROM_MMX)
 
 #define TO_MMX(op, OP) STUB(sx_simd_##op, op %xmm1, %mm0; movq2dq %mm0, %xmm0; emms)
 SX_SIMD_TO_MMX(TO_MMX)
 
-#define TO_FLAGS(op, OP) STUB(sx_simd_##op, op %xmm1, %xmm0; pushfq; pop %rax)
+#define TO_FLAGS(op, OP) STUB(sx_simd_##op, op %xmm1, %xmm0; pushfq; popq %rax; movq %rax, %xmm0)
+SX_SIMD_TO_FLAGS_FP(TO_FLAGS)
 SX_SIMD_TO_FLAGS(TO_FLAGS)
 
-#define STRING(op, OP) STUBS_IMM(sx_simd_imm_##op, 8, op $imm, %xmm1, %xmm0)
+#define STRING(op, OP) STUBS_IMM(sx_simd_imm_##op, SX_SIMD_SLOT, op $imm, %xmm1, %xmm0)
 SX_SIMD_STRING(STRING)
 
-/*
- * void sx_simd_string(struct sx_simd_string *s, stub): lengths in, index, mask and flags out. The
- * 64-bit lengths of REX.W forms come saturated to 32 bits (simd_string.c).
- */
+/* void sx_simd_string_call(struct sx_simd_string *s, stub): simd_string.c. */
 	.balign 16
 	.globl sx_simd_string_call
 	.hidden sx_simd_string_call
