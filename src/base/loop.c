@@ -176,6 +176,16 @@ void loop_task_post(struct loop *l, struct loop_task *t)
 		loop_wake(l);
 }
 
+void loop_task_cancel(struct loop *l, struct loop_task *t)
+{
+	pthread_mutex_lock(&l->lock);
+	if (t->is_posted) {
+		t->is_posted = false;
+		list_remove(&t->node);
+	}
+	pthread_mutex_unlock(&l->lock);
+}
+
 static void loop_on_wake(struct loop_fd *w, u32 events)
 {
 	struct loop *l = container_of(w, struct loop, wake);

@@ -55,5 +55,7 @@ struct loop_task {
 	bool is_posted; /* the loop's, under its lock */
 };
 void loop_task_post(struct loop *l, struct loop_task *t); /* any thread */
+/* Before t is freed: harmless when it isn't posted. Its function may be running, elsewhere. */
+void loop_task_cancel(struct loop *l, struct loop_task *t); /* any thread */
 
 #endif

@@ -1,0 +1,189 @@
+/* proto/: the configuration and control messages go there and back; strangers' are refused. */
+#include "test.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/err.h"
+#include "base/fd.h"
+#include "proto/control.h"
+#include "proto/guest_config.h"
+
+static int null_fd(void)
+{
+	return open("/dev/null", O_RDWR | O_CLOEXEC);
+}
+
+static void sample_config(struct guest_config *c)
+{
+	guest_config_init(c);
+	c->accel = GUEST_ACCEL_SOFT;
+	c->n_cpus = 3;
+	c->memory = 6 * GIB;
+	c->kernel_fd = null_fd();
+	c->kernel_path = str_dup("/boot/k");
+	c->n_disks = 2;
+	c->disks[0].path = str_dup("a.img");
+	c->disks[0].fd = null_fd();
+	c->disks[1].path = str_dup("b.img");
+	c->disks[1].fd = null_fd();
+	c->disks[1].overlay_fd = null_fd();
+	c->disks[1].is_readonly = true;
+	c->disks[1].cache = GUEST_CACHE_NONE;
+	c->n_nics = 1;
+	c->nics[0] = (struct guest_nic){GUEST_NET_TAP, null_fd(), {2, 1, 2, 3, 4, 255}};
+	c->console = GUEST_CONSOLE_LISTEN;
+	c->console_fd = null_fd();
+	c->on_crash = GUEST_CRASH_PAUSE;
+}
+
+TEST(a_configuration_survives_its_message)
+{
+	int fds[GUEST_CONFIG_MAX_FDS], passed[GUEST_CONFIG_MAX_FDS];
+	struct guest_config c, got;
+	struct err err = ERR_INIT;
+	char *text, *again;
+	size_t n, m;
+
+	sample_config(&c);
+	text = guest_config_encode(&c, fds, &n);
+	CHECK_EQ(n, 6);
+	for (size_t i = 0; i < n; i++)
+		passed[i] = dup(fds[i]);
+	CHECK_EQ(guest_config_decode(text, strlen(text), passed, n, &got, &err), 0);
+	again = guest_config_encode(&got, fds, &m);
+	CHECK_STR(again, text);
+	CHECK_EQ(got.disks[1].overlay_fd, passed[4]);
+	CHECK_EQ(got.nics[0].mac[5], 255);
+	free(text);
+	free(again);
+	guest_config_fini(&c);
+	guest_config_fini(&got);
+}
+
+TEST(a_strangers_configuration_is_refused_and_its_descriptors_closed)
+{
+	static const char *const bad[] = {
+		"", "{}", "[]", "{\"version\":1}", "{\"version\":1,\"version\":1}", "null",
+	};
+	struct guest_config got;
+	struct err err = ERR_INIT;
+
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		int fd = null_fd();
+
+		CHECK(guest_config_decode(bad[i], strlen(bad[i]), &fd, 1, &got, &err) < 0);
+		CHECK_EQ(fcntl(fd, F_GETFD), -1);
+	}
+}
+
+/* The sample's message with its one occurrence of a part replaced, decoded. */
+static int decode_changed(const char *part, const char *by, struct err *err)
+{
+	int fds[GUEST_CONFIG_MAX_FDS], r;
+	char *text, *at, *changed;
+	struct guest_config c, got;
+	size_t n;
+
+	sample_config(&c);
+	text = guest_config_encode(&c, fds, &n);
+	for (size_t i = 0; i < n; i++)
+		fds[i] = dup(fds[i]);
+	at = strstr(text, part);
+	CHECK(at);
+	changed = str_format("%.*s%s%s", (int)(at - text), text, by, at + strlen(part));
+	r = guest_config_decode(changed, strlen(changed), fds, n, &got, err);
+	free(changed);
+	free(text);
+	guest_config_fini(&c);
+	return r;
+}
+
+TEST(descriptors_out_of_range_or_used_twice_are_refused)
+{
+	static const char *const changes[][2] = {
+		{"\"kernel\":0", "\"kernel\":77"},
+		{"\"kernel\":0", "\"kernel\":-2"},
+		{"\"initrd\":-1", "\"initrd\":0"},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(changes); i++) {
+		struct err err = ERR_INIT;
+
+		CHECK_EQ(decode_changed(changes[i][0], changes[i][1], &err), -EINVAL);
+		CHECK_ERR(err, "no descriptor");
+	}
+}
+
+TEST(unknown_members_words_and_versions_are_refused_by_name)
+{
+	static const char *const changes[][3] = {
+		{"\"cpus\":3", "\"cpus\":3,\"colour\":1", "object item"},
+		{"\"soft\"", "\"hard\"", "'hard'"},
+		{"\"version\":1", "\"version\":2", "version 2"},
+		{"\"cpus\":3", "\"cpus\":33", "33 CPUs"},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(changes); i++) {
+		struct err err = ERR_INIT;
+
+		CHECK_EQ(decode_changed(changes[i][0], changes[i][1], &err), -EINVAL);
+		CHECK_ERR(err, changes[i][2]);
+	}
+}
+
+TEST(limits_are_explained)
+{
+	struct guest_config c;
+	struct err err = ERR_INIT;
+
+	sample_config(&c);
+	CHECK_EQ(guest_config_check(&c, &err), 0);
+	c.n_cpus = 0;
+	CHECK_EQ(guest_config_check(&c, &err), -EINVAL);
+	CHECK_STR(err.text, "0 CPUs: a guest has 1 to 32");
+	c.n_cpus = 1;
+	c.memory = KIB;
+	CHECK_EQ(guest_config_check(&c, &err), -EINVAL);
+	CHECK_STR(err.text, "1 KiB of memory: a guest has 32 MiB to 1024 GiB");
+	c.memory = GIB;
+	free(c.machine);
+	c.machine = str_dup("pc-7");
+	CHECK_EQ(guest_config_check(&c, &err), -EINVAL);
+	CHECK_ERR(err, "pc-7");
+	guest_config_fini(&c);
+}
+
+TEST(control_messages_go_there_and_back)
+{
+	struct control_event e = {CONTROL_STOPPED, CONTROL_PANIC, 7, "kernel panic"}, got;
+	enum control_command command;
+	struct err err = ERR_INIT;
+	size_t n_fds = 0;
+	char buf[512];
+	int pair[2];
+	ssize_t n;
+
+	CHECK_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
+	CHECK_EQ(control_send_event(pair[0], &e), 0);
+	n = fd_recv(pair[1], buf, sizeof(buf), NULL, &n_fds);
+	CHECK_EQ(control_parse_event(buf, (size_t)n, &got, &err), 0);
+	CHECK_EQ(got.kind, CONTROL_STOPPED);
+	CHECK_EQ(got.reason, CONTROL_PANIC);
+	CHECK_EQ(got.code, 7);
+	CHECK_STR(got.text, "kernel panic");
+	CHECK_EQ(control_send_command(pair[0], CONTROL_RESET), 0);
+	n = fd_recv(pair[1], buf, sizeof(buf), NULL, &n_fds);
+	CHECK_EQ(control_parse_command(buf, (size_t)n, &command, &err), 0);
+	CHECK_EQ(command, CONTROL_RESET);
+	CHECK_EQ(control_parse_command("{\"command\":\"fly\"}", 17, &command, &err), -ENOTSUP);
+	CHECK_ERR(err, "'fly'");
+	CHECK_EQ(control_parse_command("{\"command\":3}", 13, &command, &err), -EINVAL);
+	CHECK_EQ(control_parse_event("{\"event\":\"x\"}", 13, &got, &err), -ENOTSUP);
+	close(pair[0]);
+	CHECK(control_send_command(pair[1], CONTROL_QUIT) < 0);
+	close(pair[1]);
+}
