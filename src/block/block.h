@@ -7,7 +7,7 @@
  * once for each, in any order, from the loop, never from inside blk_submit or blk_kick.
  *
  *     device: blk_submit(r1) blk_submit(r2) blk_kick ---> one io_uring_enter
- *     loop:   <--- eventfd: done(r2, 0), done(r1, -EIO)
+ *     loop:   <--- eventfd: done(r2, 0), done(r1, -EIO), round()
  *
  * Requests that overlap in time have no order among them; a flush covers the writes whose done()
  * was called before it was submitted, and is done when they are on stable storage.
@@ -34,7 +34,7 @@ enum blk_op {
 	BLK_READ,
 	BLK_WRITE,
 	BLK_FLUSH,
-	BLK_DISCARD,      /* the contents no longer matter */
+	BLK_DISCARD,      /* the contents no longer matter; a hint, which may have no effect */
 	BLK_WRITE_ZEROES, /* the contents are zero afterwards */
 };
 
@@ -43,7 +43,7 @@ struct blk_request {
 	enum blk_op op;
 	bool is_fua;       /* BLK_WRITE: done when on stable storage */
 	bool may_unmap;    /* BLK_WRITE_ZEROES: the space may be given back */
-	u64 offset, bytes; /* multiples of limits.block_size, within size; 0 for a flush */
+	u64 offset, bytes; /* multiples of block_size, within size; 0 for a flush */
 	struct iovec *iov; /* read, write: bytes long together; the disk may change the array */
 	u32 n_iov;
 	void (*done)(struct blk_request *r, int result); /* 0 or a negative errno */
@@ -54,14 +54,6 @@ struct blk_request {
 	void *extra;  /* a bounce buffer, a layer's own request */
 	int result;
 	u8 step;
-};
-
-/* What a device should tell the guest, or keep to. Constant while the disk is open. */
-struct blk_limits {
-	u32 block_size;   /* granularity of requests: 512, or 4096 for such disks */
-	u32 optimal_size; /* of a transfer, a power of two: the host's file system block */
-	u32 discard_size; /* granularity that frees space */
-	bool can_discard; /* else: done, without effect */
 };
 
 /* For the makers of disks; users call the functions below. */
@@ -75,13 +67,16 @@ struct blk_ops {
 struct blk {
 	const struct blk_ops *ops;
 	const char *engine; /* static: "io_uring", "threads", "overlay" */
-	u64 size;           /* bytes, a multiple of limits.block_size */
+	u64 size;           /* bytes, a multiple of block_size */
+	u32 block_size;     /* granularity of requests: 512, or 4096 for such disks */
 	bool is_readonly;
-	struct blk_limits limits;
+	void (*round)(void *opaque); /* blk_set_round; or NULL */
+	void *round_opaque;
 };
 
 void blk_submit(struct blk *b, struct blk_request *r);
 void blk_kick(struct blk *b);
+void blk_set_round(struct blk *b, void (*round)(void *opaque), void *opaque);
 /* Waits for everything submitted; all done() have been called on return. */
 void blk_drain(struct blk *b);
 void blk_free(struct blk *b); /* drains; NULL is fine */

@@ -20,8 +20,6 @@
 #ifndef VIRTIO_VIRTIO_H
 #define VIRTIO_VIRTIO_H
 
-#include <pthread.h>
-
 #include "base/base.h"
 #include "base/loop.h"
 #include "bus/device.h"
@@ -55,8 +53,8 @@ struct virtio_ops {
 	/* DRIVER_OK, or the device was restored: v->features and the queues are as they will be.
 	 * Queues that are enabled are notified once right after. */
 	void (*start)(struct virtio_device *v);
-	/* The driver resets, or the ring broke: no more work. Chains that only wait are pushed now;
-	 * those at work in a backend are pushed when it is done with them. vq_pop returns NULL. */
+	/* The driver resets: no more work, vq_pop returns NULL. Chains that only wait are pushed
+	 * now; those at work in a backend are pushed when it is done with them. */
 	void (*stop)(struct virtio_device *v);
 	/* Optional: what the driver set in the device goes back to power-on. Nothing is in flight. */
 	void (*reset)(struct virtio_device *v);
@@ -65,8 +63,8 @@ struct virtio_ops {
 	/* Optional: a pause begins; vq_pop returns NULL. Give chains that only wait back, by
 	 * vq_unpop (latest first) or vq_push. What is in flight is waited for. */
 	void (*quiesce)(struct virtio_device *v);
-	/* Optional, for devices whose backend finishes requests later: finish them all before
-	 * returning. Called on the loop's thread, without the lock; elsewhere quiesce just waits. */
+	/* For devices whose backend finishes requests later: finish all of them before returning.
+	 * Called on the loop's thread after quiesce, without the lock. */
 	void (*drain)(struct virtio_device *v);
 	void (*resume)(struct virtio_device *v); /* optional; queues are notified right after */
 };
@@ -115,8 +113,6 @@ struct virtio_device {
 	bool is_resetting; /* status is read as it was until nothing is in flight */
 	bool is_quiesced;
 	bool may_dma; /* the transport's: bus mastering; vq_pop returns NULL without */
-	u32 in_flight;
-	pthread_cond_t drained; /* in_flight became 0 */
 
 	const struct virtio_transport_ops *transport;
 	void *transport_opaque;
@@ -168,9 +164,9 @@ void virtio_config_changed(struct virtio_device *v);
 /* Has the queue's notify callback run on the loop, soon. Any thread, with or without the lock. */
 void virtio_kick(struct virtio_device *v, struct vq *q);
 
-/* For the concrete device's struct device_ops. */
+/* For the concrete device's struct device_ops: on the loop's thread, or before it runs. */
 void virtio_dev_reset(struct device *d);   /* quiesce first: a chain in flight delays it */
-void virtio_dev_quiesce(struct device *d); /* waits for what is in flight; without the lock */
+void virtio_dev_quiesce(struct device *d); /* on return nothing is in flight */
 void virtio_dev_resume(struct device *d);
 
 /* Of struct virtio_device: the concrete device's table begins with
@@ -197,7 +193,12 @@ void virtio_set_dma(struct virtio_device *v, bool may_dma);
 /* Outside the structure: reads as zeros, writes are dropped. */
 void virtio_read_config(struct virtio_device *v, u32 off, void *buf, u32 size);
 void virtio_write_config(struct virtio_device *v, u32 off, const void *buf, u32 size);
-/* Changes config of a queue that is not enabled. */
+/* The driver wants the queue as vq.config says. Too late once DRIVER_OK stands: ignored. */
 void virtio_enable_queue(struct virtio_device *v, struct virtio_queue *q);
+/* May the driver still set the queue up? */
+static inline bool virtio_can_configure(const struct virtio_device *v, const struct virtio_queue *q)
+{
+	return !q->vq.config.is_enabled && !(v->status & VIRTIO_STATUS_DRIVER_OK);
+}
 
 #endif

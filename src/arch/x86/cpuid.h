@@ -26,6 +26,7 @@ struct x86_cpuid_entry {
  * filled in by x86_cpuid_query from the state; KVM does it itself.
  */
 struct x86_cpuid {
+	u64 arch_capabilities; /* what MSR 0x10a reads as, where leaf 7 announces it */
 	u32 n;
 	struct x86_cpuid_entry e[X86_CPUID_MAX];
 };
@@ -38,7 +39,14 @@ struct x86_features {
 	u32 ext1_ecx, ext1_edx; /* 0x80000001 */
 	u32 ext8_ebx;           /* 0x80000008 */
 	u32 phys_bits;
+	u64 arch_capabilities; /* X86_ARCH_CAP_*: what the engine promises not to leak */
 };
+
+/* IA32_ARCH_CAPABILITIES (SDM 4, table 2-2), as far as models claim them. */
+#define X86_ARCH_CAP_RDCL_NO        BIT(0) /* no Meltdown, no L1TF */
+#define X86_ARCH_CAP_SKIP_L1DFL     BIT(3) /* no L1D flush needed before running a nested guest */
+#define X86_ARCH_CAP_MDS_NO         BIT(5)
+#define X86_ARCH_CAP_PSCHANGE_MC_NO BIT(6) /* no machine check when a page's size changes */
 
 struct x86_cpuid_config {
 	const char *model; /* "posada-v2", "posada-v3", "host" */
@@ -47,12 +55,15 @@ struct x86_cpuid_config {
 	u64 tsc_hz;
 };
 
+/* What a named model asks of an engine; not for "host". soft offers exactly that of its best. */
+void x86_features_of_model(const char *model, struct x86_features *out);
+
 bool x86_cpu_model_is_known(const char *model);
 const char *x86_cpu_model_names(void); /* for messages: "posada-v2, posada-v3, host" */
 
 /*
  * -ENOTSUP, naming a feature, when the model needs what the engine hasn't. The paravirtual leaves
- * (0x40000000: KVM's signature, kvmclock, x2APIC destination ids) are the same everywhere.
+ * (0x40000000: KVM's signature, kvmclock, frequencies) are the same everywhere.
  */
 int x86_cpuid_build(const struct x86_cpuid_config *config, const struct x86_features *engine,
 		    struct x86_cpuid *out, struct err *err);
