@@ -26,6 +26,8 @@
 #define PC_MMIO64_SIZE (32 * GIB) /* window for 64-bit BARs, above RAM, aligned to its size */
 
 /* Ports. */
+#define PC_PCI_PORTS	 0x1000 /* to 0xffff: for BARs */
+#define PC_PCI_PORTS_LAST 0xffff
 #define PC_PM_BASE      0x600
 #define PC_PM_SIZE      0x80
 #define PC_DEBUG_EXIT   0xf4
