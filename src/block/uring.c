@@ -11,6 +11,7 @@
  */
 #include <liburing.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -19,6 +20,7 @@
 #include "base/loop.h"
 #include "base/time.h"
 #include "block/raw_priv.h"
+#include "block/uring_priv.h"
 
 #define URING_ENTRIES  128
 #define URING_RETRY_NS NSEC_PER_MSEC
@@ -171,7 +173,13 @@ static void uring_free(struct raw_engine *e)
 	free(u);
 }
 
-static int uring_restrict(struct raw_uring *u)
+/* liburing 2.3, Debian 12's, declares these two registrations but doesn't export them. */
+static int uring_register(struct io_uring *ring, unsigned op, void *arg, unsigned n)
+{
+	return syscall(__NR_io_uring_register, ring->ring_fd, op, arg, n) < 0 ? -errno : 0;
+}
+
+static int uring_restrict(struct io_uring *ring)
 {
 	struct io_uring_restriction res[ARRAY_SIZE(uring_operations) + 1] = {0};
 
@@ -181,29 +189,32 @@ static int uring_restrict(struct raw_uring *u)
 	}
 	res[ARRAY_SIZE(uring_operations)].opcode = IORING_RESTRICTION_SQE_FLAGS_REQUIRED;
 	res[ARRAY_SIZE(uring_operations)].sqe_flags = IOSQE_FIXED_FILE;
-	return io_uring_register_restrictions(&u->ring, res, ARRAY_SIZE(res));
+	return uring_register(ring, IORING_REGISTER_RESTRICTIONS, res, ARRAY_SIZE(res));
 }
 
-static int uring_set_up(struct raw_uring *u, struct err *err)
+int uring_open(struct io_uring *ring, int fd, int event_fd, u32 *out_capacity, struct err *err)
 {
 	struct io_uring_params p = {.flags = IORING_SETUP_R_DISABLED | IORING_SETUP_CLAMP};
-	int r = io_uring_queue_init_params(URING_ENTRIES, &u->ring, &p);
+	int r = io_uring_queue_init_params(URING_ENTRIES, ring, &p);
 
 	if (r < 0)
 		return err_errno(err, r, "no io_uring");
-	u->has_ring = true;
 	/* Without this, a request's iovec array would have to outlive the call that submits it. */
-	if (!(p.features & IORING_FEAT_SUBMIT_STABLE))
-		return err_set(err, -ENOSYS, "io_uring is too old");
-	u->capacity = p.cq_entries;
-	r = io_uring_register_files(&u->ring, &u->engine.fd, 1);
+	r = p.features & IORING_FEAT_SUBMIT_STABLE ? 0 : -ENOSYS;
 	if (r == 0)
-		r = io_uring_register_eventfd(&u->ring, u->event.fd);
+		r = io_uring_register_files(ring, &fd, 1);
 	if (r == 0)
-		r = uring_restrict(u);
+		r = io_uring_register_eventfd(ring, event_fd);
 	if (r == 0)
-		r = io_uring_enable_rings(&u->ring);
-	return r < 0 ? err_errno(err, r, "io_uring cannot be restricted") : 0;
+		r = uring_restrict(ring);
+	if (r == 0)
+		r = uring_register(ring, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+	if (r < 0) {
+		io_uring_queue_exit(ring);
+		return err_errno(err, r, "io_uring cannot be restricted");
+	}
+	*out_capacity = p.cq_entries;
+	return 0;
 }
 
 int raw_uring_new(struct blk_raw *raw, struct loop *loop, int fd, struct raw_engine **out,
@@ -228,7 +239,8 @@ int raw_uring_new(struct blk_raw *raw, struct loop *loop, int fd, struct raw_eng
 	if (r < 0)
 		err_errno(err, r, "cannot make an eventfd");
 	else
-		r = uring_set_up(u, err);
+		r = uring_open(&u->ring, fd, u->event.fd, &u->capacity, err);
+	u->has_ring = r == 0;
 	if (r < 0) {
 		uring_free(&u->engine);
 		return r;

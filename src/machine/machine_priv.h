@@ -60,11 +60,11 @@ int machine_make_vcpus(struct machine *m, struct err *err);
 
 /* pc.c: the board, in the order in which it is built. */
 int pc_build(struct machine *m, struct err *err);
+struct msi_sink pc_msi_sink(struct machine *m); /* where functions send their messages */
 
 /* pc_memory.c: RAM, and the map as PAM registers have it. */
 int pc_build_memory(struct machine *m, struct err *err);
 void pc_update_map(struct machine *m);
-void pc_open_pam(struct machine *m); /* all RAM, writable: as firmware leaves it for a kernel */
 
 /* pc_virtio.c: disks, nics, entropy behind root ports. */
 int pc_build_virtio(struct machine *m, struct err *err);
