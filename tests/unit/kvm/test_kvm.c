@@ -254,9 +254,11 @@ TEST(the_pic_waits_for_sti)
 
 TEST(a_level_interrupt_ended_by_the_apic_is_told_to_the_ioapic)
 {
-	/* The handler writes the APIC's EOI register (DS base is the APIC's page), then exits. */
+	/* The handler writes the APIC's EOI register (DS base is the APIC's page), then exits; the
+	 * reads between give an emulator, which runs several instructions at once, time to notice. */
 	static const u8 handler[] = {0x66,      0x31, 0xc0,       /* xor %eax, %eax */
 				     0x66,      0xa3, 0xb0, 0x00, /* mov %eax, 0xb0 */
+				     0xe4,      0x70, 0xe4, 0x70, /* in $0x70, %al, twice */
 				     EXIT_CODE, 0xcf};
 	const struct msi_msg msg = {.address = 0xfee00000, .data = 0xc043};
 	struct x86_cpu_state s;
