@@ -3,7 +3,6 @@
  * by a socket pair whose one end the guest process gets.
  */
 #include <fcntl.h>
-#include <linux/if.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
 #include <stdio.h>
@@ -28,8 +27,10 @@ static int launch_open_tap(const struct launch_net *n, int *out, struct err *err
 		return err_set(err, -EINVAL, "'%s' is no interface's name", n->tap);
 	/* TUNSETIFF would make one. */
 	if (!if_nametoindex(n->tap))
-		return err_set(err, -ENODEV, "there is no interface '%s'; make it with "
-			       "`ip tuntap add dev %s mode tap user $USER`", n->tap, n->tap);
+		return err_set(err, -ENODEV,
+			       "there is no interface '%s'; make it with "
+			       "`ip tuntap add dev %s mode tap user $USER`",
+			       n->tap, n->tap);
 	fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0)
 		return err_errno(err, -errno, "cannot open /dev/net/tun");
@@ -62,20 +63,25 @@ static int launch_wait_ready(int fd, struct err *err)
 static int launch_start_slirp(struct launch *l, const struct launch_net *n, int sock,
 			      struct err *err)
 {
-	char *argv[LAUNCH_MAX_ARGS] = {"posada-slirp", "--fd", "3", "--ready-fd", "4", "--host",
-				       n->is_host_open ? "on" : "off"};
+	const char *argv[LAUNCH_MAX_ARGS] = {"posada-slirp",
+					     "--fd",
+					     "3",
+					     "--ready-fd",
+					     "4",
+					     "--host",
+					     n->is_host_open ? "on" : "off"};
 	char *path = launch_find_program("posada-slirp");
 	int argc = 7, ready[2], r;
 
 	for (unsigned i = 0; i < n->n_forwards; i++) {
 		argv[argc++] = "--forward";
-		argv[argc++] = (char *)n->forwards[i];
+		argv[argc++] = n->forwards[i];
 	}
 	if (pipe2(ready, O_CLOEXEC) < 0) {
 		r = err_errno(err, -errno, "cannot make a pipe");
 	} else {
-		r = launch_spawn(path, argv, (int[]){sock, ready[1]}, 2,
-				 &l->helpers[l->n_helpers], err);
+		r = launch_spawn(path, argv, (int[]){sock, ready[1]}, 2, &l->helpers[l->n_helpers],
+				 err);
 		close(ready[1]);
 		if (!r) {
 			l->n_helpers++;
@@ -88,21 +94,22 @@ static int launch_start_slirp(struct launch *l, const struct launch_net *n, int 
 }
 
 /* "tcp:2222:22" in passt's words: the option and "2222:22". */
-static int launch_passt_forward(const char *forward, char **option, char **value, struct err *err)
+static int launch_passt_forward(const char *forward, const char **option, const char **value,
+				struct err *err)
 {
 	bool is_udp = !strncmp(forward, "udp:", 4);
 
 	if (!is_udp && strncmp(forward, "tcp:", 4))
 		return err_set(err, -EINVAL, "'%s' is no forward; write tcp:2222:22", forward);
 	*option = is_udp ? "-u" : "-t";
-	*value = (char *)forward + 4;
+	*value = forward + 4;
 	return 0;
 }
 
 static int launch_start_passt(struct launch *l, const struct launch_net *n, int sock,
 			      struct err *err)
 {
-	char *argv[LAUNCH_MAX_ARGS] = {"passt", "--foreground", "--quiet", "--fd", "3"};
+	const char *argv[LAUNCH_MAX_ARGS] = {"passt", "--foreground", "--quiet", "--fd", "3"};
 	int argc = 5, r = 0;
 
 	if (!n->is_host_open)
