@@ -77,6 +77,8 @@ struct vcpu_apic_ops {
 	void (*mmio_write)(struct vcpu_apic *a, u32 off, u32 value);
 	u8 (*get_cr8)(struct vcpu_apic *a);
 	void (*set_cr8)(struct vcpu_apic *a, u8 value);
+	/* The vCPU's TSC is now vclock_tsc plus offset: its deadlines are meant in that. */
+	void (*set_tsc_offset)(struct vcpu_apic *a, u64 offset);
 };
 
 struct vcpu_ops {

@@ -176,6 +176,16 @@ void loop_task_post(struct loop *l, struct loop_task *t)
 		loop_wake(l);
 }
 
+void loop_task_cancel(struct loop *l, struct loop_task *t)
+{
+	pthread_mutex_lock(&l->lock);
+	if (t->is_posted) {
+		t->is_posted = false;
+		list_remove(&t->node);
+	}
+	pthread_mutex_unlock(&l->lock);
+}
+
 static void loop_on_wake(struct loop_fd *w, u32 events)
 {
 	struct loop *l = container_of(w, struct loop, wake);
@@ -287,20 +297,37 @@ bool loop_is_current(const struct loop *l)
 	       pthread_equal(l->thread, pthread_self());
 }
 
+static void loop_wait_and_handle(struct loop *l, int timeout_ms)
+{
+	/* One at a time: a callback may remove and free any other watch. */
+	struct epoll_event ev;
+	int n = epoll_wait(l->epoll_fd, &ev, 1, timeout_ms);
+
+	if (n == 1) {
+		struct loop_fd *w = ev.data.ptr;
+
+		w->fn(w, ev.events);
+	}
+}
+
+static void loop_set_running(struct loop *l, bool is_running)
+{
+	if (is_running)
+		l->thread = pthread_self();
+	__atomic_store_n(&l->is_running, is_running, __ATOMIC_RELEASE);
+}
+
 void loop_run(struct loop *l)
 {
-	l->thread = pthread_self();
-	__atomic_store_n(&l->is_running, true, __ATOMIC_RELEASE);
-	while (!__atomic_load_n(&l->is_quitting, __ATOMIC_ACQUIRE)) {
-		/* One at a time: a callback may remove and free any other watch. */
-		struct epoll_event ev;
-		int n = epoll_wait(l->epoll_fd, &ev, 1, -1);
+	loop_set_running(l, true);
+	while (!__atomic_load_n(&l->is_quitting, __ATOMIC_ACQUIRE))
+		loop_wait_and_handle(l, -1);
+	loop_set_running(l, false);
+}
 
-		if (n == 1) {
-			struct loop_fd *w = ev.data.ptr;
-
-			w->fn(w, ev.events);
-		}
-	}
-	__atomic_store_n(&l->is_running, false, __ATOMIC_RELEASE);
+void loop_step(struct loop *l, bool may_wait)
+{
+	loop_set_running(l, true);
+	loop_wait_and_handle(l, may_wait ? -1 : 0);
+	loop_set_running(l, false);
 }

@@ -23,6 +23,8 @@ AUTO_FN(loop_free, struct loop *)
 
 void loop_run(struct loop *l);  /* until loop_quit */
 void loop_quit(struct loop *l); /* any thread; a loop_run that comes later returns at once */
+/* Handles one event, for which it may wait; for tests, which step until they see what they want. */
+void loop_step(struct loop *l, bool may_wait);
 bool loop_is_current(const struct loop *l); /* is this thread inside loop_run(l)? any thread */
 
 /* A watched descriptor (borrowed). events are EPOLLIN, EPOLLOUT; level-triggered. */
@@ -55,5 +57,7 @@ struct loop_task {
 	bool is_posted; /* the loop's, under its lock */
 };
 void loop_task_post(struct loop *l, struct loop_task *t); /* any thread */
+/* Before t is freed: harmless when it isn't posted. Its function may be running, elsewhere. */
+void loop_task_cancel(struct loop *l, struct loop_task *t); /* any thread */
 
 #endif

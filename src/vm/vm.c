@@ -41,13 +41,13 @@ void vm_notify(struct vm *vm, enum vm_event event)
 	loop_task_post(vm->main_loop, &vm->event_task);
 }
 
-int vm_new(const struct vm_config *config, struct loop *main_loop, const struct vm_ops *ops,
+int vm_new(const struct vm_setup *setup, struct loop *main_loop, const struct vm_ops *ops,
 	   struct vm **out, struct err *err)
 {
 	struct vm *vm = NEW(struct vm);
 	int r;
 
-	snprintf(vm->name, sizeof(vm->name), "%s", config->name);
+	snprintf(vm->name, sizeof(vm->name), "%s", setup->name);
 	vm->ops = *ops;
 	vm->main_loop = main_loop;
 	pthread_mutex_init(&vm->lock, NULL);
@@ -57,7 +57,7 @@ int vm_new(const struct vm_config *config, struct loop *main_loop, const struct 
 	device_set_init(&vm->devices);
 	vm->epoch = epoch_new();
 	epoch_attach(vm->epoch);
-	vm->gmem = gmem_new(vm->epoch, config->track_code);
+	vm->gmem = gmem_new(vm->epoch, setup->track_code);
 	vm->ports = io_space_new("ports", vm->epoch, VM_PORTS);
 	vm->memory = io_space_new("memory", vm->epoch, 0);
 	r = loop_new(&vm->io_loop, err);
@@ -65,7 +65,7 @@ int vm_new(const struct vm_config *config, struct loop *main_loop, const struct 
 		vm_free(vm);
 		return r;
 	}
-	vm->clock = vclock_new(vm->io_loop, config->tsc_hz);
+	vm->clock = vclock_new(vm->io_loop, setup->tsc_hz);
 	*out = vm;
 	return 0;
 }
@@ -170,38 +170,7 @@ const char *vm_broken_text(const struct vm *vm)
 	return vm->failure.text;
 }
 
-/* --- what the accelerator calls --- */
-
-static u64 vm_port_read(void *opaque, u16 port, unsigned size)
-{
-	return io_space_read(((struct vm *)opaque)->ports, port, size);
-}
-
-static void vm_port_write(void *opaque, u16 port, u64 value, unsigned size)
-{
-	io_space_write(((struct vm *)opaque)->ports, port, value, size);
-}
-
-static u64 vm_mmio_read(void *opaque, gpa_t gpa, unsigned size)
-{
-	return io_space_read(((struct vm *)opaque)->memory, gpa, size);
-}
-
-static void vm_mmio_write(void *opaque, gpa_t gpa, u64 value, unsigned size)
-{
-	io_space_write(((struct vm *)opaque)->memory, gpa, value, size);
-}
-
-void vm_accel_host(struct vm *vm, struct accel_host *out)
-{
-	*out = (struct accel_host){
-		.opaque = vm,
-		.port_read = vm_port_read,
-		.port_write = vm_port_write,
-		.mmio_read = vm_mmio_read,
-		.mmio_write = vm_mmio_write,
-	};
-}
+/* --- the accelerator --- */
 
 static int vm_bell_ring(struct vm *vm, u64 addr, const struct io_doorbell *b, bool is_add)
 {

@@ -48,14 +48,14 @@ struct vm_ops {
 	void *opaque;
 };
 
-struct vm_config {
+struct vm_setup {
 	const char *name; /* copied; for thread names and messages */
 	u64 tsc_hz;       /* 0: the host's */
 	bool track_code;  /* soft */
 };
 
 /* main_loop is borrowed. The calling thread becomes attached to the guest's memory. */
-int vm_new(const struct vm_config *config, struct loop *main_loop, const struct vm_ops *ops,
+int vm_new(const struct vm_setup *setup, struct loop *main_loop, const struct vm_ops *ops,
 	   struct vm **out, struct err *err);
 /* Stops the threads, frees devices, vCPUs, accelerator, memory, in that order. */
 void vm_free(struct vm *vm);
@@ -69,9 +69,7 @@ struct loop *vm_io_loop(struct vm *vm);
 struct loop *vm_main_loop(struct vm *vm);
 struct device_set *vm_devices(struct vm *vm);
 
-/* Takes them over, in this order, before vm_start. The accelerator's host callbacks for ports and
- * memory are vm_accel_host's. */
-void vm_accel_host(struct vm *vm, struct accel_host *out);
+/* Takes them over, in this order, before vm_start. */
 void vm_set_accel(struct vm *vm, struct accel *a);
 struct accel *vm_accel(struct vm *vm);
 void vm_add_vcpu(struct vm *vm, struct vcpu *v);

@@ -186,6 +186,7 @@ enum x86_vector {
 #define X86_MSR_KVM_POLL_CONTROL 0x4b564d05
 
 #define X86_MTRR_VARIABLE 8	/* pairs that we have */
+#define X86_7_EDX_ARCH_CAPABILITIES BIT32(29) /* CPUID leaf 7 */
 #define X86_APIC_BASE_ADDR 0xfee00000u
 #define X86_APIC_BASE_BSP    BIT(8)
 #define X86_APIC_BASE_X2APIC BIT(10)

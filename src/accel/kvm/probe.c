@@ -1,0 +1,139 @@
+/*
+ * Is this KVM hardware, or a kernel that only emulates? Measured, in a scratch VM.
+ *
+ * The guest is four bytes in real mode: a loop that counts ECX down, and HLT. There is no interrupt
+ * chip, so HLT comes straight back, and closing the VM is cheap. Runs grow eightfold until one takes
+ * long enough to be told from the price of entering the guest (a millisecond; emulators reach it
+ * with the second run), and the best rate counts. Time is the thread's CPU time: a loaded host
+ * doesn't look like a slow one.
+ */
+#include <string.h>
+#include <sys/mman.h>
+
+#include "accel/kvm/kv_priv.h"
+#include "accel/kvm/kvm.h"
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/time.h"
+
+#define PROBE_GPA          0x1000u
+#define PROBE_FIRST_COUNT  64u
+#define PROBE_LAST_COUNT   (1u << 24)
+#define PROBE_GROWTH       8u
+#define PROBE_LONG_NS      NSEC_PER_MSEC
+#define PROBE_INSNS_A_LOOP 2u
+
+struct kv_probe {
+	int vm_fd, vcpu_fd;
+	u8 *page;
+	struct kvm_run *run;
+	size_t run_size;
+};
+
+static void kv_probe_end(struct kv_probe *p)
+{
+	if (p->run)
+		munmap(p->run, p->run_size);
+	fd_close(p->vcpu_fd);
+	fd_close(p->vm_fd);
+	if (p->page)
+		munmap(p->page, PAGE_SIZE);
+}
+
+static int kv_probe_add_memory(struct kv_probe *p)
+{
+	static const u8 code[] = {
+		0x66, 0x49, /* 1: dec %ecx */
+		0x75, 0xfc, /* jnz 1b */
+		0xf4,       /* hlt */
+	};
+	struct kvm_userspace_memory_region region = {
+		.guest_phys_addr = PROBE_GPA,
+		.memory_size = PAGE_SIZE,
+	};
+
+	p->page = mmap(NULL, PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (p->page == MAP_FAILED) {
+		p->page = NULL;
+		return -errno;
+	}
+	memcpy(p->page, code, sizeof(code));
+	region.userspace_addr = (u64)p->page;
+	return kv_ioctl(p->vm_fd, KVM_SET_USER_MEMORY_REGION, &region);
+}
+
+static int kv_probe_add_vcpu(struct kv_probe *p, int fd)
+{
+	struct kvm_sregs sregs;
+	int r = kv_ioctl(fd, KVM_GET_VCPU_MMAP_SIZE, NULL);
+
+	if (r < 0)
+		return r;
+	p->run_size = (size_t)r;
+	p->vcpu_fd = kv_ioctl(p->vm_fd, KVM_CREATE_VCPU, NULL);
+	if (p->vcpu_fd < 0)
+		return p->vcpu_fd;
+	p->run = mmap(NULL, p->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, p->vcpu_fd, 0);
+	if (p->run == MAP_FAILED) {
+		p->run = NULL;
+		return -errno;
+	}
+	r = kv_ioctl(p->vcpu_fd, KVM_GET_SREGS, &sregs);
+	if (r < 0)
+		return r;
+	sregs.cs.base = 0;
+	sregs.cs.selector = 0;
+	return kv_ioctl(p->vcpu_fd, KVM_SET_SREGS, &sregs);
+}
+
+static int kv_probe_begin(struct kv_probe *p, int fd)
+{
+	int r;
+
+	p->vm_fd = kv_ioctl(fd, KVM_CREATE_VM, NULL);
+	if (p->vm_fd < 0)
+		return p->vm_fd;
+	r = kv_probe_add_memory(p);
+	return r < 0 ? r : kv_probe_add_vcpu(p, fd);
+}
+
+/* Runs the loop count times: true when the guest got to its HLT. */
+static bool kv_probe_run(struct kv_probe *p, u32 count, u64 *out_ns)
+{
+	struct kvm_regs regs = {.rip = PROBE_GPA, .rflags = X86_FLAG_ONE, .rcx = count};
+	u64 from;
+
+	if (kv_ioctl(p->vcpu_fd, KVM_SET_REGS, &regs) < 0)
+		return false;
+	from = time_cpu_ns();
+	if (kv_ioctl(p->vcpu_fd, KVM_RUN, NULL) < 0 || p->run->exit_reason != KVM_EXIT_HLT)
+		return false;
+	*out_ns = time_cpu_ns() - from;
+	return true;
+}
+
+int kv_measure(int fd, u64 *out_insns_per_s, struct err *err)
+{
+	struct kv_probe p = {.vm_fd = -1, .vcpu_fd = -1};
+	u64 best = 0, ns = 0;
+	int r = kv_probe_begin(&p, fd);
+
+	for (u32 count = PROBE_FIRST_COUNT;
+	     r >= 0 && ns < PROBE_LONG_NS && count <= PROBE_LAST_COUNT; count *= PROBE_GROWTH) {
+		if (!kv_probe_run(&p, count, &ns))
+			break;
+		u64 insns = (u64)count * PROBE_INSNS_A_LOOP;
+		u64 rate = time_muldiv(insns, NSEC_PER_SEC, ns ? ns : 1);
+
+		best = MAX(best, rate);
+	}
+	kv_probe_end(&p);
+	if (r == -EBUSY)
+		return err_set(err, r,
+			       "/dev/kvm can't start a VM: another hypervisor "
+			       "(VirtualBox, VMware) has the processor's virtualization");
+	if (r < 0)
+		return err_errno(err, r, "/dev/kvm can't start a VM");
+	*out_insns_per_s = best;
+	return 0;
+}

@@ -1,0 +1,211 @@
+/*
+ * The state of one software CPU, laid out for speed.
+ *
+ * It holds what struct x86_cpu_state holds (state.c converts), and what the interpreter derives
+ * from it: the mode word, software TLBs, decoded blocks. The hot fields come first. All of it
+ * belongs to the vCPU's thread, save the few atomics that say otherwise.
+ *
+ * Three conventions that the whole folder rests on:
+ *
+ * - gpr[] has two more slots than the guest: SX_ZERO always holds 0 (an absent base or index),
+ *   SX_RIP holds the RIP of the current block's first instruction. An instruction knows its offset
+ *   in the block, so RIP costs nothing until someone asks (sx_rip in exec.h).
+ * - The arithmetic flags live in `cc` as the host's LAHF and SETO leave them in AX: OF in bit 0,
+ *   CF 8, PF 10, AF 12, ZF 14, SF 15. The rest of RFLAGS is in `sysflags` (sx_rflags, flags.h).
+ * - A handler changes no guest state before its last access that can fault; faults leave by
+ *   sx_throw (exec.h), which unwinds to the run loop.
+ */
+#ifndef ACCEL_SOFT_CPU_H
+#define ACCEL_SOFT_CPU_H
+
+#include "accel/accel.h"
+#include "accel/soft/tlb.h"
+
+struct gmem_map;
+struct gmem_range;
+struct sx_accel;
+struct sx_block;
+struct sx_cache;
+struct sx_insn;
+
+enum {
+	SX_ZERO = X86_GPRS, /* reads as 0, never written */
+	SX_RIP,             /* RIP of the current block's first instruction */
+	SX_SLOTS,
+};
+
+/* One more segment than the guest: base 0, no limit, for 64-bit addresses without FS or GS. */
+#define SX_SEG_NONE X86_SEGS
+#define SX_SEGS     (X86_SEGS + 1)
+
+/*
+ * The mode word: all that decoding and the choice of handlers depend on. It is part of a block's
+ * key, and is recomputed (sx_mode_update, segment.h) when CS, SS, CPL, CR0, EFER or a segment's
+ * flatness change.
+ */
+enum sx_mode {
+	SX_MODE_64 = 1 << 0,      /* 64-bit code: EFER.LMA and CS.L */
+	SX_MODE_32 = 1 << 1,      /* CS.D, outside 64-bit code */
+	SX_MODE_SS32 = 1 << 2,    /* SS.B, outside 64-bit code */
+	SX_MODE_USER = 1 << 3,    /* CPL 3 */
+	SX_MODE_PE = 1 << 4,      /* protected mode, not virtual-8086 */
+	SX_MODE_V86 = 1 << 5,     /* virtual-8086 */
+	SX_MODE_FLAT = 1 << 6,    /* CS, DS, ES, SS: base 0, limit 4 GiB, usable as they should be */
+	SX_MODE_LIMITED = 1 << 7, /* CS's limit is below 4 GiB: checked at each block's entry */
+	SX_MODE_STEP = 1 << 8,    /* blocks of one instruction: TF, breakpoints, interrupt shadow */
+};
+
+/* Bits of `request`: any thread sets them (sx_request), the vCPU serves them between blocks. */
+enum sx_request {
+	SX_REQ_KICK = 1 << 0,         /* look at is_wanted and at the APIC's pending events */
+	SX_REQ_FLUSH_TLB = 1 << 1,    /* the memory map changed */
+	SX_REQ_FLUSH_WRITES = 1 << 2, /* write permission was revoked: new code pages, dirty log */
+	SX_REQ_CLOCK = 1 << 3,        /* write the paravirtual clock page again */
+	/* Set by the vCPU itself. */
+	SX_REQ_STEP = 1 << 4,  /* leave the chain of blocks after every one */
+	SX_REQ_RESET = 1 << 5, /* triple fault */
+};
+
+struct sx_seg {
+	u64 base;
+	u32 limit; /* in bytes */
+	u32 attr;  /* X86_ATTR_* */
+	u16 selector;
+};
+
+/* The FPU's and SSE's state, live in XSAVE's standard form (SDM 1, 10.5.1 and 13.4). */
+struct sx_fpu {
+	u16 fcw, fsw;
+	u8 ftw; /* abridged: a bit for each physical register that is not empty */
+	u8 reserved1;
+	u16 fop;
+	u64 fip, fdp;
+	u32 mxcsr, mxcsr_mask;
+	u8 st[8][16];   /* ST(0) first */
+	u8 xmm[16][16];
+	u8 reserved2[96];
+	u64 header[8];
+	u8 ymm_high[16][16];
+} __attribute__((aligned(64)));
+static_assert(offsetof(struct sx_fpu, mxcsr) == X86_FXSAVE_MXCSR, "XSAVE's layout");
+static_assert(offsetof(struct sx_fpu, st) == X86_FXSAVE_ST0, "XSAVE's layout");
+static_assert(offsetof(struct sx_fpu, xmm) == X86_FXSAVE_XMM0, "XSAVE's layout");
+static_assert(offsetof(struct sx_fpu, header) == X86_XSAVE_HEADER, "XSAVE's layout");
+static_assert(offsetof(struct sx_fpu, ymm_high) == X86_XSAVE_YMM, "XSAVE's layout");
+static_assert(sizeof(struct sx_fpu) == X86_XSAVE_SIZE, "XSAVE's layout");
+
+/* What of it handlers may use at once (fpu.h): it was checked, or is in the host's registers. */
+struct sx_fpu_live {
+	bool sse; /* CR0 and CR4 let SSE instructions run */
+	bool fp;  /* so they do, and the host's MXCSR is the guest's: all exceptions masked */
+	bool x87; /* CR0 lets x87 run; the host's x87 registers are the guest's, fpu's are stale */
+	bool is_x87_unmasked; /* the guest wants to see some of its exceptions */
+};
+
+/* An event to be delivered through the IDT. */
+struct sx_event {
+	bool is_set;
+	u8 vector;
+	u8 kind; /* enum x86_event */
+	bool has_code;
+	u32 code;
+	u64 cr2;     /* page faults */
+	u64 dr6;     /* debug exceptions: bits to set in DR6 */
+	u8 insn_len; /* soft ones: return to after the instruction */
+};
+
+struct sx_cpu {
+	u64 gpr[SX_SLOTS];
+	u16 cc;
+	/* Atomic, written by any thread. Also the futex that a halted vCPU waits on. */
+	u32 request;
+	struct sx_tlb_entry *tlb; /* of the current privilege: one of tlbs */
+	u32 mode;                 /* enum sx_mode */
+	u32 jump_generation[2];   /* of the jump cache's entries: user half, kernel half */
+	struct sx_block *block;   /* being executed */
+	u64 retired;              /* instructions of all blocks entered */
+	struct sx_cache *cache;   /* decoded code */
+	u64 seg_base[SX_SEGS];    /* as in seg[], for address arithmetic */
+
+	u64 sysflags; /* RFLAGS without the arithmetic flags */
+	unsigned cpl;
+	/* The mask of RIP: 64-bit code 2^64-1, else 2^32-1. */
+	u64 rip_mask;
+	void *unwind[5]; /* __builtin_setjmp's, in the run loop */
+	struct sx_event event;
+	bool is_delivering; /* an event is on its way through the IDT ... */
+	u8 delivering;      /* ... this vector */
+	bool delivering_soft;
+	bool is_ext; /* the EXT bit of error codes: an external event is being delivered */
+
+	struct sx_seg seg[X86_SEGS];
+	struct sx_seg ldt, tr;
+	struct x86_table gdt, idt;
+	u64 cr0, cr2, cr3, cr4, efer;
+	u64 dr[4], dr6, dr7;
+	u64 pae_pdpte[4];
+	u64 xcr0;
+	u64 star, lstar, cstar, sfmask, kernel_gs_base;
+	u64 sysenter_cs, sysenter_esp, sysenter_eip;
+	u64 pat, misc_enable, spec_ctrl, tsc_aux, tsc_adjust;
+	u64 mtrr_def_type, mtrr_fixed[11], mtrr_base[X86_MTRR_VARIABLE],
+		mtrr_mask[X86_MTRR_VARIABLE];
+	u64 mcg_status, smbase, tsc_offset;
+	u64 kvm_system_time, kvm_wall_clock, kvm_poll_control;
+	u32 run_state;        /* enum x86_run_state */
+	u32 interrupt_shadow; /* X86_SHADOW_*: holds for the next instruction */
+	bool nmi_blocked, nmi_pending;
+	bool is_smm; /* seat for system management mode: always false */
+	bool has_data_breakpoints; /* an enabled DR7 data breakpoint: TLBs hold none of its pages */
+	u64 pending_dr6;           /* data breakpoints hit by the current instruction */
+	u32 pauses;                /* PAUSE instructions: a spinning guest lets others run */
+
+	struct sx_fpu_live fpu_live;
+	struct sx_fpu fpu;
+
+	struct sx_tlbs tlbs;
+
+	/* Paging, from CR0, CR4, EFER (mmu.c). */
+	bool has_nx, has_1g_pages;
+	u64 phys_mask;    /* bits of a physical address */
+	u64 reserved_pte; /* what no entry may set */
+
+	struct vcpu vcpu;
+	struct sx_accel *accel;
+	struct x86_cpuid cpuid;
+	const struct gmem_map *map; /* held (gmem_enter) while the vCPU is inside */
+	const struct gmem_range *last_range;
+	u64 apic_page; /* where the xAPIC registers are; ~0 when they are not */
+	/* Atomic: the thread may use guest memory and its TLBs. Cleared while it waits or is in a
+	 * device's callback; then its flushes are served when it comes back. */
+	u32 is_inside;
+	u32 acked; /* atomic: the last flush round served */
+	bool is_threadless; /* the run loop was never entered: set_state, tests */
+};
+
+static inline struct sx_cpu *sx_cpu_of(struct vcpu *v)
+{
+	return container_of(v, struct sx_cpu, vcpu);
+}
+
+static inline bool sx_is_64(const struct sx_cpu *c)
+{
+	return c->mode & SX_MODE_64;
+}
+
+static inline bool sx_is_long(const struct sx_cpu *c)
+{
+	return c->efer & X86_EFER_LMA;
+}
+
+static inline bool sx_is_protected(const struct sx_cpu *c)
+{
+	return c->mode & SX_MODE_PE;
+}
+
+static inline bool sx_is_v86(const struct sx_cpu *c)
+{
+	return c->mode & SX_MODE_V86;
+}
+
+#endif

@@ -1,0 +1,208 @@
+/*
+ * What instruction handlers are made of: operands, guest memory, faults, the step to the next one.
+ *
+ * A handler has the type sx_insn_fn. It ends in SX_NEXT, which calls the next instruction's handler
+ * (a sibling call: no stack grows in optimized builds, and at most a block's length in others).
+ * The last instruction of a block changes RIP and goes through sx_block_exit (block.h) or simply
+ * returns to the run loop.
+ *
+ * Faults: sx_throw and everything that touches guest memory leave by a long jump to the run loop,
+ * with RIP at the instruction. So a handler holds no resource while it calls them, and changes no
+ * guest state before the last of them. `i` is NULL outside of instructions, while an event is
+ * delivered: RIP is then what gpr[SX_RIP] says.
+ */
+#ifndef ACCEL_SOFT_EXEC_H
+#define ACCEL_SOFT_EXEC_H
+
+#include <string.h>
+
+#include "accel/soft/block.h"
+#include "accel/soft/cpu.h"
+#include "accel/soft/flags.h"
+#include "accel/soft/insn.h"
+#include "accel/soft/mmu.h"
+
+/* Flags of a decoded instruction that the binder adds (bind.c). */
+#define SX_IF_SEGMENTED (1 << 12) /* its address needs masking or a limit check: sx_ea_slow */
+
+#define SX_NEXT(c, i)                                                                              \
+	do {                                                                                       \
+		(i)[1].fn((c), (i) + 1);                                                           \
+		return;                                                                            \
+	} while (0)
+
+/* --- faults --- */
+
+/* Raises an exception; code is ignored by vectors that have none. */
+noreturn void sx_throw(struct sx_cpu *c, const struct sx_insn *i, enum x86_vector vector, u32 code);
+noreturn void sx_throw_page_fault(struct sx_cpu *c, const struct sx_insn *i, u64 lin, u32 code);
+/* #DB; dr6: its cause. RIP must have been settled as the kind of trap wants it. */
+noreturn void sx_throw_debug(struct sx_cpu *c, const struct sx_insn *i, u64 dr6);
+noreturn static inline void sx_throw_ud(struct sx_cpu *c, const struct sx_insn *i)
+{
+	sx_throw(c, i, X86_UD, 0);
+}
+noreturn static inline void sx_throw_gp(struct sx_cpu *c, const struct sx_insn *i, u32 code)
+{
+	sx_throw(c, i, X86_GP, code);
+}
+
+/* RIP of an instruction of the current block, and of the one that follows. */
+u64 sx_rip(const struct sx_cpu *c, const struct sx_insn *i);
+u64 sx_next_rip(const struct sx_cpu *c, const struct sx_insn *i);
+
+/* --- memory by linear address (mem.c has the slow halves) --- */
+
+u64 sx_load_slow(struct sx_cpu *c, const struct sx_insn *i, u64 lin, unsigned size);
+void sx_store_slow(struct sx_cpu *c, const struct sx_insn *i, u64 lin, u64 value, unsigned size);
+void sx_load_bytes_slow(struct sx_cpu *c, const struct sx_insn *i, u64 lin, void *buf,
+			unsigned size);
+void sx_store_bytes_slow(struct sx_cpu *c, const struct sx_insn *i, u64 lin, const void *buf,
+			 unsigned size);
+u8 *sx_host_rw_slow(struct sx_cpu *c, const struct sx_insn *i, u64 lin, unsigned size);
+
+/* Host address of size bytes at lin when the TLB has them readable, writable; else NULL. */
+static always_inline u8 *sx_tlb_read(struct sx_cpu *c, u64 lin, unsigned size)
+{
+	const struct sx_tlb_entry *e = sx_tlb_slot(c->tlb, lin);
+
+	if (likely(e->read == ((lin + size - 1) & PAGE_MASK)))
+		return (u8 *)(lin + e->addend);
+	return NULL;
+}
+
+static always_inline u8 *sx_tlb_write(struct sx_cpu *c, u64 lin, unsigned size)
+{
+	const struct sx_tlb_entry *e = sx_tlb_slot(c->tlb, lin);
+
+	if (likely(e->write == ((lin + size - 1) & PAGE_MASK)))
+		return (u8 *)(lin + e->addend);
+	return NULL;
+}
+
+/* size 1, 2, 4 or 8, a constant where speed matters. */
+static always_inline u64 sx_host_load(const u8 *p, unsigned size)
+{
+	switch (size) {
+	case 1:
+		return *p;
+	case 2:
+		return *(const u16 __attribute__((aligned(1), may_alias)) *)p;
+	case 4:
+		return *(const u32 __attribute__((aligned(1), may_alias)) *)p;
+	default:
+		return *(const u64 __attribute__((aligned(1), may_alias)) *)p;
+	}
+}
+
+static always_inline void sx_host_store(u8 *p, u64 value, unsigned size)
+{
+	switch (size) {
+	case 1:
+		*p = (u8)value;
+		break;
+	case 2:
+		*(u16 __attribute__((aligned(1), may_alias)) *)p = (u16)value;
+		break;
+	case 4:
+		*(u32 __attribute__((aligned(1), may_alias)) *)p = (u32)value;
+		break;
+	default:
+		*(u64 __attribute__((aligned(1), may_alias)) *)p = value;
+		break;
+	}
+}
+
+static always_inline u64 sx_load(struct sx_cpu *c, const struct sx_insn *i, u64 lin, unsigned size)
+{
+	const u8 *p = sx_tlb_read(c, lin, size);
+
+	return likely(p) ? sx_host_load(p, size) : sx_load_slow(c, i, lin, size);
+}
+
+static always_inline void sx_store(struct sx_cpu *c, const struct sx_insn *i, u64 lin, u64 value,
+				   unsigned size)
+{
+	u8 *p = sx_tlb_write(c, lin, size);
+
+	if (likely(p))
+		sx_host_store(p, value, size);
+	else
+		sx_store_slow(c, i, lin, value, size);
+}
+
+/* Any size up to a page; 16-byte copies of aligned operands are single accesses. */
+static always_inline void sx_load_bytes(struct sx_cpu *c, const struct sx_insn *i, u64 lin,
+					void *buf, unsigned size)
+{
+	const u8 *p = sx_tlb_read(c, lin, size);
+
+	if (likely(p))
+		memcpy(buf, p, size);
+	else
+		sx_load_bytes_slow(c, i, lin, buf, size);
+}
+
+static always_inline void sx_store_bytes(struct sx_cpu *c, const struct sx_insn *i, u64 lin,
+					 const void *buf, unsigned size)
+{
+	u8 *p = sx_tlb_write(c, lin, size);
+
+	if (likely(p))
+		memcpy(p, buf, size);
+	else
+		sx_store_bytes_slow(c, i, lin, buf, size);
+}
+
+/*
+ * Host memory to read, change and write size bytes at lin: permission for both is checked, faults
+ * are raised. NULL: it is not plain memory, or crosses a page; use sx_load_rw, then sx_store.
+ */
+static always_inline u8 *sx_host_rw(struct sx_cpu *c, const struct sx_insn *i, u64 lin,
+				    unsigned size)
+{
+	u8 *p = sx_tlb_write(c, lin, size);
+
+	return likely(p) ? p : sx_host_rw_slow(c, i, lin, size);
+}
+
+/* Raises what a write of size bytes at lin would raise, and changes nothing. */
+void sx_probe_write(struct sx_cpu *c, const struct sx_insn *i, u64 lin, unsigned size);
+/* Privileged structures (descriptor tables, TSS): as supervisor, whatever the CPL. */
+u64 sx_load_system(struct sx_cpu *c, const struct sx_insn *i, u64 lin, unsigned size);
+void sx_store_system(struct sx_cpu *c, const struct sx_insn *i, u64 lin, u64 value, unsigned size);
+u8 *sx_host_rw_system(struct sx_cpu *c, const struct sx_insn *i, u64 lin, unsigned size);
+
+/* For atomic operations that no single host access can do: split over pages, or on registers of a
+ * device. All vCPUs' such operations exclude each other. */
+void sx_split_lock(struct sx_cpu *c);
+void sx_split_unlock(struct sx_cpu *c);
+
+/* --- addresses --- */
+
+u64 sx_ea_slow(struct sx_cpu *c, const struct sx_insn *i, unsigned size, bool is_write);
+/* Linear address of size bytes at offset off of a segment, limit and type checked. */
+u64 sx_seg_lin(struct sx_cpu *c, const struct sx_insn *i, unsigned seg, u64 off, unsigned size,
+	       bool is_write);
+
+/* The offset part of the memory operand's address, cut to the address size: LEA's result. */
+static always_inline u64 sx_offset(const struct sx_cpu *c, const struct sx_insn *i)
+{
+	u64 a = c->gpr[i->base] + (c->gpr[i->index] << i->scale) + (u64)(i64)i->disp;
+
+	if (unlikely(i->flags & (SX_IF_ADDR16 | SX_IF_ADDR32)))
+		a &= i->flags & SX_IF_ADDR32 ? 0xffffffff : 0xffff;
+	return a;
+}
+
+/* Linear address of the memory operand, of size bytes, segment limits checked. */
+static always_inline u64 sx_ea(struct sx_cpu *c, const struct sx_insn *i, unsigned size,
+			       bool is_write)
+{
+	if (unlikely(i->flags & SX_IF_SEGMENTED))
+		return sx_ea_slow(c, i, size, is_write);
+	return c->gpr[i->base] + (c->gpr[i->index] << i->scale) + (u64)(i64)i->disp +
+	       c->seg_base[i->seg];
+}
+
+#endif

@@ -1,0 +1,164 @@
+/*
+ * MXCSR: computing when it has exceptions unmasked, LDMXCSR, STMXCSR.
+ *
+ * The host computes with all exceptions masked, and what it would have raised is read from the
+ * flags (SDM 1, 11.5). An instruction that raises #XM changes no register; MXCSR shows why, and an
+ * unmasked exception that is found before computing (invalid, denormal, divide by zero) hides the
+ * flags of those that would have been found after.
+ *
+ * One thing can't be read from the masked flags: unmasked underflow is raised for a tiny result even
+ * if it is exact. So the result is looked at. For the dot products (DPPS, DPPD), that is the final
+ * result alone.
+ */
+#include "accel/soft/simd_priv.h"
+
+#define FP_BEFORE (SX_FP_INVALID | SX_FP_DENORMAL | SX_FP_ZERO)
+
+static inline void host_set_mxcsr(u32 v)
+{
+	__asm__ volatile("ldmxcsr %0" : : "m"(v));
+}
+
+/* MXCSR gives the host its own back; the flags that the stub left are returned. */
+static __m128i fp_call_masked(const struct sx_insn *i, u32 mxcsr, __m128i d, __m128i s,
+			      u32 *out_flags)
+{
+	__m128i r;
+
+	host_set_mxcsr((mxcsr & ~SX_MXCSR_FLAGS) | SX_MXCSR_MASKS);
+	r = simd_stub(i)(d, s, s);
+	__asm__ volatile("stmxcsr %0" : "=m"(*out_flags) : "x"(r));
+	host_set_mxcsr(X86_MXCSR_RESET);
+	*out_flags &= SX_MXCSR_FLAGS;
+	return r;
+}
+
+/* Which results may be tiny: the number of elements and their width; 0: this one's can't. */
+static unsigned fp_result(enum sx_op op, unsigned *out_bytes)
+{
+#define FP_ALL(name)                                                                               \
+	case SX_##name##PS:                                                                        \
+		*out_bytes = 4;                                                                    \
+		return 4;                                                                          \
+	case SX_##name##PD:                                                                        \
+		*out_bytes = 8;                                                                    \
+		return 2
+#define FP_SCALAR(name)                                                                            \
+	case SX_##name##SS:                                                                        \
+		*out_bytes = 4;                                                                    \
+		return 1;                                                                          \
+	case SX_##name##SD:                                                                        \
+		*out_bytes = 8;                                                                    \
+		return 1
+	switch ((int)op) {
+		FP_ALL(ADD);
+		FP_ALL(SUB);
+		FP_ALL(MUL);
+		FP_ALL(DIV);
+		FP_ALL(ADDSUB);
+		FP_ALL(HADD);
+		FP_ALL(HSUB);
+		FP_ALL(DP);
+		FP_SCALAR(ADD);
+		FP_SCALAR(SUB);
+		FP_SCALAR(MUL);
+		FP_SCALAR(DIV);
+	case SX_CVTPD2PS:
+		*out_bytes = 4;
+		return 2;
+	case SX_CVTSD2SS:
+		*out_bytes = 4;
+		return 1;
+	default:
+		return 0;
+	}
+#undef FP_SCALAR
+#undef FP_ALL
+}
+
+static bool fp_is_tiny(enum sx_op op, __m128i r)
+{
+	unsigned bytes, n = fp_result(op, &bytes);
+	u64 q[2];
+	u32 d[4];
+
+	memcpy(q, &r, 16);
+	memcpy(d, &r, 16);
+	for (unsigned k = 0; k < n; k++) {
+		u64 v = bytes == 8 ? q[k] << 1 : (u64)d[k] << 33;
+
+		if (v && !(v >> (bytes == 8 ? 53 : 56)))
+			return true;
+	}
+	return false;
+}
+
+noreturn static void fp_raise(struct sx_cpu *c, const struct sx_insn *i, u32 flags)
+{
+	c->fpu.mxcsr |= flags;
+	sx_throw(c, i, c->cr4 & X86_CR4_OSXMMEXCPT ? X86_XM : X86_UD, 0);
+}
+
+static __m128i fp_call_unmasked(struct sx_cpu *c, const struct sx_insn *i, __m128i d, __m128i s)
+{
+	u32 mxcsr = c->fpu.mxcsr;
+	u32 unmasked = ~(mxcsr >> SX_MXCSR_MASK_SHIFT) & SX_MXCSR_FLAGS;
+	u32 flags;
+	__m128i r;
+
+	/* Flushing to zero is a masked response. */
+	if (unmasked & SX_FP_UNDERFLOW)
+		mxcsr &= ~SX_MXCSR_FTZ;
+	r = fp_call_masked(i, mxcsr, d, s, &flags);
+	if (flags & unmasked & FP_BEFORE)
+		fp_raise(c, i, flags & FP_BEFORE);
+	if ((unmasked & SX_FP_UNDERFLOW) && fp_is_tiny(sx_insn_op(i), r))
+		flags |= SX_FP_UNDERFLOW;
+	if (flags & unmasked)
+		fp_raise(c, i, flags);
+	c->fpu.mxcsr |= flags;
+	return r;
+}
+
+__m128i sx_simd_fp_slow(struct sx_cpu *c, const struct sx_insn *i, __m128i d, __m128i s)
+{
+	sx_fp_enter(c, i);
+	return c->fpu_live.fp ? simd_stub(i)(d, s, s) : fp_call_unmasked(c, i, d, s);
+}
+
+static void simd_ldmxcsr(struct sx_cpu *c, const struct sx_insn *i)
+{
+	u32 v;
+
+	simd_begin(c, i);
+	v = (u32)simd_load_u64(c, i, 4);
+	if (v & ~SX_MXCSR_VALID)
+		sx_throw_gp(c, i, 0);
+	if (c->fpu_live.fp)
+		sx_fpu_sync(c);
+	c->fpu.mxcsr = v;
+	SX_NEXT(c, i);
+}
+
+static void simd_stmxcsr(struct sx_cpu *c, const struct sx_insn *i)
+{
+	u32 v = c->fpu.mxcsr;
+
+	simd_begin(c, i);
+	if (c->fpu_live.fp)
+		__asm__ volatile("stmxcsr %0" : "=m"(v));
+	simd_store_u64(c, i, v, 4);
+	SX_NEXT(c, i);
+}
+
+sx_insn_fn *sx_simd_bind_mxcsr(const struct sx_insn *i)
+{
+	switch ((int)sx_insn_op(i)) {
+	case SX_LDMXCSR:
+		return simd_ldmxcsr;
+	case SX_STMXCSR:
+		return simd_stmxcsr;
+	default:
+		return NULL;
+	}
+}

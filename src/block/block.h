@@ -1,0 +1,119 @@
+/*
+ * Disks: asynchronous reads and writes of whole sectors.
+ *
+ * A struct blk is a disk as a device sees it. Requests are structs of the caller's, usually in a
+ * pool sized when the device is set up: nothing is allocated on the way. A round is any number of
+ * blk_submit followed by one blk_kick, which hands them to the host together; done() is called
+ * once for each, in any order, from the loop, never from inside blk_submit or blk_kick.
+ *
+ *     device: blk_submit(r1) blk_submit(r2) blk_kick ---> one io_uring_enter
+ *     loop:   <--- eventfd: done(r2, 0), done(r1, -EIO), round()
+ *
+ * Requests that overlap in time have no order among them; a flush covers the writes whose done()
+ * was called before it was submitted, and is done when they are on stable storage.
+ *
+ * Threads: a disk belongs to one loop; everything here is for its thread, or for before it runs.
+ */
+#ifndef BLOCK_BLOCK_H
+#define BLOCK_BLOCK_H
+
+#include <sys/uio.h>
+
+#include "base/base.h"
+#include "base/list.h"
+
+struct blk;
+struct err;
+struct loop;
+
+#define BLK_SECTOR    512u
+#define BLK_IOV_MAX   1024u             /* pieces of one request (IOV_MAX) */
+#define BLK_BYTES_MAX ((u64)0x7ffff000) /* of one request (MAX_RW_COUNT of Linux) */
+
+enum blk_op {
+	BLK_READ,
+	BLK_WRITE,
+	BLK_FLUSH,
+	BLK_DISCARD,      /* the contents no longer matter; a hint, which may have no effect */
+	BLK_WRITE_ZEROES, /* the contents are zero afterwards */
+};
+
+struct blk_request {
+	/* The caller's, before blk_submit; until done() the disk's. */
+	enum blk_op op;
+	bool is_fua;       /* BLK_WRITE: done when on stable storage */
+	bool may_unmap;    /* BLK_WRITE_ZEROES: the space may be given back */
+	u64 offset, bytes; /* multiples of block_size, within size; 0 for a flush */
+	struct iovec *iov; /* read, write: bytes long together; the disk may change the array */
+	u32 n_iov;
+	void (*done)(struct blk_request *r, int result); /* 0 or a negative errno */
+
+	/* The disk's. */
+	struct list node;
+	u64 progress; /* bytes done by earlier, short, transfers */
+	void *extra;  /* a bounce buffer, a layer's own request */
+	int result;
+	u8 step;
+};
+
+/* For the makers of disks; users call the functions below. */
+struct blk_ops {
+	void (*submit)(struct blk *b, struct blk_request *r);
+	void (*kick)(struct blk *b);
+	void (*drain)(struct blk *b);
+	void (*free)(struct blk *b);
+};
+
+struct blk {
+	const struct blk_ops *ops;
+	const char *engine; /* static: "io_uring", "threads", "overlay" */
+	u64 size;           /* bytes, a multiple of block_size */
+	u32 block_size;     /* granularity of requests: 512, or 4096 for such disks */
+	bool is_readonly;
+	void (*round)(void *opaque); /* blk_set_round; or NULL */
+	void *round_opaque;
+};
+
+void blk_submit(struct blk *b, struct blk_request *r);
+void blk_kick(struct blk *b);
+void blk_set_round(struct blk *b, void (*round)(void *opaque), void *opaque);
+/* Waits for everything submitted; all done() have been called on return. */
+void blk_drain(struct blk *b);
+void blk_free(struct blk *b); /* drains; NULL is fine */
+AUTO_FN(blk_free, struct blk *)
+
+/* --- makers: they take the descriptor over on success, and open nothing --- */
+
+enum blk_engine {
+	BLK_ENGINE_AUTO,  /* io_uring, or threads where there is none */
+	BLK_ENGINE_URING, /* refused where there is none */
+	BLK_ENGINE_THREADS,
+};
+
+struct blk_raw_options {
+	bool is_readonly;
+	enum blk_engine engine;
+};
+
+/*
+ * A regular file or block device whose bytes are the disk's. Opened with O_DIRECT or without
+ * (cache=none, cache=writeback): that is the descriptor's matter, and so are its locks.
+ */
+int blk_raw_new(struct loop *loop, int fd, const struct blk_raw_options *o, struct blk **out,
+		struct err *err);
+
+/*
+ * A temporary layer: reads come from base (taken over on success) until written; writes go to
+ * fd, an empty file or memfd as large as need be, and are forgotten with it. base is read only.
+ */
+int blk_overlay_new(struct loop *loop, struct blk *base, int fd, struct blk **out, struct err *err);
+
+/* --- for the launcher --- */
+
+/*
+ * Locks the open file (OFD lock, which dies with its last descriptor): shared for readers, else
+ * exclusive. -EBUSY, "in use by another VM", when someone else holds it so.
+ */
+int blk_lock_fd(int fd, bool is_readonly, struct err *err);
+
+#endif

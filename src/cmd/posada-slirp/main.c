@@ -1,0 +1,160 @@
+/*
+ * posada-slirp: one guest's user-mode network, in a process of its own.
+ *
+ * The launcher starts it with the one end of a stream socket pair, whose other end is the guest
+ * process's network card. It lives as long as the peer does.
+ */
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "confine/confine.h"
+#include "net/slirp/forward.h"
+#include "net/slirp/sandbox.h"
+#include "net/slirp/usernet.h"
+
+#define MAX_FORWARDS 256
+
+static const char help[] =
+	"usage: posada-slirp [--fd N] [--ready-fd N] [--forward tcp:[ADDR:]HOSTPORT:GUESTPORT]...\n"
+	"                    [--host on|off]\n"
+	"\n"
+	"User-mode network of one guest: 10.0.2.0/24 and fec0::/64, with DHCP, DNS and NAT.\n"
+	"\n"
+	"  --fd N        the stream socket to the guest's network card (default 3): each frame\n"
+	"                behind its length, 32 bits, big-endian\n"
+	"  --ready-fd N  write one byte to this descriptor once everything stands, and close it\n"
+	"  --forward F   forward a port of the host to the guest; udp: as well; ADDR is the "
+	"host's\n"
+	"                address to listen on (default 127.0.0.1)\n"
+	"  --host on     let the guest reach the host's loopback services, at 10.0.2.2\n"
+	"                (default off)\n"
+	"\n"
+	"Ends with status 0 when the peer closes the stream, else with 1 and a sentence on "
+	"stderr.\n"
+	"POSADA_LOG=info|debug says more.\n";
+
+struct options {
+	struct usernet_options net;
+	struct forward forwards[MAX_FORWARDS];
+	int ready_fd;
+};
+
+enum {
+	OPT_FD = 256,
+	OPT_READY_FD,
+	OPT_FORWARD,
+	OPT_HOST,
+	OPT_HELP,
+};
+
+static const struct option option_table[] = {
+	{"fd", required_argument, NULL, OPT_FD},
+	{"ready-fd", required_argument, NULL, OPT_READY_FD},
+	{"forward", required_argument, NULL, OPT_FORWARD},
+	{"host", required_argument, NULL, OPT_HOST},
+	{"help", no_argument, NULL, OPT_HELP},
+	{0},
+};
+
+static int parse_fd(const char *text, int *out, struct err *err)
+{
+	char *end;
+	long v = strtol(text, &end, 10);
+
+	if (end == text || *end || v < 0 || v > 65535)
+		return err_set(err, -EINVAL, "'%s' is no descriptor", text);
+	*out = (int)v;
+	return 0;
+}
+
+static int parse_host(const char *text, bool *out, struct err *err)
+{
+	*out = strcmp(text, "on") == 0;
+	if (!*out && strcmp(text, "off") != 0)
+		return err_set(err, -EINVAL, "--host is on or off, not '%s'", text);
+	return 0;
+}
+
+static int parse_forward(const char *text, struct options *o, struct err *err)
+{
+	if (o->net.n_forwards == MAX_FORWARDS)
+		return err_set(err, -EINVAL, "more than %d forwards", MAX_FORWARDS);
+	return forward_parse(text, &o->forwards[o->net.n_forwards++], err);
+}
+
+/* 1: there is nothing more to do. */
+static int parse_options(int argc, char **argv, struct options *o, struct err *err)
+{
+	int opt, r = 0;
+
+	while (r == 0 && (opt = getopt_long(argc, argv, "", option_table, NULL)) != -1) {
+		switch (opt) {
+		case OPT_FD:
+			r = parse_fd(optarg, &o->net.fd, err);
+			break;
+		case OPT_READY_FD:
+			r = parse_fd(optarg, &o->ready_fd, err);
+			break;
+		case OPT_FORWARD:
+			r = parse_forward(optarg, o, err);
+			break;
+		case OPT_HOST:
+			r = parse_host(optarg, &o->net.is_host, err);
+			break;
+		case OPT_HELP:
+			fputs(help, stdout);
+			return 1;
+		default:
+			return err_set(err, -EINVAL, "see posada-slirp --help");
+		}
+	}
+	if (r == 0 && optind < argc)
+		return err_set(err, -EINVAL, "'%s' is not expected", argv[optind]);
+	return r;
+}
+
+static int report_ready(int fd, struct err *err)
+{
+	int r = fd < 0 ? 0 : fd_write_full(fd, "1", 1);
+
+	fd_close(fd);
+	return r < 0 ? err_errno(err, r, "cannot report to the ready descriptor") : 0;
+}
+
+static int run(const struct options *o, struct err *err)
+{
+	AUTO(usernet_free) struct usernet *u = NULL;
+	int r = usernet_new(&o->net, &u, err);
+
+	if (r == 0)
+		r = confine_process(false, err);
+	if (r == 0)
+		r = sandbox_enter(err);
+	if (r == 0)
+		r = report_ready(o->ready_fd, err);
+	return r < 0 ? r : usernet_run(u, err);
+}
+
+int main(int argc, char **argv)
+{
+	struct options o = {.net.fd = 3, .ready_fd = -1};
+	struct err err = ERR_INIT;
+	const char *level = getenv("POSADA_LOG");
+	int r;
+
+	log_setup(!level ? LOG_WARN : strcmp(level, "debug") == 0 ? LOG_DEBUG : LOG_INFO, "slirp");
+	signal(SIGPIPE, SIG_IGN);
+	o.net.forwards = o.forwards;
+	r = parse_options(argc, argv, &o, &err);
+	if (r == 0)
+		r = run(&o, &err);
+	if (r < 0)
+		fprintf(stderr, "posada-slirp: %s\n", err.text);
+	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}

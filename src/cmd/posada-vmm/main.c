@@ -1,0 +1,78 @@
+/*
+ * posada-vmm: the guest process. One VM, an ordinary Linux process.
+ *
+ * Started by the launcher or the manager, never by hand: descriptor 3 is its control socket, whose
+ * first message is the configuration with all descriptors. It opens nothing by name that belongs to
+ * the guest, and is confined before the first guest instruction.
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/loop.h"
+#include "confine/confine.h"
+#include "monitor/monitor.h"
+#include "proto/control.h"
+#include "proto/guest_config.h"
+
+#define CONTROL_FD 3
+
+static int receive_config(int control, struct guest_config *config, struct err *err)
+{
+	int fds[GUEST_CONFIG_MAX_FDS];
+	size_t n_fds = GUEST_CONFIG_MAX_FDS;
+	static char text[CONTROL_MAX_MESSAGE];
+	ssize_t n = fd_recv(control, text, sizeof(text), fds, &n_fds);
+
+	if (n <= 0)
+		return err_errno(err, n < 0 ? (int)n : -EPIPE, "no configuration came");
+	return guest_config_decode(text, (size_t)n, fds, n_fds, config, err);
+}
+
+static int run(int control, struct guest_config *config, struct err *err)
+{
+	AUTO(loop_free) struct loop *loop = NULL;
+	struct monitor *monitor;
+	int r = confine_process(true, err);
+
+	if (!r)
+		r = loop_new(&loop, err);
+	if (r < 0)
+		return r;
+	monitor = monitor_new(loop, control, config);
+	r = monitor_run(monitor, err);
+	monitor_free(monitor);
+	return r;
+}
+
+int main(int argc, char **argv)
+{
+	struct guest_config config;
+	struct err err = ERR_INIT;
+	const char *level = getenv("POSADA_LOG");
+	int type, r;
+	socklen_t size = sizeof(type);
+
+	if (getsockopt(CONTROL_FD, SOL_SOCKET, SO_TYPE, &type, &size) < 0 ||
+	    type != SOCK_SEQPACKET) {
+		fprintf(stderr, "posada-vmm is started by `posada run`, not by hand\n");
+		return 1;
+	}
+	fcntl(CONTROL_FD, F_SETFD, FD_CLOEXEC);
+	log_setup(level && *level == 'd' ? LOG_DEBUG : LOG_WARN, argc > 1 ? argv[1] : "vmm");
+	r = receive_config(CONTROL_FD, &config, &err);
+	if (!r) {
+		r = run(CONTROL_FD, &config, &err);
+		guest_config_fini(&config);
+	} else {
+		struct control_event e = {.kind = CONTROL_STOPPED, .reason = CONTROL_FAILED};
+
+		snprintf(e.text, sizeof(e.text), "%s", err.text);
+		control_send_event(CONTROL_FD, &e);
+	}
+	return r < 0;
+}

@@ -1,0 +1,178 @@
+/*
+ * posada doctor: what this host offers, found out by trying, and what posada will use of it.
+ */
+#include <fcntl.h>
+#include <linux/landlock.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "accel/kvm/kvm.h"
+#include "base/epoch.h"
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/loop.h"
+#include "block/block.h"
+#include "cmd/posada/cmd.h"
+#include "mem/gmem.h"
+
+#define DOCTOR_TRY_BYTES (8 * MIB) /* of memory, when huge pages are tried */
+
+struct doctor_row {
+	const char *name;
+	void (*look)(char *found, char *use, size_t size);
+};
+
+static void doctor_kvm(char *found, char *use, size_t size)
+{
+	struct err err = ERR_INIT;
+	AUTO_FD int fd = -1;
+	u64 speed = 0;
+
+	if (kv_open(&fd, &err) < 0) {
+		snprintf(found, size, "%s", err.text);
+		snprintf(use, size, "the software CPU");
+	} else if (kv_measure(fd, &speed, &err) < 0) {
+		snprintf(found, size, "opens, but: %s", err.text);
+		snprintf(use, size, "the software CPU");
+	} else if (speed < KV_HARDWARE_INSNS_PER_S) {
+		snprintf(found, size, "only emulates: %.2f million instructions/s",
+			 (double)speed / 1e6);
+		snprintf(use, size, "the software CPU");
+	} else {
+		snprintf(found, size, "hardware: over %.0f million instructions/s",
+			 (double)speed / 1e6);
+		snprintf(use, size, "KVM");
+	}
+}
+
+/* Bytes in huge pages that a touched block of this backing really got; -1: it can't be made. */
+static i64 doctor_try_huge(enum gmem_backing backing)
+{
+	struct epoch *epoch = epoch_new();
+	struct gmem *g = gmem_new(epoch, false);
+	struct gmem_block *b;
+	struct err err = ERR_INIT;
+	i64 got = -1;
+
+	if (gmem_block_new(g, "try", backing, DOCTOR_TRY_BYTES, -1, &b, &err) == 0) {
+		memset(b->hva, 1, b->size);
+		got = (i64)gmem_block_huge_bytes(b);
+	}
+	gmem_free(g);
+	epoch_free(epoch);
+	return got;
+}
+
+static void doctor_huge_pages(char *found, char *use, size_t size)
+{
+	i64 anon = doctor_try_huge(GMEM_ANON);
+	i64 memfd = doctor_try_huge(GMEM_MEMFD);
+
+	snprintf(found, size, "%s for anonymous memory, %s for memory files",
+		 anon > 0 ? "yes" : "no", memfd > 0 ? "yes" : "no");
+	snprintf(use, size, "%s", anon > 0 ? "them, under KVM" : "4 KiB pages");
+}
+
+static void doctor_io_uring(char *found, char *use, size_t size)
+{
+	const struct blk_raw_options o = {.engine = BLK_ENGINE_URING};
+	struct err err = ERR_INIT;
+	struct loop *loop = NULL;
+	struct blk *b = NULL;
+	int fd = memfd_create("try", MFD_CLOEXEC);
+	int r = fd < 0 || ftruncate(fd, BLK_SECTOR) < 0 ? -errno : loop_new(&loop, &err);
+
+	if (!r)
+		r = blk_raw_new(loop, fd, &o, &b, &err);
+	if (r < 0)
+		fd_close(fd);
+	snprintf(found, size, "%s", r < 0 ? err.text : "yes, with restrictions");
+	snprintf(use, size, "%s for disks", r < 0 ? "threads" : "io_uring");
+	blk_free(b);
+	loop_free(loop);
+}
+
+static void doctor_landlock(char *found, char *use, size_t size)
+{
+	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+
+	if (abi < 0)
+		snprintf(found, size, "no (%s)", strerror(errno));
+	else
+		snprintf(found, size, "ABI %ld", abi);
+	snprintf(use, size, "not yet; seccomp confines the guest process");
+}
+
+/* What a child gets for this unshare(2): 0 or a negative errno. */
+static int doctor_try_unshare(int flags)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(unshare(flags) < 0 ? errno : 0);
+	if (pid < 0 || waitpid(pid, &status, 0) < 0)
+		return -errno;
+	return WIFEXITED(status) ? -WEXITSTATUS(status) : -EIO;
+}
+
+static void doctor_user_namespaces(char *found, char *use, size_t size)
+{
+	int r = doctor_try_unshare(CLONE_NEWUSER);
+
+	snprintf(found, size, "%s", r < 0 ? strerror(-r) : "yes");
+	snprintf(use, size, "not needed");
+}
+
+static void doctor_tun(char *found, char *use, size_t size)
+{
+	AUTO_FD int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+
+	snprintf(found, size, "%s", fd < 0 ? strerror(errno) : "may be opened");
+	snprintf(use, size, "%s", fd < 0 ? "the user network" : "taps, or the user network");
+}
+
+static void doctor_cgroups(char *found, char *use, size_t size)
+{
+	bool is_v2 = !access("/sys/fs/cgroup/cgroup.controllers", R_OK);
+	bool is_v1 = !access("/sys/fs/cgroup/memory", R_OK);
+
+	snprintf(found, size, "%s", is_v2 ? "v2" : is_v1 ? "v1" : "none");
+	snprintf(use, size, "not needed");
+}
+
+static const struct doctor_row doctor_rows[] = {
+	{"KVM", doctor_kvm},
+	{"huge pages", doctor_huge_pages},
+	{"io_uring", doctor_io_uring},
+	{"Landlock", doctor_landlock},
+	{"user namespaces", doctor_user_namespaces},
+	{"/dev/net/tun", doctor_tun},
+	{"cgroups", doctor_cgroups},
+};
+
+int cmd_doctor(int argc, char **argv)
+{
+	if (argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) {
+		printf("Usage: posada doctor\n\n"
+		       "Shows what this host offers, found out by trying, and what posada will "
+		       "use.\n");
+		return 0;
+	}
+	if (argc > 1) {
+		fprintf(stderr, "posada: doctor takes no '%s'\n", argv[1]);
+		return 1;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(doctor_rows); i++) {
+		char found[512] = "", use[512] = "";
+
+		doctor_rows[i].look(found, use, sizeof(found));
+		printf("%-16s %s\n%-16s -> %s\n", doctor_rows[i].name, found, "", use);
+	}
+	return 0;
+}

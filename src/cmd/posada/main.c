@@ -1,0 +1,55 @@
+/*
+ * posada: the command line. This file knows the subcommands and nothing else.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/base.h"
+#include "cmd/posada/cmd.h"
+#include "posada_version.h"
+
+struct command {
+	const char *name;
+	int (*main)(int argc, char **argv);
+	const char *summary;
+};
+
+static const struct command commands[] = {
+	{"run", cmd_run, "run a virtual machine in the foreground"},
+	{"doctor", cmd_doctor, "show what this host offers, and what posada will use of it"},
+};
+
+static void print_help(FILE *out)
+{
+	fprintf(out,
+		"Usage: posada COMMAND [OPTIONS]\n\n"
+		"Virtual machines on any Linux host, with or without hardware virtualization.\n\n"
+		"Commands:\n");
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].summary);
+	fprintf(out, "\nOptions:\n"
+		     "  --help     show this help; `posada COMMAND --help` shows a command's\n"
+		     "  --version  show the version\n");
+}
+
+int main(int argc, char **argv)
+{
+	if (argc < 2) {
+		print_help(stderr);
+		return 1;
+	}
+	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
+		print_help(stdout);
+		return 0;
+	}
+	if (!strcmp(argv[1], "--version")) {
+		printf("posada %s\n", POSADA_VERSION);
+		return 0;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+		if (!strcmp(argv[1], commands[i].name))
+			return commands[i].main(argc - 1, argv + 1);
+	}
+	fprintf(stderr, "posada: there is no command '%s'; see `posada --help`\n", argv[1]);
+	return 1;
+}

@@ -1,0 +1,368 @@
+/*
+ * posada run: options to a launch request. What they mean on the host is launch/'s matter.
+ */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/base.h"
+#include "base/err.h"
+#include "cmd/posada/cmd.h"
+#include "launch/launch.h"
+
+#define RUN_ESCAPE_DEFAULT 0x1d /* Ctrl-] */
+
+struct run_option {
+	const char *name;
+	const char *value; /* how it is called in the help; NULL: the option has none */
+	int (*parse)(struct launch_request *q, char *value, struct err *err);
+	const char *help;
+};
+
+/* --- values --- */
+
+/* "512M", "2G", "1048576K"; a bare number is in MiB, as with virsh and QEMU. */
+static int run_parse_size(const char *text, u64 *out, struct err *err)
+{
+	char *end;
+	u64 value, unit = MIB;
+
+	errno = 0;
+	value = strtoul(text, &end, 10);
+	if (*end == 'K' || *end == 'k')
+		unit = KIB;
+	else if (*end == 'G' || *end == 'g')
+		unit = GIB;
+	else if (*end == 'T' || *end == 't')
+		unit = 1024 * GIB;
+	else if (*end && *end != 'M' && *end != 'm')
+		end = (char *)text;
+	if (end == text || text[0] == '-' || errno || (*end && end[1]) || value > UINT64_MAX / unit)
+		return err_set(err, -EINVAL, "'%s' is not a size; write 512M or 2G", text);
+	*out = value * unit;
+	return 0;
+}
+
+static int run_parse_word(const struct guest_words *words, const char *text, int *out,
+			  struct err *err)
+{
+	char all[128] = "";
+
+	*out = guest_word_value(words, text);
+	if (*out >= 0)
+		return 0;
+	for (int i = 0; words->words[i]; i++) {
+		strcat(all, i ? ", " : "");
+		strcat(all, words->words[i]);
+	}
+	return err_set(err, -EINVAL, "there is no '%s'; there is: %s", text, all);
+}
+
+static int run_parse_on_off(const char *text, bool *out, struct err *err)
+{
+	if (strcmp(text, "on") && strcmp(text, "off"))
+		return err_set(err, -EINVAL, "'%s' is neither on nor off", text);
+	*out = text[1] == 'n';
+	return 0;
+}
+
+/* Splits "key=value"; the value, or NULL where there is no '='. */
+static char *run_split_key(char *word)
+{
+	char *eq = strchr(word, '=');
+
+	if (!eq)
+		return NULL;
+	*eq = '\0';
+	return eq + 1;
+}
+
+/* --- options --- */
+
+#define RUN_TEXT_OPTION(name, member)                                                              \
+	static int run_##name(struct launch_request *q, char *value, struct err *err)              \
+	{                                                                                          \
+		(void)err;                                                                         \
+		q->member = value;                                                                 \
+		return 0;                                                                          \
+	}
+RUN_TEXT_OPTION(name, name)
+RUN_TEXT_OPTION(machine, machine)
+RUN_TEXT_OPTION(cpu, cpu)
+RUN_TEXT_OPTION(kernel, kernel)
+RUN_TEXT_OPTION(initrd, initrd)
+RUN_TEXT_OPTION(append, append)
+
+#define RUN_WORD_OPTION(name, words, type)                                                         \
+	static int run_##name(struct launch_request *q, char *value, struct err *err)              \
+	{                                                                                          \
+		int got;                                                                           \
+		int r = run_parse_word(&(words), value, &got, err);                                \
+		if (!r)                                                                            \
+			q->name = (type)got;                                                       \
+		return r;                                                                          \
+	}
+RUN_WORD_OPTION(accel, guest_accel_words, enum guest_accel)
+RUN_WORD_OPTION(on_reboot, guest_on_reboot_words, enum guest_on_reboot)
+RUN_WORD_OPTION(on_crash, guest_on_crash_words, enum guest_on_crash)
+
+static int run_cpus(struct launch_request *q, char *value, struct err *err)
+{
+	char *end;
+	unsigned long n = strtoul(value, &end, 10);
+
+	if (end == value || *end || value[0] == '-' || n > 1000000)
+		return err_set(err, -EINVAL, "'%s' is not a number of CPUs", value);
+	q->n_cpus = (unsigned)n;
+	return 0;
+}
+
+static int run_memory(struct launch_request *q, char *value, struct err *err)
+{
+	return run_parse_size(value, &q->memory, err);
+}
+
+static int run_disk_word(struct launch_disk *d, char *word, struct err *err)
+{
+	char *value = run_split_key(word);
+	int cache, r;
+
+	if (value && !strcmp(word, "readonly"))
+		return run_parse_on_off(value, &d->is_readonly, err);
+	if (value && !strcmp(word, "cache")) {
+		r = run_parse_word(&guest_cache_words, value, &cache, err);
+		if (!r)
+			d->cache = (enum guest_cache)cache;
+		return r;
+	}
+	return err_set(err, -EINVAL, "a disk has no option '%s'; there is: readonly=on, cache=none",
+		       word);
+}
+
+static int run_disk(struct launch_request *q, char *value, struct err *err)
+{
+	struct launch_disk *d = &q->disks[q->n_disks];
+	char *save, *word = strtok_r(value, ",", &save);
+	int r = 0;
+
+	if (q->n_disks == GUEST_MAX_DISKS)
+		return err_set(err, -EINVAL, "a guest has at most %d disks", GUEST_MAX_DISKS);
+	if (!word)
+		return err_set(err, -EINVAL, "it needs a path");
+	d->path = word;
+	while (!r && (word = strtok_r(NULL, ",", &save)))
+		r = run_disk_word(d, word, err);
+	q->n_disks++;
+	return r;
+}
+
+static int run_net_word(struct launch_net *n, char *word, struct err *err)
+{
+	char *value = run_split_key(word);
+
+	if (value && !strcmp(word, "host"))
+		return run_parse_on_off(value, &n->is_host_open, err);
+	if (value && !strcmp(word, "backend") && !strcmp(value, "passt")) {
+		n->is_passt = true;
+		return 0;
+	}
+	if (value && !strcmp(word, "backend") && !strcmp(value, "slirp"))
+		return 0;
+	if (value && !strcmp(word, "forward")) {
+		if (n->n_forwards == LAUNCH_MAX_FORWARDS)
+			return err_set(err, -EINVAL, "at most %d forwards", LAUNCH_MAX_FORWARDS);
+		n->forwards[n->n_forwards++] = value;
+		return 0;
+	}
+	return err_set(err, -EINVAL,
+		       "the user network has no option '%s'; there is: "
+		       "forward=tcp:2222:22, host=on, backend=passt",
+		       word);
+}
+
+static int run_net(struct launch_request *q, char *value, struct err *err)
+{
+	struct launch_net *n = &q->nets[q->n_nets];
+	char *save, *word = strtok_r(value, ",", &save);
+	int r = 0;
+
+	if (word && !strcmp(word, "none"))
+		return 0;
+	if (q->n_nets == GUEST_MAX_NICS)
+		return err_set(err, -EINVAL, "a guest has at most %d network cards",
+			       GUEST_MAX_NICS);
+	if (word && !strncmp(word, "tap=", 4)) {
+		n->kind = LAUNCH_NET_TAP;
+		n->tap = word + 4;
+		if ((word = strtok_r(NULL, ",", &save)))
+			return err_set(err, -EINVAL, "a tap has no option '%s'", word);
+	} else if (word && !strcmp(word, "user")) {
+		while (!r && (word = strtok_r(NULL, ",", &save)))
+			r = run_net_word(n, word, err);
+	} else {
+		return err_set(err, -EINVAL, "'%s' is no network; there is: user, tap=IFNAME, none",
+			       word ? word : "");
+	}
+	q->n_nets++;
+	return r;
+}
+
+static int run_console(struct launch_request *q, char *value, struct err *err)
+{
+	if (!strcmp(value, "stdio")) {
+		q->console = LAUNCH_CONSOLE_STDIO;
+	} else if (!strcmp(value, "pty")) {
+		q->console = LAUNCH_CONSOLE_PTY;
+	} else if (!strcmp(value, "none")) {
+		q->console = LAUNCH_CONSOLE_NONE;
+	} else if (!strncmp(value, "socket=", 7) && value[7]) {
+		q->console = LAUNCH_CONSOLE_SOCKET;
+		q->console_path = value + 7;
+	} else {
+		return err_set(err, -EINVAL,
+			       "'%s' is no console; there is: stdio, pty, socket=PATH, "
+			       "none",
+			       value);
+	}
+	return 0;
+}
+
+static int run_escape(struct launch_request *q, char *value, struct err *err)
+{
+	if (!strcmp(value, "none")) {
+		q->escape = 0;
+		return 0;
+	}
+	/* ^@ would be byte 0, which stands for none. */
+	if (value[0] != '^' || value[1] <= '@' || value[1] > '_' || value[2])
+		return err_set(err, -EINVAL, "'%s' is no key; write ^] for Ctrl-], or none", value);
+	q->escape = value[1] & 0x1f;
+	return 0;
+}
+
+static int run_snapshot(struct launch_request *q, char *value, struct err *err)
+{
+	(void)value;
+	(void)err;
+	q->is_snapshot = true;
+	return 0;
+}
+
+static int run_quiet(struct launch_request *q, char *value, struct err *err)
+{
+	(void)value;
+	(void)err;
+	q->is_quiet = true;
+	return 0;
+}
+
+static int run_debug_exit(struct launch_request *q, char *value, struct err *err)
+{
+	(void)value;
+	(void)err;
+	q->has_debug_exit = true;
+	return 0;
+}
+
+static const struct run_option run_options[] = {
+	{"name", "NAME", run_name, "the guest's name, for messages (default: guest)"},
+	{"accel", "auto|kvm|soft", run_accel,
+	 "who runs its instructions; auto takes KVM where the hardware helps"},
+	{"machine", "pc-1", run_machine, "the board and its version"},
+	{"cpu", "MODEL", run_cpu, "posada-v2 (default), posada-v3, host"},
+	{"cpus", "N", run_cpus, "number of CPUs, 1 to 32 (default: 1)"},
+	{"memory", "SIZE", run_memory, "guest memory: 512M, 2G (default: 512M)"},
+	{"kernel", "FILE", run_kernel, "kernel to start: bzImage, ELF or multiboot"},
+	{"initrd", "FILE", run_initrd, "its initial RAM disk, or multiboot module"},
+	{"append", "STRING", run_append, "its command line"},
+	{"disk", "PATH[,OPTION]...", run_disk,
+	 "a raw image or block device; readonly=on, cache=none|writeback; repeatable"},
+	{"net", "user|tap=IFNAME|none", run_net,
+	 "a network card; user takes forward=tcp:HOSTPORT:GUESTPORT, host=on,\n"
+	 "backend=passt; repeatable"},
+	{"console", "stdio|pty|socket=PATH|none", run_console,
+	 "where the serial console goes (default: stdio)"},
+	{"escape", "^KEY|none", run_escape, "the key that opens the menu (default: ^])"},
+	{"snapshot", NULL, run_snapshot,
+	 "keep the disks as they are: what the guest writes is\n"
+	 "forgotten at the end"},
+	{"on-reboot", "restart|stop", run_on_reboot, "when the guest resets (default: restart)"},
+	{"on-crash", "stop|restart|pause", run_on_crash,
+	 "when the guest reports a panic (default: stop)"},
+	{"quiet", NULL, run_quiet, "don't say which accelerator was taken"},
+	{"debug-exit", NULL, run_debug_exit,
+	 "give the guest the exit port that test kernels use (0xf4)"},
+};
+
+static void run_print_help(void)
+{
+	printf("Usage: posada run --kernel FILE [OPTIONS]\n\n"
+	       "Runs a virtual machine in the foreground: no daemon, no root. Ctrl-] opens a "
+	       "menu.\n\n"
+	       "Options:\n");
+	for (size_t i = 0; i < ARRAY_SIZE(run_options); i++) {
+		const struct run_option *o = &run_options[i];
+		const char *rest = o->help, *line;
+
+		printf("  --%s%s%s\n", o->name, o->value ? " " : "", o->value ? o->value : "");
+		while ((line = strchr(rest, '\n'))) {
+			printf("        %.*s\n", (int)(line - rest), rest);
+			rest = line + 1;
+		}
+		printf("        %s\n", rest);
+	}
+	printf("\nExit status: 0 the guest powered off, 1 it could not be started or its host "
+	       "failed\n"
+	       "it, 2 the guest panicked, or reset with --on-reboot stop.\n\n"
+	       "Example:\n"
+	       "  posada run --kernel vmlinuz --append 'console=ttyS0 root=/dev/vda' \\\n"
+	       "      --disk root.img --net user,forward=tcp:2222:22 --memory 1G --cpus 2\n");
+}
+
+/* getopt's table: value 0x100 + index tells the options apart. */
+static void run_fill_getopt(struct option *table)
+{
+	size_t n = ARRAY_SIZE(run_options);
+
+	for (size_t i = 0; i < n; i++)
+		table[i] = (struct option){run_options[i].name,
+					   run_options[i].value ? required_argument : no_argument,
+					   NULL, 0x100 + (int)i};
+	table[n] = (struct option){"help", no_argument, NULL, 'h'};
+	table[n + 1] = (struct option){0};
+}
+
+int cmd_run(int argc, char **argv)
+{
+	struct option table[ARRAY_SIZE(run_options) + 2];
+	struct launch_request q = {.n_cpus = 1, .memory = 512 * MIB, .escape = RUN_ESCAPE_DEFAULT};
+	struct err err = ERR_INIT;
+	int got;
+
+	run_fill_getopt(table);
+	while ((got = getopt_long(argc, argv, "h", table, NULL)) != -1) {
+		const struct run_option *o;
+
+		if (got == 'h') {
+			run_print_help();
+			return 0;
+		}
+		if (got < 0x100) {
+			fprintf(stderr, "posada: see `posada run --help`\n");
+			return LAUNCH_FAILED;
+		}
+		o = &run_options[got - 0x100];
+		if (o->parse(&q, optarg, &err) < 0) {
+			fprintf(stderr, "posada: --%s: %s\n", o->name, err.text);
+			return LAUNCH_FAILED;
+		}
+	}
+	if (optind < argc) {
+		fprintf(stderr, "posada: '%s' is not an option; see `posada run --help`\n",
+			argv[optind]);
+		return LAUNCH_FAILED;
+	}
+	return launch_run(&q);
+}

@@ -1,0 +1,98 @@
+/*
+ * The guest's console: which two ends there are, by --console.
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/err.h"
+#include "base/fd.h"
+#include "launch/launch_priv.h"
+
+static int launch_console_pair(struct launch *l, struct err *err)
+{
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		return err_errno(err, -errno, "cannot make a socket pair");
+	l->console = pair[0];
+	l->config.console_fd = pair[1];
+	l->config.console = GUEST_CONSOLE_STREAM;
+	return 0;
+}
+
+static int launch_console_pty(struct launch *l, struct err *err)
+{
+	AUTO_FD int fd = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+	struct termios raw;
+	char path[64];
+
+	if (fd < 0 || grantpt(fd) < 0 || unlockpt(fd) < 0 || ptsname_r(fd, path, sizeof(path)))
+		return err_errno(err, -errno, "cannot make a pseudo-terminal");
+	/* Nothing may echo into the guest before somebody attaches. */
+	if (tcgetattr(fd, &raw) == 0) {
+		cfmakeraw(&raw);
+		tcsetattr(fd, TCSANOW, &raw);
+	}
+	fprintf(stderr, "posada: the console of guest '%s' is %s\n", l->config.name, path);
+	l->config.console_fd = fd_take(fd);
+	l->config.console = GUEST_CONSOLE_STREAM;
+	return 0;
+}
+
+/* A socket file that nobody listens on any more may be replaced. */
+static bool launch_is_stale_socket(const struct sockaddr_un *addr)
+{
+	AUTO_FD int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct stat st;
+
+	return fd >= 0 && lstat(addr->sun_path, &st) == 0 && S_ISSOCK(st.st_mode) &&
+	       connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) < 0 &&
+	       errno == ECONNREFUSED;
+}
+
+static int launch_console_socket(struct launch *l, struct err *err)
+{
+	const char *path = l->request->console_path;
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	AUTO_FD int fd = -1;
+
+	if (strlen(path) >= sizeof(addr.sun_path))
+		return err_set(err, -ENAMETOOLONG, "%s: a socket's path has at most %zu bytes",
+			       path, sizeof(addr.sun_path) - 1);
+	memcpy(addr.sun_path, path, strlen(path));
+	if (launch_is_stale_socket(&addr))
+		unlink(path);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0 || bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
+		return err_errno(err, -errno, "cannot make the socket %s", path);
+	l->socket_path = str_dup(path);
+	if (listen(fd, 1) < 0)
+		return err_errno(err, -errno, "cannot listen on %s", path);
+	l->config.console_fd = fd_take(fd);
+	l->config.console = GUEST_CONSOLE_LISTEN;
+	return 0;
+}
+
+int launch_open_console(struct launch *l, struct err *err)
+{
+	switch (l->request->console) {
+	case LAUNCH_CONSOLE_STDIO:
+		return launch_console_pair(l, err);
+	case LAUNCH_CONSOLE_PTY:
+		return launch_console_pty(l, err);
+	case LAUNCH_CONSOLE_SOCKET:
+		return launch_console_socket(l, err);
+	case LAUNCH_CONSOLE_NONE:
+		l->config.console = GUEST_CONSOLE_NONE;
+		return 0;
+	}
+	unreachable_code();
+}

@@ -1,0 +1,80 @@
+/*
+ * One run, from request to exit status. See launch.h.
+ */
+#include "launch/launch.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/alloc.h"
+#include "base/err.h"
+#include "base/fd.h"
+#include "launch/launch_priv.h"
+#include "proto/control.h"
+
+/* Hands the configuration and all descriptors to the guest process. */
+static int launch_hand_over(struct launch *l, struct err *err)
+{
+	int fds[GUEST_CONFIG_MAX_FDS], r;
+	size_t n_fds;
+	char *text = guest_config_encode(&l->config, fds, &n_fds);
+
+	if (strlen(text) > CONTROL_MAX_MESSAGE)
+		r = err_set(err, -E2BIG, "the options are too long: %zu bytes in all",
+			    strlen(text));
+	else
+		r = fd_send(l->control, text, strlen(text), fds, n_fds);
+	free(text);
+	if (r < 0 && !err->code)
+		err_errno(err, r, "cannot hand the configuration to the guest process");
+	return r;
+}
+
+static int launch_start_vmm(struct launch *l, struct err *err)
+{
+	char *path = launch_find_program("posada-vmm");
+	char *argv[] = {"posada-vmm", l->config.name, NULL};
+	int pair[2], r;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
+		r = err_errno(err, -errno, "cannot make the control socket");
+	} else {
+		l->control = pair[0];
+		r = launch_spawn(path, argv, &pair[1], 1, &l->vmm, err);
+		close(pair[1]);
+	}
+	free(path);
+	return r ? r : launch_hand_over(l, err);
+}
+
+/* What the guest process owns now, ours would only keep open: the console's far end above all. */
+static void launch_drop_descriptors(struct launch *l)
+{
+	char *name = take(l->config.name);
+
+	guest_config_fini(&l->config);
+	guest_config_init(&l->config);
+	free(l->config.name);
+	l->config.name = name;
+}
+
+int launch_run(const struct launch_request *request)
+{
+	struct launch l = {.request = request, .control = -1, .console = -1};
+	struct err err = ERR_INIT;
+	int r, status = LAUNCH_FAILED;
+
+	guest_config_init(&l.config);
+	r = launch_resolve(&l, &err);
+	if (!r)
+		r = launch_start_vmm(&l, &err);
+	if (r < 0) {
+		fprintf(stderr, "posada: %s\n", err.text);
+	} else {
+		launch_drop_descriptors(&l);
+		status = launch_relay(&l);
+	}
+	launch_end(&l);
+	return status;
+}

@@ -1,0 +1,75 @@
+/*
+ * Launching: from the names that a person gave to descriptors, processes and an exit status.
+ *
+ * The launcher opens everything a guest needs, starts the guest process (posada-vmm) and, for a user
+ * network, a posada-slirp beside it, hands the configuration and the descriptors over the control
+ * socket, and then relays the console and waits. It is the guest process's parent, and the guest
+ * ends with it. Single-threaded; nothing here parses what a guest wrote.
+ */
+#ifndef LAUNCH_LAUNCH_H
+#define LAUNCH_LAUNCH_H
+
+#include "proto/guest_config.h"
+
+struct err;
+
+#define LAUNCH_MAX_FORWARDS 32
+
+enum launch_net_kind { LAUNCH_NET_USER, LAUNCH_NET_TAP };
+enum launch_console {
+	LAUNCH_CONSOLE_STDIO,
+	LAUNCH_CONSOLE_PTY,
+	LAUNCH_CONSOLE_SOCKET,
+	LAUNCH_CONSOLE_NONE
+};
+
+struct launch_net {
+	enum launch_net_kind kind;
+	const char *tap;                           /* interface's name */
+	const char *forwards[LAUNCH_MAX_FORWARDS]; /* "tcp:2222:22" */
+	unsigned n_forwards;
+	bool is_host_open; /* may the guest reach the host's loopback? */
+	bool is_passt;     /* passt instead of posada-slirp */
+};
+
+struct launch_disk {
+	const char *path;
+	bool is_readonly;
+	enum guest_cache cache;
+};
+
+/* What a person asked for; strings are borrowed. */
+struct launch_request {
+	const char *name, *machine, *cpu, *append; /* NULL: the default */
+	const char *kernel, *initrd;
+	enum guest_accel accel;
+	unsigned n_cpus;
+	u64 memory;
+	struct launch_disk disks[GUEST_MAX_DISKS];
+	unsigned n_disks;
+	struct launch_net nets[GUEST_MAX_NICS];
+	unsigned n_nets;
+	enum launch_console console;
+	const char *console_path;
+	int escape; /* the key that opens the menu, 1 to 31; 0: none */
+	bool is_snapshot;
+	enum guest_on_reboot on_reboot;
+	enum guest_on_crash on_crash;
+	bool has_debug_exit;
+	bool is_quiet; /* no words on which accelerator was taken */
+};
+
+/* The exit statuses of `posada run`. */
+enum launch_status {
+	LAUNCH_POWERED_OFF = 0,
+	LAUNCH_FAILED = 1,
+	LAUNCH_CRASHED = 2, /* panic, or reset with on-reboot=stop */
+};
+
+/*
+ * Runs the guest in the foreground to its end. Returns an exit status: a launch_status, or with a
+ * debug exit port what the test kernel wrote. Failures are explained on stderr in one sentence.
+ */
+int launch_run(const struct launch_request *request);
+
+#endif

@@ -1,0 +1,47 @@
+/*
+ * The launcher's inside, shared by its files.
+ */
+#ifndef LAUNCH_LAUNCH_PRIV_H
+#define LAUNCH_LAUNCH_PRIV_H
+
+#include <sys/types.h>
+
+#include "launch/launch.h"
+
+/* Everything a run holds besides the configuration; closed and reaped at its end. */
+struct launch {
+	const struct launch_request *request;
+	struct guest_config config;
+	int control; /* our end of the control socket */
+	int console; /* our end of the console, for stdio; else -1 */
+	pid_t vmm;   /* 0: not started */
+	pid_t helpers[GUEST_MAX_NICS];
+	unsigned n_helpers;
+	char *socket_path; /* a socket that we made, to be removed */
+};
+
+/* resolve.c: opens and checks all names of the request into l->config. */
+int launch_resolve(struct launch *l, struct err *err);
+int launch_open_disk(const struct launch_disk *d, bool is_snapshot, struct guest_disk *out,
+		     struct err *err);
+
+/* net.c: the nics, and the processes behind them. */
+int launch_open_net(struct launch *l, const struct launch_net *n, struct guest_nic *out,
+		    struct err *err);
+
+/* console.c: makes the console's two ends. */
+int launch_open_console(struct launch *l, struct err *err);
+
+/* spawn.c */
+/* A program that stands beside ours (or in the build tree, or in libexec): free() the path. */
+char *launch_find_program(const char *name);
+/* Starts argv with each fds[i] as descriptor 3 + i, in a session of its own, stdin from /dev/null. */
+int launch_spawn(const char *path, char *const argv[], const int *fds, size_t n_fds, pid_t *out,
+		 struct err *err);
+/* Ends what is still there and waits for it; removes the socket. */
+void launch_end(struct launch *l);
+
+/* relay.c: console, menu, control events and signals, until the guest stopped. */
+int launch_relay(struct launch *l);
+
+#endif

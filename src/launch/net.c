@@ -1,0 +1,147 @@
+/*
+ * The guest's network cards: a tap that exists, or a process of its own for the user network, joined
+ * by a socket pair whose one end the guest process gets.
+ */
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/err.h"
+#include "base/fd.h"
+#include "launch/launch_priv.h"
+
+#define LAUNCH_MAX_ARGS (16 + 2 * LAUNCH_MAX_FORWARDS)
+
+static int launch_open_tap(const struct launch_net *n, int *out, struct err *err)
+{
+	struct ifreq request = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
+	AUTO_FD int fd = -1;
+
+	if (!n->tap[0] || strlen(n->tap) >= sizeof(request.ifr_name))
+		return err_set(err, -EINVAL, "'%s' is no interface's name", n->tap);
+	/* TUNSETIFF would make one. */
+	if (!if_nametoindex(n->tap))
+		return err_set(err, -ENODEV,
+			       "there is no interface '%s'; make it with "
+			       "`ip tuntap add dev %s mode tap user $USER`",
+			       n->tap, n->tap);
+	fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0)
+		return err_errno(err, -errno, "cannot open /dev/net/tun");
+	memcpy(request.ifr_name, n->tap, strlen(n->tap));
+	if (ioctl(fd, TUNSETIFF, &request) < 0) {
+		int r = -errno;
+
+		if (r == -EBUSY)
+			return err_set(err, r, "tap '%s' is in use", n->tap);
+		if (r == -EINVAL)
+			return err_set(err, r, "interface '%s' is no tap", n->tap);
+		if (r == -EPERM)
+			return err_set(err, r, "tap '%s' belongs to another user", n->tap);
+		return err_errno(err, r, "cannot use tap '%s'", n->tap);
+	}
+	*out = fd_take(fd);
+	return 0;
+}
+
+/* Waits until the process writes its byte; its end before that is a failure. */
+static int launch_wait_ready(int fd, struct err *err)
+{
+	char byte;
+
+	if (fd_read_full(fd, &byte, 1) < 0)
+		return err_set(err, -EIO, "the user network could not be started");
+	return 0;
+}
+
+static int launch_start_slirp(struct launch *l, const struct launch_net *n, int sock,
+			      struct err *err)
+{
+	char *argv[LAUNCH_MAX_ARGS] = {"posada-slirp",
+				       "--fd",
+				       "3",
+				       "--ready-fd",
+				       "4",
+				       "--host",
+				       n->is_host_open ? "on" : "off"};
+	char *path = launch_find_program("posada-slirp");
+	int argc = 7, ready[2], r;
+
+	for (unsigned i = 0; i < n->n_forwards; i++) {
+		argv[argc++] = "--forward";
+		argv[argc++] = (char *)n->forwards[i];
+	}
+	if (pipe2(ready, O_CLOEXEC) < 0) {
+		r = err_errno(err, -errno, "cannot make a pipe");
+	} else {
+		r = launch_spawn(path, argv, (int[]){sock, ready[1]}, 2, &l->helpers[l->n_helpers],
+				 err);
+		close(ready[1]);
+		if (!r) {
+			l->n_helpers++;
+			r = launch_wait_ready(ready[0], err);
+		}
+		close(ready[0]);
+	}
+	free(path);
+	return r;
+}
+
+/* "tcp:2222:22" in passt's words: the option and "2222:22". */
+static int launch_passt_forward(const char *forward, char **option, char **value, struct err *err)
+{
+	bool is_udp = !strncmp(forward, "udp:", 4);
+
+	if (!is_udp && strncmp(forward, "tcp:", 4))
+		return err_set(err, -EINVAL, "'%s' is no forward; write tcp:2222:22", forward);
+	*option = is_udp ? "-u" : "-t";
+	*value = (char *)forward + 4;
+	return 0;
+}
+
+static int launch_start_passt(struct launch *l, const struct launch_net *n, int sock,
+			      struct err *err)
+{
+	char *argv[LAUNCH_MAX_ARGS] = {"passt", "--foreground", "--quiet", "--fd", "3"};
+	int argc = 5, r = 0;
+
+	if (!n->is_host_open)
+		argv[argc++] = "--no-map-gw";
+	for (unsigned i = 0; i < n->n_forwards && !r; i++, argc += 2)
+		r = launch_passt_forward(n->forwards[i], &argv[argc], &argv[argc + 1], err);
+	if (r < 0)
+		return r;
+	if (access("/usr/bin/passt", X_OK) < 0)
+		return err_set(err, -ENOENT, "passt is not installed (package passt)");
+	r = launch_spawn("/usr/bin/passt", argv, &sock, 1, &l->helpers[l->n_helpers], err);
+	if (!r)
+		l->n_helpers++;
+	return r;
+}
+
+int launch_open_net(struct launch *l, const struct launch_net *n, struct guest_nic *out,
+		    struct err *err)
+{
+	int pair[2], r;
+
+	if (n->kind == LAUNCH_NET_TAP) {
+		out->kind = GUEST_NET_TAP;
+		return launch_open_tap(n, &out->fd, err);
+	}
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		return err_errno(err, -errno, "cannot make a socket pair");
+	out->kind = GUEST_NET_STREAM;
+	out->fd = pair[0];
+	if (n->is_passt)
+		r = launch_start_passt(l, n, pair[1], err);
+	else
+		r = launch_start_slirp(l, n, pair[1], err);
+	close(pair[1]);
+	return r;
+}

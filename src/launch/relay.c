@@ -1,0 +1,295 @@
+/*
+ * While the guest runs: the terminal to its console and back, the menu behind the escape key, the
+ * guest process's events, signals.
+ *
+ * One poll loop. Output to the terminal is blocking: a slow terminal holds the guest's console up,
+ * not its CPUs. Input that the guest doesn't take yet waits in the socket, then in the kernel.
+ */
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/fd.h"
+#include "launch/launch_priv.h"
+#include "proto/control.h"
+
+struct relay {
+	struct launch *launch;
+	bool is_tty;      /* stdin is a terminal, now raw */
+	bool has_input;   /* stdin has not ended */
+	bool has_console; /* the guest's console has not ended */
+	bool is_in_menu;
+	bool is_done;
+	int status;
+	int signal; /* that asked us to end; 0: none */
+	struct termios saved;
+};
+
+/* One line on stderr; in raw mode the terminal needs the carriage returns. */
+static void printf_like(2, 3) relay_say(const struct relay *r, const char *fmt, ...)
+{
+	char text[700];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	if (r->is_tty)
+		fprintf(stderr, "\r\nposada: %s\r\n", text);
+	else
+		fprintf(stderr, "posada: %s\n", text);
+}
+
+static void relay_set_raw(struct relay *r)
+{
+	struct termios raw;
+
+	if (r->launch->console < 0 || tcgetattr(STDIN_FILENO, &r->saved) < 0)
+		return;
+	raw = r->saved;
+	cfmakeraw(&raw);
+	/* Not while we are a background job: that would stop us (SIGTTOU). */
+	if (tcgetpgrp(STDIN_FILENO) == getpgrp() && tcsetattr(STDIN_FILENO, TCSADRAIN, &raw) == 0)
+		r->is_tty = true;
+}
+
+static void relay_restore(struct relay *r)
+{
+	if (r->is_tty)
+		tcsetattr(STDIN_FILENO, TCSADRAIN, &r->saved);
+	r->is_tty = false;
+}
+
+static void relay_command(struct relay *r, enum control_command command)
+{
+	if (control_send_command(r->launch->control, command) < 0)
+		relay_say(r, "the guest process does not answer");
+}
+
+/* --- the terminal --- */
+
+static void relay_menu(struct relay *r, char key)
+{
+	r->is_in_menu = false;
+	if (key == r->launch->request->escape) {
+		fd_write_full(r->launch->console, &key, 1);
+		return;
+	}
+	switch (key) {
+	case 'p':
+		relay_say(r, "power button pressed");
+		relay_command(r, CONTROL_POWER_BUTTON);
+		break;
+	case 'r':
+		relay_say(r, "reset");
+		relay_command(r, CONTROL_RESET);
+		break;
+	case 'q':
+		relay_command(r, CONTROL_QUIT);
+		break;
+	default:
+		relay_say(r, "back to the guest");
+		break;
+	}
+}
+
+static void relay_open_menu(struct relay *r)
+{
+	r->is_in_menu = true;
+	relay_say(r, "p power button, r reset, q quit, Ctrl-%c again sends it, any other key: back",
+		  r->launch->request->escape + '@');
+}
+
+/* To the guest, but for the escape key and what follows it. */
+static void relay_typed(struct relay *r, const char *buf, size_t n)
+{
+	size_t from = 0;
+
+	for (size_t i = 0; i < n && r->is_tty; i++) {
+		bool is_escape = buf[i] == r->launch->request->escape && buf[i];
+
+		if (!r->is_in_menu && !is_escape)
+			continue;
+		fd_write_full(r->launch->console, buf + from, i - from);
+		from = i + 1;
+		if (r->is_in_menu)
+			relay_menu(r, buf[i]);
+		else
+			relay_open_menu(r);
+	}
+	fd_write_full(r->launch->console, buf + from, n - from);
+}
+
+static void relay_on_input(struct relay *r)
+{
+	char buf[4096];
+	ssize_t n = read(STDIN_FILENO, buf, sizeof(buf));
+
+	if (n > 0)
+		relay_typed(r, buf, (size_t)n);
+	else if (n == 0 || errno != EINTR)
+		r->has_input = false;
+}
+
+static void relay_on_console(struct relay *r)
+{
+	char buf[4096];
+	ssize_t n = read(r->launch->console, buf, sizeof(buf));
+
+	if (n > 0) {
+		/* A closed stdout loses the console, not the guest. */
+		fd_write_full(STDOUT_FILENO, buf, (size_t)n);
+	} else if (n == 0 || errno != EINTR) {
+		r->has_console = false;
+	}
+}
+
+/* --- the guest process --- */
+
+static int relay_status(struct relay *r, const struct control_event *e)
+{
+	switch (e->reason) {
+	case CONTROL_POWEROFF:
+		return LAUNCH_POWERED_OFF;
+	case CONTROL_ASKED:
+		return r->signal ? LAUNCH_FAILED : LAUNCH_POWERED_OFF;
+	case CONTROL_PANIC:
+	case CONTROL_GUEST_RESET:
+		return LAUNCH_CRASHED;
+	case CONTROL_DEBUG_EXIT:
+		return e->code;
+	case CONTROL_FAILED:
+	case CONTROL_REASONS:
+		return LAUNCH_FAILED;
+	}
+	unreachable_code();
+}
+
+/* What the guest wrote before it stopped is still in the socket: show it all. */
+static void relay_drain(struct relay *r)
+{
+	struct pollfd p = {.fd = r->launch->console, .events = POLLIN};
+
+	while (r->has_console && poll(&p, 1, 0) == 1)
+		relay_on_console(r);
+}
+
+static void relay_on_stopped(struct relay *r, const struct control_event *e)
+{
+	r->is_done = true;
+	r->status = relay_status(r, e);
+	relay_drain(r);
+	relay_restore(r);
+	if (e->text[0] && (e->reason == CONTROL_FAILED || !r->launch->request->is_quiet))
+		relay_say(r, "guest '%s': %s", r->launch->config.name, e->text);
+}
+
+static void relay_on_control(struct relay *r)
+{
+	struct control_event e = {.kind = CONTROL_STOPPED,
+				  .reason = CONTROL_FAILED,
+				  .text = "the guest process ended unexpectedly"};
+	char buf[CONTROL_MAX_MESSAGE];
+	struct err err = ERR_INIT;
+	size_t n_fds = 0;
+	ssize_t n = fd_recv(r->launch->control, buf, sizeof(buf), NULL, &n_fds);
+
+	if (n > 0 && control_parse_event(buf, (size_t)n, &e, &err) < 0)
+		return; /* a newer VMM says more than we know */
+	switch (e.kind) {
+	case CONTROL_STARTED:
+		if (!r->launch->request->is_quiet)
+			relay_say(r, "guest '%s': %s", r->launch->config.name, e.text);
+		break;
+	case CONTROL_PAUSED:
+	case CONTROL_ERROR:
+		relay_say(r, "guest '%s': %s", r->launch->config.name, e.text);
+		break;
+	case CONTROL_STOPPED:
+	case CONTROL_EVENT_KINDS:
+		relay_on_stopped(r, &e);
+		break;
+	}
+}
+
+/* --- signals --- */
+
+static int relay_open_signals(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGTSTP);
+	sigaddset(&set, SIGCONT);
+	signal(SIGPIPE, SIG_IGN);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	return signalfd(-1, &set, SFD_CLOEXEC);
+}
+
+/* Stopped by the shell: the terminal is handed back in order, and taken again afterwards. */
+static void relay_stop_self(struct relay *r)
+{
+	relay_restore(r);
+	raise(SIGSTOP);
+	relay_set_raw(r);
+}
+
+static void relay_on_signal(struct relay *r, int fd)
+{
+	struct signalfd_siginfo info;
+
+	if (read(fd, &info, sizeof(info)) != sizeof(info))
+		return;
+	if (info.ssi_signo == SIGTSTP) {
+		relay_stop_self(r);
+	} else if (info.ssi_signo != SIGCONT) {
+		if (r->signal) { /* asked twice: don't wait for an answer */
+			r->is_done = true;
+			r->status = LAUNCH_FAILED;
+		}
+		r->signal = (int)info.ssi_signo;
+		relay_command(r, CONTROL_QUIT);
+	}
+}
+
+int launch_relay(struct launch *l)
+{
+	struct relay r = {
+		.launch = l, .has_input = l->console >= 0, .has_console = l->console >= 0};
+	AUTO_FD int signals = relay_open_signals();
+
+	relay_set_raw(&r);
+	while (!r.is_done) {
+		struct pollfd p[] = {
+			{.fd = l->control, .events = POLLIN},
+			{.fd = signals, .events = POLLIN},
+			{.fd = r.has_console ? l->console : -1, .events = POLLIN},
+			{.fd = r.has_input ? STDIN_FILENO : -1, .events = POLLIN},
+		};
+
+		if (poll(p, ARRAY_SIZE(p), -1) < 0)
+			continue;
+		if (p[2].revents)
+			relay_on_console(&r);
+		if (p[0].revents)
+			relay_on_control(&r);
+		if (p[1].revents)
+			relay_on_signal(&r, signals);
+		if (p[3].revents && !r.is_done)
+			relay_on_input(&r);
+	}
+	relay_restore(&r);
+	if (r.signal)
+		fprintf(stderr, "posada: guest '%s': ended by signal %d\n", l->config.name,
+			r.signal);
+	return r.status;
+}

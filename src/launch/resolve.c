@@ -1,0 +1,213 @@
+/*
+ * From names to descriptors: kernel, initrd, disks, /dev/kvm, memory. Everything that a person can
+ * get wrong gets its sentence here, before any process is started.
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysinfo.h>
+#include <unistd.h>
+
+#include "accel/kvm/kvm.h"
+#include "base/alloc.h"
+#include "base/crc32.h"
+#include "base/err.h"
+#include "base/fd.h"
+#include "block/block.h"
+#include "launch/launch_priv.h"
+
+#define LAUNCH_SECTOR 512
+
+/* A regular file that is not empty. */
+static int launch_open_file(const char *path, int *out, struct err *err)
+{
+	AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	struct stat st;
+
+	if (fd < 0)
+		return err_errno(err, -errno, "cannot open %s", path);
+	if (fstat(fd, &st) < 0)
+		return err_errno(err, -errno, "cannot look at %s", path);
+	if (S_ISDIR(st.st_mode))
+		return err_set(err, -EISDIR, "%s is a directory", path);
+	if (!S_ISREG(st.st_mode))
+		return err_set(err, -EINVAL, "%s is not a regular file", path);
+	if (!st.st_size)
+		return err_set(err, -EINVAL, "%s is empty", path);
+	*out = fd_take(fd);
+	return 0;
+}
+
+static int launch_check_disk(int fd, const struct launch_disk *d, struct err *err)
+{
+	u64 size = 0;
+	int r = fd_size(fd, &size);
+
+	if (r == -EISDIR)
+		return err_set(err, r, "%s is a directory; a disk is a file or a block device",
+			       d->path);
+	if (r < 0)
+		return err_set(err, r, "%s is neither a regular file nor a block device", d->path);
+	if (!size)
+		return err_set(err, -EINVAL, "%s is empty", d->path);
+	if (size % LAUNCH_SECTOR)
+		return err_set(err, -EINVAL,
+			       "%s has %lu bytes, which is not a multiple of %d; "
+			       "is it a raw disk image?",
+			       d->path, size, LAUNCH_SECTOR);
+	return 0;
+}
+
+int launch_open_disk(const struct launch_disk *d, bool is_snapshot, struct guest_disk *out,
+		     struct err *err)
+{
+	bool is_readonly = d->is_readonly || is_snapshot;
+	int flags = (is_readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+	AUTO_FD int fd = -1;
+	int r;
+
+	if (d->cache == GUEST_CACHE_NONE)
+		flags |= O_DIRECT;
+	fd = open(d->path, flags);
+	if (fd < 0 && errno == EISDIR)
+		return err_set(err, -EISDIR,
+			       "%s is a directory; a disk is a file or a block device", d->path);
+	if (fd < 0 && errno == EINVAL && d->cache == GUEST_CACHE_NONE)
+		return err_set(err, -EINVAL,
+			       "the file system of %s can't do cache=none; "
+			       "use cache=writeback",
+			       d->path);
+	if (fd < 0 && errno == EACCES && !is_readonly && !access(d->path, R_OK))
+		return err_set(err, -EACCES, "%s may not be written; use readonly=on or --snapshot",
+			       d->path);
+	if (fd < 0)
+		return err_errno(err, -errno, "cannot open %s", d->path);
+	r = launch_check_disk(fd, d, err);
+	if (r < 0)
+		return r;
+	r = fd_set_nonblock(fd, false);
+	if (r < 0)
+		return err_errno(err, r, "cannot use %s", d->path);
+	if (blk_lock_fd(fd, is_readonly, err) < 0)
+		return err_wrap(err, "%s", d->path);
+	if (is_snapshot) {
+		out->overlay_fd = open("/var/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+		if (out->overlay_fd < 0)
+			return err_errno(err, -errno,
+					 "cannot make a file in /var/tmp for --snapshot");
+	}
+	out->path = str_dup(d->path);
+	out->is_readonly = d->is_readonly;
+	out->cache = d->cache;
+	out->fd = fd_take(fd);
+	return 0;
+}
+
+static int launch_check_memory(u64 memory, struct err *err)
+{
+	struct sysinfo host;
+	u64 total;
+
+	if (sysinfo(&host) < 0)
+		return 0;
+	total = (u64)host.totalram * host.mem_unit;
+	if (memory > total)
+		return err_set(err, -ENOMEM,
+			       "--memory: the guest should have %lu MiB, but the host "
+			       "has %lu MiB in all",
+			       memory / MIB, total / MIB);
+	return 0;
+}
+
+/* A stable, locally administered address from the guest's name and the nic's number. */
+static void launch_make_mac(const char *name, unsigned index, u8 mac[6])
+{
+	u32 crc = crc32_update(crc32_update(0, name, strlen(name)), &index, sizeof(index));
+
+	mac[0] = 0x52;
+	mac[1] = 0x50;
+	memcpy(mac + 2, &crc, 4);
+}
+
+static int launch_open_kvm(struct guest_config *c, struct err *err)
+{
+	struct err why = ERR_INIT;
+
+	if (c->accel == GUEST_ACCEL_SOFT)
+		return 0;
+	if (kv_open(&c->kvm_fd, &why) == 0)
+		return 0;
+	if (c->accel == GUEST_ACCEL_KVM) {
+		*err = why;
+		return err_wrap(err, "--accel kvm");
+	}
+	c->kvm_why = str_dup(why.text);
+	return 0;
+}
+
+static void launch_take_words(const struct launch_request *q, struct guest_config *c)
+{
+	const struct {
+		const char *from;
+		char **to;
+	} words[] = {
+		{q->name, &c->name},     {q->machine, &c->machine},    {q->cpu, &c->cpu},
+		{q->append, &c->append}, {q->kernel, &c->kernel_path}, {q->initrd, &c->initrd_path},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
+		if (!words[i].from)
+			continue;
+		free(*words[i].to);
+		*words[i].to = str_dup(words[i].from);
+	}
+	c->accel = q->accel;
+	c->n_cpus = q->n_cpus;
+	c->memory = q->memory;
+	c->on_reboot = q->on_reboot;
+	c->on_crash = q->on_crash;
+	c->has_debug_exit = q->has_debug_exit;
+}
+
+static int launch_resolve_devices(struct launch *l, struct err *err)
+{
+	const struct launch_request *q = l->request;
+	struct guest_config *c = &l->config;
+
+	for (unsigned i = 0; i < q->n_disks; i++) {
+		c->n_disks = i + 1;
+		if (launch_open_disk(&q->disks[i], q->is_snapshot, &c->disks[i], err) < 0)
+			return err_wrap(err, "--disk");
+	}
+	for (unsigned i = 0; i < q->n_nets; i++) {
+		c->n_nics = i + 1;
+		launch_make_mac(c->name, i, c->nics[i].mac);
+		if (launch_open_net(l, &q->nets[i], &c->nics[i], err) < 0)
+			return err_wrap(err, "--net");
+	}
+	if (launch_open_console(l, err) < 0)
+		return err_wrap(err, "--console");
+	return 0;
+}
+
+int launch_resolve(struct launch *l, struct err *err)
+{
+	const struct launch_request *q = l->request;
+	struct guest_config *c = &l->config;
+	int r;
+
+	launch_take_words(q, c);
+	if (!q->kernel)
+		return err_set(err, -EINVAL, "no kernel was given: use --kernel FILE");
+	if (launch_open_file(q->kernel, &c->kernel_fd, err) < 0)
+		return err_wrap(err, "--kernel");
+	if (q->initrd && launch_open_file(q->initrd, &c->initrd_fd, err) < 0)
+		return err_wrap(err, "--initrd");
+	r = guest_config_check(c, err);
+	if (!r)
+		r = launch_check_memory(c->memory, err);
+	if (!r)
+		r = launch_open_kvm(c, err);
+	return r ? r : launch_resolve_devices(l, err);
+}

@@ -1,0 +1,156 @@
+/*
+ * Choosing and making the accelerator and its vCPUs.
+ *
+ * `auto` measures: a /dev/kvm that opens may still only emulate the guest's instructions, hundreds
+ * of times slower than the software CPU (docs/design/accel.md).
+ */
+#include <stdio.h>
+
+#include "accel/kvm/kvm.h"
+#include "accel/soft/soft.h"
+#include "base/err.h"
+#include "bus/io.h"
+#include "clock/vclock.h"
+#include "irqchip/ioapic.h"
+#include "irqchip/lapic.h"
+#include "machine/machine_priv.h"
+
+static void machine_take_soft(struct machine *m, const char *why)
+{
+	m->is_soft = true;
+	snprintf(m->accel_text, sizeof(m->accel_text), "runs on the software CPU: %s", why);
+}
+
+static int machine_measure_kvm(struct machine *m, struct err *err)
+{
+	char why[100];
+	u64 speed;
+	int r = kv_measure(m->config->kvm_fd, &speed, err);
+
+	if (r < 0) {
+		machine_take_soft(m, err->text);
+		return 0;
+	}
+	if (speed < KV_HARDWARE_INSNS_PER_S) {
+		snprintf(why, sizeof(why),
+			 "/dev/kvm is there, but only emulates (%.2f million instructions/s)",
+			 (double)speed / 1e6);
+		machine_take_soft(m, why);
+		return 0;
+	}
+	snprintf(m->accel_text, sizeof(m->accel_text),
+		 "runs on KVM: the hardware helps (over %.0f million instructions/s)",
+		 (double)speed / 1e6);
+	return 0;
+}
+
+int machine_choose_accel(struct machine *m, struct err *err)
+{
+	const struct guest_config *c = m->config;
+
+	switch (c->accel) {
+	case GUEST_ACCEL_SOFT:
+		machine_take_soft(m, "as asked for");
+		return 0;
+	case GUEST_ACCEL_KVM:
+		if (c->kvm_fd < 0)
+			return err_set(err, -ENODEV, "--accel kvm: there is no /dev/kvm");
+		snprintf(m->accel_text, sizeof(m->accel_text), "runs on KVM: as asked for");
+		return 0;
+	case GUEST_ACCEL_AUTO:
+		if (c->kvm_fd >= 0)
+			return machine_measure_kvm(m, err);
+		machine_take_soft(m, c->kvm_why ? c->kvm_why : "there is no /dev/kvm");
+		return 0;
+	}
+	unreachable_code();
+}
+
+/* --- what the accelerator calls --- */
+
+static u64 machine_port_read(void *opaque, u16 port, unsigned size)
+{
+	return io_space_read(vm_ports(((struct machine *)opaque)->vm), port, size);
+}
+
+static void machine_port_write(void *opaque, u16 port, u64 value, unsigned size)
+{
+	io_space_write(vm_ports(((struct machine *)opaque)->vm), port, value, size);
+}
+
+static u64 machine_mmio_read(void *opaque, gpa_t gpa, unsigned size)
+{
+	return io_space_read(vm_memory(((struct machine *)opaque)->vm), gpa, size);
+}
+
+static void machine_mmio_write(void *opaque, gpa_t gpa, u64 value, unsigned size)
+{
+	io_space_write(vm_memory(((struct machine *)opaque)->vm), gpa, value, size);
+}
+
+static bool machine_pic_is_pending(void *opaque)
+{
+	return pic_is_pending(((struct machine *)opaque)->pic);
+}
+
+static u8 machine_pic_acknowledge(void *opaque)
+{
+	return pic_acknowledge(((struct machine *)opaque)->pic);
+}
+
+static void machine_eoi(void *opaque, u8 vector)
+{
+	ioapic_eoi(((struct machine *)opaque)->ioapic, vector);
+}
+
+int machine_make_accel(struct machine *m, struct err *err)
+{
+	struct accel_config config = {
+		.gmem = vm_gmem(m->vm),
+		.clock = vm_clock(m->vm),
+		.kvm_fd = m->config->kvm_fd,
+		.host =
+			{
+				.opaque = m,
+				.port_read = machine_port_read,
+				.port_write = machine_port_write,
+				.mmio_read = machine_mmio_read,
+				.mmio_write = machine_mmio_write,
+				.pic_is_pending = machine_pic_is_pending,
+				.pic_acknowledge = machine_pic_acknowledge,
+				.eoi = machine_eoi,
+			},
+	};
+	struct accel *a;
+	int r = m->is_soft ? soft_accel_new(&config, &a, err) : kv_accel_new(&config, &a, err);
+	if (r < 0)
+		return r;
+	vm_set_accel(m->vm, a);
+	return 0;
+}
+
+int machine_make_vcpus(struct machine *m, struct err *err)
+{
+	struct accel *a = vm_accel(m->vm);
+	struct x86_cpuid_config config = {
+		.model = m->config->cpu,
+		.n_cpus = m->config->n_cpus,
+		.tsc_hz = vclock_tsc_hz(vm_clock(m->vm)),
+	};
+
+	for (unsigned i = 0; i < config.n_cpus; i++) {
+		struct vcpu_apic *apic = m->lapics ? lapic_vcpu(m->lapics, i) : NULL;
+		struct x86_cpuid cpuid;
+		struct vcpu *v;
+
+		config.id = i;
+		if (x86_cpuid_build(&config, &a->features, &cpuid, err) < 0)
+			return err_wrap(err, "--cpu %s", config.model);
+		if (a->ops->vcpu_new(a, i, &cpuid, apic, &v, err) < 0)
+			return err_wrap(err, "vCPU %u", i);
+		vm_add_vcpu(m->vm, v);
+		if (apic)
+			lapic_attach_vcpu(m->lapics, i, v);
+	}
+	return 0;
+}

@@ -1,0 +1,101 @@
+/*
+ * A machine's life: accelerator chosen, vm made, board built, kernel loaded, started, reset.
+ */
+#include "machine/machine.h"
+
+#include "base/alloc.h"
+#include "base/err.h"
+#include "chr/chr.h"
+#include "irqchip/lapic.h"
+#include "machine/machine_priv.h"
+#include "pci/pci.h"
+
+static int machine_enter_role(void *opaque, enum vm_role role, struct err *err)
+{
+	struct machine *m = opaque;
+
+	return m->ops.enter_role(m->ops.opaque, role, err);
+}
+
+static void machine_event(void *opaque, enum vm_event event)
+{
+	struct machine *m = opaque;
+
+	m->ops.event(m->ops.opaque, event);
+}
+
+/* Back to the moment before the first instruction; the devices have been reset. */
+static int machine_rewind(void *opaque, struct err *err)
+{
+	struct machine *m = opaque;
+
+	if (m->lapics)
+		lapic_bus_reset(m->lapics);
+	return pc_boot(m, err);
+}
+
+static int machine_make_vm(struct machine *m, struct loop *main_loop, struct err *err)
+{
+	const struct vm_setup setup = {.name = m->config->name, .track_code = m->is_soft};
+	const struct vm_ops ops = {
+		.enter_role = machine_enter_role,
+		.event = machine_event,
+		.rewind = machine_rewind,
+		.opaque = m,
+	};
+
+	return vm_new(&setup, main_loop, &ops, &m->vm, err);
+}
+
+int machine_new(struct guest_config *config, struct loop *main_loop, const struct machine_ops *ops,
+		struct machine **out, struct err *err)
+{
+	AUTO(machine_free) struct machine *m = NEW(struct machine);
+	int r;
+
+	m->config = config;
+	m->ops = *ops;
+	r = machine_choose_accel(m, err);
+	if (!r)
+		r = machine_make_vm(m, main_loop, err);
+	if (!r)
+		r = pc_build_memory(m, err);
+	if (!r)
+		r = machine_make_accel(m, err);
+	if (!r)
+		r = pc_build(m, err);
+	if (!r)
+		r = machine_make_vcpus(m, err);
+	if (r < 0)
+		return r;
+	*out = take(m);
+	return 0;
+}
+
+void machine_free(struct machine *m)
+{
+	if (!m)
+		return;
+	vm_free(m->vm); /* devices with it */
+	lapic_bus_free(m->lapics);
+	pci_root_free(m->pci);
+	chr_free(m->serial_chr);
+	free(m);
+}
+
+int machine_start(struct machine *m, struct err *err)
+{
+	int r = pc_boot(m, err);
+
+	return r ? r : vm_start(m->vm, err);
+}
+
+struct vm *machine_vm(struct machine *m)
+{
+	return m->vm;
+}
+
+const char *machine_accel_text(const struct machine *m)
+{
+	return m->accel_text;
+}

@@ -1,0 +1,75 @@
+/*
+ * The machine's inside, shared by its files.
+ */
+#ifndef MACHINE_MACHINE_PRIV_H
+#define MACHINE_MACHINE_PRIV_H
+
+#include "boot/memmap.h"
+#include "irqchip/pic.h"
+#include "machine/layout.h"
+#include "machine/machine.h"
+#include "proto/guest_config.h"
+
+struct chr;
+struct gmem_block;
+struct hpet;
+struct i8042;
+struct ioapic;
+struct lapic_bus;
+struct pci_device;
+struct pci_root;
+struct pit;
+struct pm;
+struct reset_port;
+struct rtc;
+struct serial;
+
+struct machine {
+	struct guest_config *config;
+	struct machine_ops ops;
+	struct vm *vm;
+	bool is_soft;
+	char accel_text[200];
+
+	/* Memory: one block of RAM, shown in pieces by the map. */
+	struct gmem_block *ram;
+	u64 low_size, high_size;
+	struct boot_memmap memmap;
+	gpa_t acpi_gpa;
+
+	/* The chips that the board's own code talks to; the vm's device set owns them. */
+	struct lapic_bus *lapics; /* soft */
+	struct ioapic *ioapic;
+	struct pic *pic;
+	struct isa_irqs isa;
+	struct pit *pit;
+	struct rtc *rtc;
+	struct hpet *hpet;
+	struct pm *pm;
+	struct pci_root *pci;
+	struct pci_device *host_bridge, *lpc;
+	struct pci_device *root_ports[PC_ROOT_PORTS_MAX];
+	unsigned n_root_ports, n_used_ports;
+	struct chr *serial_chr;
+};
+
+/* accel.c: decides between the makers before there is a vm; makes the one decided for. */
+int machine_choose_accel(struct machine *m, struct err *err);
+int machine_make_accel(struct machine *m, struct err *err);
+int machine_make_vcpus(struct machine *m, struct err *err);
+
+/* pc.c: the board, in the order in which it is built. */
+int pc_build(struct machine *m, struct err *err);
+struct msi_sink pc_msi_sink(struct machine *m); /* where functions send their messages */
+
+/* pc_memory.c: RAM, and the map as PAM registers have it. */
+int pc_build_memory(struct machine *m, struct err *err);
+void pc_update_map(struct machine *m);
+
+/* pc_virtio.c: disks, nics, entropy behind root ports. */
+int pc_build_virtio(struct machine *m, struct err *err);
+
+/* pc_boot.c: what firmware would have done; kernel, tables and the boot CPU's state. */
+int pc_boot(struct machine *m, struct err *err);
+
+#endif

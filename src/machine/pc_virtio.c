@@ -1,0 +1,118 @@
+/*
+ * The board's virtio devices: each alone behind a root port, in the configuration's order, so that
+ * a guest finds the same device in the same slot at each start.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/fd.h"
+#include "block/block.h"
+#include "machine/machine_priv.h"
+#include "net/net.h"
+#include "pci/bridge.h"
+#include "pci/pci.h"
+#include "virtio/blk.h"
+#include "virtio/net.h"
+#include "virtio/rng.h"
+#include "virtio/virtio.h"
+#include "virtio/virtio_pci.h"
+
+/* The device (taken over) becomes the function behind the next free root port. */
+static void pc_plug(struct machine *m, struct virtio_device *v)
+{
+	const struct msi_sink sink = pc_msi_sink(m);
+	struct pci_device *p = virtio_pci_new(v, &sink);
+
+	assert(m->n_used_ports < m->n_root_ports);
+	pci_root_port_plug(m->root_ports[m->n_used_ports++], p);
+	device_adopt(vm_devices(m->vm), &v->dev); /* before its transport: freed after it */
+	device_adopt(vm_devices(m->vm), &p->dev);
+}
+
+static int pc_open_disk(struct machine *m, struct guest_disk *d, struct blk **out, struct err *err)
+{
+	AUTO(blk_free) struct blk *disk = NULL;
+	const struct blk_raw_options o = {.is_readonly = d->is_readonly || d->overlay_fd >= 0};
+	struct blk *overlay;
+
+	if (blk_raw_new(vm_io_loop(m->vm), d->fd, &o, &disk, err) < 0)
+		return err->code;
+	d->fd = -1;
+	if (d->overlay_fd >= 0) {
+		if (blk_overlay_new(vm_io_loop(m->vm), disk, d->overlay_fd, &overlay, err) < 0)
+			return err->code;
+		take(disk);
+		disk = overlay;
+		d->overlay_fd = -1;
+	}
+	*out = take(disk);
+	return 0;
+}
+
+static int pc_add_disk(struct machine *m, unsigned i, struct err *err)
+{
+	char name[16], serial[24];
+	struct vblk_options o = {.name = name, .serial = serial};
+	struct virtio_device *v;
+	int r = pc_open_disk(m, &m->config->disks[i], &o.disk, err);
+
+	if (r < 0)
+		return err_wrap(err, "disk %s", m->config->disks[i].path);
+	snprintf(name, sizeof(name), "disk%u", i);
+	snprintf(serial, sizeof(serial), "posada-disk%u", i);
+	r = vblk_new(&o, vm_io_loop(m->vm), vm_gmem(m->vm), &v, err);
+	if (r < 0) {
+		blk_free(o.disk);
+		return r;
+	}
+	pc_plug(m, v);
+	return 0;
+}
+
+static int pc_add_nic(struct machine *m, unsigned i, struct err *err)
+{
+	struct guest_nic *nic = &m->config->nics[i];
+	char name[16];
+	struct vnet_options o = {.name = name};
+	struct virtio_device *v;
+	int r;
+
+	memcpy(o.mac, nic->mac, sizeof(o.mac));
+	snprintf(name, sizeof(name), "net%u", i);
+	if (nic->kind == GUEST_NET_TAP)
+		r = net_tap_new(vm_io_loop(m->vm), nic->fd, &o.net, err);
+	else
+		r = net_stream_new(vm_io_loop(m->vm), nic->fd, &o.net, err);
+	if (r < 0)
+		return err_wrap(err, "network card %u", i);
+	nic->fd = -1;
+	r = vnet_new(&o, vm_io_loop(m->vm), vm_gmem(m->vm), &v, err);
+	if (r < 0) {
+		net_free(o.net);
+		return r;
+	}
+	pc_plug(m, v);
+	return 0;
+}
+
+static int pc_add_rng(struct machine *m, struct err *err)
+{
+	struct virtio_device *v;
+	int r = vrng_new("rng0", vm_io_loop(m->vm), vm_gmem(m->vm), &v, err);
+
+	if (!r)
+		pc_plug(m, v);
+	return r;
+}
+
+int pc_build_virtio(struct machine *m, struct err *err)
+{
+	int r = 0;
+
+	for (unsigned i = 0; i < m->config->n_disks && !r; i++)
+		r = pc_add_disk(m, i, err);
+	for (unsigned i = 0; i < m->config->n_nics && !r; i++)
+		r = pc_add_nic(m, i, err);
+	return r ? r : pc_add_rng(m, err);
+}

@@ -1,0 +1,381 @@
+/*
+ * virtio-blk. See blk.h; the wire is blk_wire.h's.
+ *
+ *     notify -> vblk_request: check the header -> blk_submit ... blk_kick
+ *     disk   -> vblk_done (vq_push), for each -> vblk_round (vq_publish), once a batch
+ *
+ * A device without a volatile write cache in the driver's eyes (it didn't take FLUSH, or turned
+ * the cache off) finishes a write only when it is on stable storage (5.2.5.2, 5.2.6.2).
+ */
+#include "virtio/blk.h"
+
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/err.h"
+#include "block/block.h"
+#include "state/state.h"
+#include "virtio/blk_wire.h"
+#include "virtio/virtio.h"
+
+#define VBLK_QUEUE_SIZE   256
+#define VBLK_SEGS         254 /* of data, in a request */
+#define VBLK_MAX_QUEUES   16
+#define VBLK_RANGE_MAX    ((u32)(2 * GIB / BLK_SECTOR)) /* of one discard or write-zeroes */
+#define VBLK_PHYSICAL_EXP 3                             /* physical blocks of 8 sectors */
+
+struct vblk {
+	struct virtio_device vdev; /* its device holds the lock for all below */
+	struct vblk_config_wire config;
+	struct blk *disk;
+	u64 sectors;
+	char serial[VBLK_ID_SIZE];
+};
+
+struct vblk_request {
+	struct blk_request blk; /* first */
+	u32 written;            /* bytes that a read writes, status included */
+	bool must_flush;        /* once the operation is done */
+};
+
+static struct vblk *vblk_of(struct virtio_device *v)
+{
+	return container_of(v, struct vblk, vdev);
+}
+
+static void vblk_finish(struct vq_chain *c, enum vblk_status status, u32 written)
+{
+	vq_put_status(c, (u8)status);
+	vq_push(c, written);
+}
+
+/* The used length counts up to the status, the last byte, whatever lies before it (2.7.8.2). */
+static void vblk_refuse(struct vq_chain *c, enum vblk_status status)
+{
+	vblk_finish(c, status, (u32)vq_writable(c) + 1);
+}
+
+static bool vblk_has_write_cache(const struct vblk *d)
+{
+	if (virtio_has(&d->vdev, VBLK_F_CONFIG_WCE))
+		return d->config.writeback;
+	return virtio_has(&d->vdev, VBLK_F_FLUSH);
+}
+
+/* --- the disk's side: the loop's thread, without the lock --- */
+
+static void vblk_done(struct blk_request *b, int result)
+{
+	struct vblk_request *r = container_of(b, struct vblk_request, blk);
+	struct vq_chain *c = vq_chain_of(r);
+	struct vblk *d = vblk_of(container_of(vq_of(c), struct virtio_queue, vq)->vdev);
+
+	if (result == 0 && r->must_flush) {
+		r->must_flush = false;
+		b->op = BLK_FLUSH;
+		blk_submit(d->disk, b);
+		return;
+	}
+	device_lock(&d->vdev.dev);
+	vblk_finish(c, result < 0 ? VBLK_S_IOERR : VBLK_S_OK, r->written);
+	device_unlock(&d->vdev.dev);
+}
+
+static void vblk_round(void *opaque)
+{
+	struct vblk *d = opaque;
+
+	device_lock(&d->vdev.dev);
+	for (u32 i = 0; i < d->vdev.n_queues; i++)
+		vq_publish(virtio_vq(&d->vdev, i));
+	device_unlock(&d->vdev.dev);
+}
+
+/* --- requests --- */
+
+static bool vblk_range_is_good(const struct vblk *d, u64 sector, u64 bytes)
+{
+	return is_aligned(bytes, BLK_SECTOR) &&
+	       range_fits(sector, bytes / BLK_SECTOR, d->sectors) &&
+	       is_aligned(sector * BLK_SECTOR | bytes, d->disk->block_size);
+}
+
+static struct vblk_request *vblk_prepare(struct vq_chain *c, enum blk_op op, u64 sector, u64 bytes)
+{
+	struct vblk_request *r = vq_private(c);
+
+	*r = (struct vblk_request){
+		.blk = {.op = op, .offset = sector * BLK_SECTOR, .bytes = bytes, .done = vblk_done},
+		.written = (u32)vq_writable(c) + 1,
+	};
+	return r;
+}
+
+static void vblk_transfer(struct vblk *d, struct vq_chain *c, bool is_write, u64 sector)
+{
+	u64 bytes = is_write ? vq_readable(c) : vq_writable(c);
+	struct vblk_request *r;
+	const struct iovec *iov;
+
+	if (!vblk_range_is_good(d, sector, bytes) || bytes > BLK_BYTES_MAX ||
+	    (is_write && d->disk->is_readonly)) {
+		vblk_refuse(c, VBLK_S_IOERR);
+		return;
+	}
+	if (!bytes) {
+		vblk_refuse(c, VBLK_S_OK);
+		return;
+	}
+	r = vblk_prepare(c, is_write ? BLK_WRITE : BLK_READ, sector, bytes);
+	iov = is_write ? vq_readable_iov(c, &r->blk.n_iov) : vq_writable_iov(c, &r->blk.n_iov);
+	/* The chain isn't stepped any more, so that the disk may use up its vectors. */
+	r->blk.iov = (struct iovec *)iov;
+	r->blk.is_fua = is_write && !vblk_has_write_cache(d);
+	blk_submit(d->disk, &r->blk);
+}
+
+static void vblk_flush(struct vblk *d, struct vq_chain *c)
+{
+	blk_submit(d->disk, &vblk_prepare(c, BLK_FLUSH, 0, 0)->blk);
+}
+
+/* Discard and write zeroes: one range a request, as the configuration says. */
+static void vblk_range(struct vblk *d, struct vq_chain *c, enum blk_op op)
+{
+	struct vblk_request *r;
+	struct vblk_range_wire w;
+	u32 sectors, flags;
+
+	if (d->disk->is_readonly || vq_readable(c) != sizeof(w) || !vq_take(c, &w, sizeof(w))) {
+		vblk_refuse(c, VBLK_S_IOERR);
+		return;
+	}
+	sectors = le32_get(w.num_sectors);
+	flags = le32_get(w.flags);
+	/* Unmap makes sense for zeroes only; other flags are unknown (5.2.6.2). */
+	if (flags & ~(op == BLK_WRITE_ZEROES ? VBLK_RANGE_UNMAP : 0)) {
+		vblk_refuse(c, VBLK_S_UNSUPP);
+		return;
+	}
+	if (!sectors || sectors > VBLK_RANGE_MAX ||
+	    !vblk_range_is_good(d, le64_get(w.sector), (u64)sectors * BLK_SECTOR)) {
+		vblk_refuse(c, VBLK_S_IOERR);
+		return;
+	}
+	r = vblk_prepare(c, op, le64_get(w.sector), (u64)sectors * BLK_SECTOR);
+	r->blk.may_unmap = flags & VBLK_RANGE_UNMAP;
+	r->must_flush = op == BLK_WRITE_ZEROES && !vblk_has_write_cache(d);
+	blk_submit(d->disk, &r->blk);
+}
+
+static void vblk_get_id(struct vblk *d, struct vq_chain *c)
+{
+	u32 written = (u32)vq_writable(c) + 1;
+	bool fits = vq_put(c, d->serial, sizeof(d->serial));
+
+	vblk_finish(c, fits ? VBLK_S_OK : VBLK_S_IOERR, written);
+}
+
+static void vblk_request(struct vblk *d, struct vq_chain *c)
+{
+	struct vblk_header_wire h;
+
+	/* The status byte is set aside first, so that data never reaches into it. */
+	if (!vq_take(c, &h, sizeof(h)) || !vq_reserve_status(c)) {
+		virtio_needs_reset(&d->vdev, "request without header or status");
+		vq_push(c, 0);
+		return;
+	}
+	switch (le32_get(h.type)) {
+	case VBLK_T_IN:
+	case VBLK_T_OUT:
+		vblk_transfer(d, c, le32_get(h.type) == VBLK_T_OUT, le64_get(h.sector));
+		break;
+	case VBLK_T_FLUSH:
+		vblk_flush(d, c);
+		break;
+	case VBLK_T_GET_ID:
+		vblk_get_id(d, c);
+		break;
+	case VBLK_T_DISCARD:
+		vblk_range(d, c, BLK_DISCARD);
+		break;
+	case VBLK_T_WRITE_ZEROES:
+		vblk_range(d, c, BLK_WRITE_ZEROES);
+		break;
+	default:
+		vblk_refuse(c, VBLK_S_UNSUPP);
+		break;
+	}
+}
+
+static void vblk_notify(struct virtio_device *v, struct vq *q)
+{
+	struct vblk *d = vblk_of(v);
+	struct vq_chain *c;
+
+	do {
+		vq_disable_notify(q);
+		while ((c = vq_pop(q)))
+			vblk_request(d, c);
+		vq_publish(q);
+	} while (vq_enable_notify(q));
+	blk_kick(d->disk);
+}
+
+/* --- the device --- */
+
+static void vblk_ignore(struct virtio_device *v)
+{
+	(void)v; /* requests wait in the disk only, and come back from there */
+}
+
+static void vblk_reset(struct virtio_device *v)
+{
+	vblk_of(v)->config.writeback = 1;
+}
+
+static void vblk_drain(struct virtio_device *v)
+{
+	blk_drain(vblk_of(v)->disk);
+}
+
+/* Only the cache mode can be written (5.2.4, 5.2.6.2), and only when that was agreed. */
+static void vblk_write_config(struct virtio_device *v, u32 off, const void *buf, u32 size)
+{
+	struct vblk *d = vblk_of(v);
+
+	if (off != offsetof(struct vblk_config_wire, writeback) || size != 1 ||
+	    !virtio_has(v, VBLK_F_CONFIG_WCE)) {
+		guest_error(&v->dev, "%u-byte write of configuration at %#x", size, off);
+		return;
+	}
+	d->config.writeback = *(const u8 *)buf & 1;
+}
+
+static void vblk_free(struct device *dev)
+{
+	struct vblk *d = container_of(dev, struct vblk, vdev.dev);
+
+	blk_free(d->disk); /* drains: no request refers to the queues afterwards */
+	virtio_device_fini(&d->vdev);
+	free(d);
+}
+
+static int vblk_after_load(void *object, u16 version, struct err *err)
+{
+	struct vblk *d = object;
+
+	(void)version;
+	if (d->sectors != d->disk->size / BLK_SECTOR)
+		return err_set(err, -EINVAL, "%s: the saved disk has %lu sectors, this one %lu",
+			       d->vdev.dev.name, d->sectors, d->disk->size / BLK_SECTOR);
+	if (d->config.writeback > 1)
+		return err_set(err, -EINVAL, "%s: bad cache mode", d->vdev.dev.name);
+	return 0;
+}
+
+static const struct state_field vblk_fields[] = {
+	STATE_SUB(struct vblk, vdev, &virtio_device_state),
+	STATE_U(struct vblk, sectors),
+	STATE_U(struct vblk, config.writeback),
+	STATE_END,
+};
+
+static const struct state_table vblk_state = {
+	.name = "virtio-blk",
+	.version = 1,
+	.fields = vblk_fields,
+	.after_load = vblk_after_load,
+};
+
+static const struct device_ops vblk_device_ops = {
+	.type = "virtio-blk",
+	.offset = offsetof(struct vblk, vdev.dev),
+	.state = &vblk_state,
+	.reset = virtio_dev_reset,
+	.quiesce = virtio_dev_quiesce,
+	.resume = virtio_dev_resume,
+	.free = vblk_free,
+};
+
+static const struct virtio_ops vblk_ops = {
+	.id = VIRTIO_ID_BLOCK,
+	.start = vblk_ignore,
+	.stop = vblk_ignore,
+	.reset = vblk_reset,
+	.write_config = vblk_write_config,
+	.drain = vblk_drain,
+};
+
+static u64 vblk_features(const struct vblk *d, u16 n_queues)
+{
+	u64 f = VBLK_F_SEG_MAX | VBLK_F_BLK_SIZE | VBLK_F_FLUSH | VBLK_F_TOPOLOGY |
+		VBLK_F_CONFIG_WCE;
+
+	f |= d->disk->is_readonly ? VBLK_F_RO : VBLK_F_DISCARD | VBLK_F_WRITE_ZEROES;
+	return n_queues > 1 ? f | VBLK_F_MQ : f;
+}
+
+static void vblk_set_config(struct vblk *d, u16 n_queues)
+{
+	u32 block_sectors = d->disk->block_size / BLK_SECTOR;
+
+	d->config = (struct vblk_config_wire){
+		.capacity = le64_of(d->sectors),
+		.seg_max = le32_of(VBLK_SEGS),
+		.blk_size = le32_of(d->disk->block_size),
+		.topology = {.physical_block_exp = block_sectors == 1 ? VBLK_PHYSICAL_EXP : 0},
+		.writeback = 1,
+		.num_queues = le16_of(n_queues),
+		.max_discard_sectors = le32_of(VBLK_RANGE_MAX),
+		.max_discard_seg = le32_of(1),
+		.discard_sector_alignment = le32_of(MAX(block_sectors, 8u)),
+		.max_write_zeroes_sectors = le32_of(VBLK_RANGE_MAX),
+		.max_write_zeroes_seg = le32_of(1),
+		.write_zeroes_may_unmap = 1,
+	};
+}
+
+static int vblk_add_queues(struct vblk *d, u16 n, struct err *err)
+{
+	const struct virtio_queue_spec spec = {
+		.size = VBLK_QUEUE_SIZE,
+		.max_segs = VBLK_SEGS + 2, /* header and status */
+		.request_size = sizeof(struct vblk_request),
+		.notify = vblk_notify,
+	};
+	int r = 0;
+
+	for (u16 i = 0; i < n && r == 0; i++)
+		r = virtio_add_queue(&d->vdev, &spec, err);
+	return r;
+}
+
+int vblk_new(const struct vblk_options *o, struct loop *loop, struct gmem *gmem,
+	     struct virtio_device **out, struct err *err)
+{
+	u16 n_queues = o->n_queues ? o->n_queues : 1;
+	struct vblk *d = NEW(struct vblk);
+	int r;
+
+	assert(n_queues <= VBLK_MAX_QUEUES);
+	virtio_device_init(&d->vdev, &vblk_ops, &vblk_device_ops, o->name, loop, gmem);
+	d->disk = o->disk;
+	d->sectors = o->disk->size / BLK_SECTOR;
+	if (o->serial)
+		memcpy(d->serial, o->serial, strnlen(o->serial, sizeof(d->serial)));
+	vblk_set_config(d, n_queues);
+	d->vdev.offered |= vblk_features(d, n_queues);
+	d->vdev.config = &d->config;
+	d->vdev.config_size = sizeof(d->config);
+	r = vblk_add_queues(d, n_queues, err);
+	if (r < 0) {
+		d->disk = NULL; /* stays the caller's */
+		vblk_free(&d->vdev.dev);
+		return r;
+	}
+	blk_set_round(d->disk, vblk_round, d);
+	*out = &d->vdev;
+	return 0;
+}

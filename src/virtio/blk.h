@@ -1,0 +1,30 @@
+/*
+ * virtio-blk: a disk (virtio 1.2, 5.2).
+ *
+ * Requests go to the disk in place, from guest memory and into it; they live in the queue's pool.
+ * What the guest sees of the disk depends on its size and the options alone, never on the host's
+ * file system: discard and write-zeroes are always offered, and the disk does what it can.
+ */
+#ifndef VIRTIO_BLK_H
+#define VIRTIO_BLK_H
+
+#include "base/base.h"
+
+struct blk;
+struct err;
+struct gmem;
+struct loop;
+struct virtio_device;
+
+struct vblk_options {
+	const char *name;   /* of the device: "disk0" */
+	const char *serial; /* at most 20 bytes are shown; NULL: none */
+	struct blk *disk;   /* of the same loop; taken over on success */
+	u16 n_queues;       /* 0 stands for 1 */
+};
+
+/* Before the loop runs, or on its thread. Freed with device_free(&(*out)->dev). */
+int vblk_new(const struct vblk_options *o, struct loop *loop, struct gmem *gmem,
+	     struct virtio_device **out, struct err *err);
+
+#endif

@@ -1,0 +1,180 @@
+/*
+ * A guest's memory and a driver's rings. See fake_guest.h.
+ */
+#include "fake_guest.h"
+
+#include "base/epoch.h"
+#include "base/err.h"
+#include "virtio/vq_regs.h"
+
+void fake_guest_init(struct fake_guest *g)
+{
+	struct err err = ERR_INIT;
+	int r;
+
+	g->epoch = epoch_new();
+	g->gmem = gmem_new(g->epoch, false);
+	gmem_attach_thread(g->gmem);
+	r = gmem_block_new(g->gmem, "ram", GMEM_ANON, FAKE_RAM_SIZE, -1, &g->ram, &err);
+	if (!r)
+		r = gmem_block_new(g->gmem, "rom", GMEM_ANON, PAGE_SIZE, -1, &g->rom, &err);
+	if (!r)
+		r = gmem_block_new(g->gmem, "high", GMEM_ANON, FAKE_HIGH_SIZE, -1, &g->high, &err);
+	assert(!r);
+	const struct gmem_range ranges[] = {
+		{0, FAKE_RAM_SIZE, g->ram, 0, false},
+		{FAKE_ROM_GPA, PAGE_SIZE, g->rom, 0, true},
+		{FAKE_HIGH_GPA, FAKE_HIGH_SIZE, g->high, 0, false},
+	};
+	gmem_set_map(g->gmem, ranges, ARRAY_SIZE(ranges));
+}
+
+void fake_guest_fini(struct fake_guest *g)
+{
+	gmem_detach_thread(g->gmem);
+	gmem_free(g->gmem);
+	epoch_free(g->epoch);
+}
+
+void fake_guest_put(struct fake_guest *g, gpa_t gpa, const void *buf, u64 size)
+{
+	int r = gmem_write(g->gmem, gpa, buf, size);
+
+	assert(!r);
+}
+
+void fake_guest_get(struct fake_guest *g, gpa_t gpa, void *buf, u64 size)
+{
+	int r = gmem_read(g->gmem, gpa, buf, size);
+
+	assert(!r);
+}
+
+static void fake_put16(struct fake_guest *g, gpa_t gpa, u16 value)
+{
+	le16 v = le16_of(value);
+
+	fake_guest_put(g, gpa, &v, sizeof(v));
+}
+
+static u16 fake_get16(struct fake_guest *g, gpa_t gpa)
+{
+	le16 v;
+
+	fake_guest_get(g, gpa, &v, sizeof(v));
+	return le16_get(v);
+}
+
+void fake_ring_init(struct fake_ring *r, struct fake_guest *g, gpa_t base, u16 size)
+{
+	int ret = gmem_fill(g->gmem, base, 0, FAKE_RING_BYTES);
+
+	assert(!ret);
+	*r = (struct fake_ring){
+		.guest = g,
+		.size = size,
+		.desc = base,
+		.driver = base + 0x4000,
+		.device = base + 0x5000,
+	};
+}
+
+void fake_table_desc(struct fake_guest *g, gpa_t table, u16 index, gpa_t gpa, u32 len, u16 flags,
+		     u16 next)
+{
+	struct vq_desc_wire w = {
+		.addr = le64_of(gpa),
+		.len = le32_of(len),
+		.flags = le16_of(flags),
+		.next = le16_of(next),
+	};
+
+	fake_guest_put(g, table + (u64)index * sizeof(w), &w, sizeof(w));
+}
+
+void fake_ring_desc(struct fake_ring *r, u16 index, gpa_t gpa, u32 len, u16 flags, u16 next)
+{
+	fake_table_desc(r->guest, r->desc, index, gpa, len, flags, next);
+}
+
+void fake_ring_set_avail_idx(struct fake_ring *r, u16 idx)
+{
+	r->avail_idx = idx;
+	fake_put16(r->guest, r->driver + VQ_RING_IDX, idx);
+}
+
+void fake_ring_offer(struct fake_ring *r, u16 head)
+{
+	u64 slot = r->avail_idx % r->size;
+
+	fake_put16(r->guest, r->driver + VQ_RING_ARRAY + slot * sizeof(le16), head);
+	fake_ring_set_avail_idx(r, r->avail_idx + 1);
+}
+
+static u16 fake_desc_flags(const struct fake_buf *b, bool is_last)
+{
+	return (u16)((b->is_writable ? VQ_DESC_WRITE : 0) | (is_last ? 0 : VQ_DESC_NEXT));
+}
+
+u16 fake_ring_add(struct fake_ring *r, const struct fake_buf *bufs, u16 n)
+{
+	u16 head = r->next_desc;
+
+	for (u16 i = 0; i < n; i++) {
+		u16 at = r->next_desc;
+
+		r->next_desc = (u16)((at + 1) % r->size);
+		fake_ring_desc(r, at, bufs[i].gpa, bufs[i].len,
+			       fake_desc_flags(&bufs[i], i + 1 == n), r->next_desc);
+	}
+	fake_ring_offer(r, head);
+	return head;
+}
+
+u16 fake_ring_add_indirect(struct fake_ring *r, gpa_t table, const struct fake_buf *bufs, u16 n)
+{
+	u16 head = r->next_desc;
+
+	for (u16 i = 0; i < n; i++)
+		fake_table_desc(r->guest, table, i, bufs[i].gpa, bufs[i].len,
+				fake_desc_flags(&bufs[i], i + 1 == n), (u16)(i + 1));
+	fake_ring_desc(r, head, table, n * (u32)sizeof(struct vq_desc_wire), VQ_DESC_INDIRECT, 0);
+	r->next_desc = (u16)((head + 1) % r->size);
+	fake_ring_offer(r, head);
+	return head;
+}
+
+u16 fake_ring_used_idx(struct fake_ring *r)
+{
+	return fake_get16(r->guest, r->device + VQ_RING_IDX);
+}
+
+void fake_ring_used(struct fake_ring *r, u16 index, u32 *out_id, u32 *out_len)
+{
+	u64 slot = index % r->size;
+	struct vq_used_wire e;
+
+	fake_guest_get(r->guest, r->device + VQ_RING_ARRAY + slot * sizeof(e), &e, sizeof(e));
+	*out_id = le32_get(e.id);
+	*out_len = le32_get(e.len);
+}
+
+void fake_ring_set_avail_flags(struct fake_ring *r, u16 flags)
+{
+	fake_put16(r->guest, r->driver + VQ_RING_FLAGS, flags);
+}
+
+void fake_ring_set_used_event(struct fake_ring *r, u16 event)
+{
+	fake_put16(r->guest, r->driver + vq_used_event_off(r->size), event);
+}
+
+u16 fake_ring_used_flags(struct fake_ring *r)
+{
+	return fake_get16(r->guest, r->device + VQ_RING_FLAGS);
+}
+
+u16 fake_ring_avail_event(struct fake_ring *r)
+{
+	return fake_get16(r->guest, r->device + vq_avail_event_off(r->size));
+}

@@ -1,0 +1,491 @@
+/*
+ * virtio-blk against a fake disk, which finishes requests when the test says so, and a real one.
+ */
+#include "virtio/blk.h"
+
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/err.h"
+#include "base/fd.h"
+#include "block/block.h"
+#include "test.h"
+#include "virtio/blk_wire.h"
+#include "virtio_driver.h"
+
+#define SECTORS 2048u
+
+/* --- a disk that keeps requests until it is told --- */
+
+struct fake_disk {
+	struct blk blk;
+	struct list waiting;
+	unsigned n_submitted, n_kicked;
+	struct blk_request last; /* a copy of the last one */
+	u8 data[SECTORS * BLK_SECTOR];
+};
+
+static struct fake_disk *fake_of(struct blk *b)
+{
+	return container_of(b, struct fake_disk, blk);
+}
+
+static void fake_submit(struct blk *b, struct blk_request *r)
+{
+	struct fake_disk *f = fake_of(b);
+
+	f->n_submitted++;
+	f->last = *r;
+	list_append(&f->waiting, &r->node);
+}
+
+static void fake_kick(struct blk *b)
+{
+	fake_of(b)->n_kicked++;
+}
+
+static void fake_transfer(struct fake_disk *f, struct blk_request *r)
+{
+	u8 *at = f->data + r->offset;
+
+	for (u32 i = 0; i < r->n_iov; i++) {
+		if (r->op == BLK_READ)
+			memcpy(r->iov[i].iov_base, at, r->iov[i].iov_len);
+		else
+			memcpy(at, r->iov[i].iov_base, r->iov[i].iov_len);
+		at += r->iov[i].iov_len;
+	}
+}
+
+/* Finishes the request that waits longest. */
+static void fake_finish(struct fake_disk *f, int result)
+{
+	struct blk_request *r = list_entry(f->waiting.next, struct blk_request, node);
+
+	CHECK(!list_is_empty(&f->waiting));
+	list_remove(&r->node);
+	if (result == 0 && (r->op == BLK_READ || r->op == BLK_WRITE))
+		fake_transfer(f, r);
+	r->done(r, result);
+	if (f->blk.round)
+		f->blk.round(f->blk.round_opaque);
+}
+
+static void fake_drain(struct blk *b)
+{
+	while (!list_is_empty(&fake_of(b)->waiting))
+		fake_finish(fake_of(b), 0);
+}
+
+static void fake_free(struct blk *b)
+{
+	free(fake_of(b));
+}
+
+static const struct blk_ops fake_ops = {fake_submit, fake_kick, fake_drain, fake_free};
+
+static struct fake_disk *fake_new(bool is_readonly)
+{
+	struct fake_disk *f = NEW(struct fake_disk);
+
+	f->blk = (struct blk){.ops = &fake_ops,
+			      .size = sizeof(f->data),
+			      .block_size = 512,
+			      .is_readonly = is_readonly};
+	list_init(&f->waiting);
+	for (size_t i = 0; i < sizeof(f->data); i++)
+		f->data[i] = (u8)(i * 13 + i / 512);
+	return f;
+}
+
+/* --- a driver --- */
+
+#define FEATURES                                                                                   \
+	(VIRTIO_F_VERSION_1 | VBLK_F_FLUSH | VBLK_F_CONFIG_WCE | VBLK_F_DISCARD |                  \
+	 VBLK_F_WRITE_ZEROES)
+
+static struct virtio_device *new_blk(struct vdrv *d, struct blk *disk, u16 n_queues)
+{
+	const struct vblk_options o = {
+		.name = "disk0", .serial = "abc", .disk = disk, .n_queues = n_queues};
+	struct err err = ERR_INIT;
+	struct virtio_device *v;
+
+	CHECK_EQ(vblk_new(&o, d->loop, d->gmem, &v, &err), 0);
+	return v;
+}
+
+static struct fake_disk *start_fake(struct vdrv *d, u64 features)
+{
+	struct fake_disk *f = fake_new(false);
+
+	vdrv_init(d);
+	vdrv_start(d, new_blk(d, &f->blk, 1), features);
+	return f;
+}
+
+struct request {
+	gpa_t data, status;
+};
+
+/* Adds a request with data of size bytes, read by the device or written. */
+static struct request add(struct vdrv *d, u32 type, u64 sector, const void *data, u32 size,
+			  bool is_in)
+{
+	const struct vblk_header_wire h = {.type = le32_of(type), .sector = le64_of(sector)};
+	struct request q = {.data = vdrv_put(d, data, size), .status = vdrv_put(d, NULL, 1)};
+	struct vdrv_seg segs[] = {
+		{vdrv_put(d, &h, sizeof(h)), sizeof(h), false},
+		{q.data, size, is_in},
+		{q.status, 1, true},
+	};
+
+	if (!size)
+		segs[1] = segs[2];
+	vdrv_add(d, 0, segs, size ? 3 : 2);
+	vdrv_kick(d, 0);
+	vdrv_settle(d);
+	return q;
+}
+
+static u8 status_of(struct vdrv *d, struct request q)
+{
+	u8 s;
+
+	vdrv_get(d, q.status, &s, 1);
+	return s;
+}
+
+TEST(data_crosses_in_place_and_in_any_order)
+{
+	struct vdrv d;
+	struct fake_disk *f = start_fake(&d, FEATURES);
+	u8 out[1024], back[1024];
+
+	memset(out, 0x77, sizeof(out));
+	struct request r = add(&d, VBLK_T_IN, 5, NULL, 1024, true);
+	struct request w = add(&d, VBLK_T_OUT, 7, out, 1024, false);
+
+	CHECK_EQ(f->n_submitted, 2);
+	CHECK(f->n_kicked >= 2);
+	CHECK_EQ(vdrv_used(&d, 0), 0);
+	/* The second one first. */
+	struct list *first = f->waiting.next;
+
+	list_remove(first);
+	list_append(&f->waiting, first);
+	fake_finish(f, 0);
+	CHECK_EQ(vdrv_used(&d, 0), 1);
+	CHECK_EQ(status_of(&d, w), VBLK_S_OK);
+	CHECK_EQ(vdrv_used_len(&d, 0, 0), 1);
+	CHECK_MEM(f->data + 7 * 512, out, 1024);
+	fake_finish(f, 0);
+	CHECK_EQ(status_of(&d, r), VBLK_S_OK);
+	CHECK_EQ(vdrv_used_len(&d, 0, 1), 1025);
+	vdrv_get(&d, r.data, back, 1024);
+	CHECK_MEM(back, f->data + 5 * 512, 1024);
+	CHECK_EQ(d.n_interrupts[0], 2);
+	vdrv_fini(&d);
+}
+
+TEST(a_failing_disk_is_an_io_error_in_the_guest)
+{
+	static const int errors[] = {-EIO, -ENOSPC, -EPERM};
+	struct vdrv d;
+	struct fake_disk *f = start_fake(&d, FEATURES);
+
+	for (size_t i = 0; i < ARRAY_SIZE(errors); i++) {
+		struct request q = add(&d, VBLK_T_OUT, 0, NULL, 512, false);
+
+		fake_finish(f, errors[i]);
+		CHECK_EQ(status_of(&d, q), VBLK_S_IOERR);
+	}
+	vdrv_fini(&d);
+}
+
+TEST(what_does_not_fit_the_disk_is_refused)
+{
+	static const struct {
+		u32 type;
+		u64 sector;
+		u32 size;
+		u8 status;
+	} bad[] = {
+		{VBLK_T_IN, SECTORS, 512, VBLK_S_IOERR},
+		{VBLK_T_IN, SECTORS - 1, 1024, VBLK_S_IOERR},
+		{VBLK_T_OUT, UINT64_MAX, 512, VBLK_S_IOERR},
+		{VBLK_T_OUT, UINT64_MAX / 512 + 1, 512, VBLK_S_IOERR}, /* wraps when in bytes */
+		{VBLK_T_IN, 0, 511, VBLK_S_IOERR},
+		{VBLK_T_IN, 0, 0, VBLK_S_OK},
+		{2, 0, 512, VBLK_S_UNSUPP},
+		{0xffffffff, 0, 512, VBLK_S_UNSUPP},
+		{VBLK_T_GET_ID, 0, 19, VBLK_S_IOERR},
+	};
+	struct vdrv d;
+	struct fake_disk *f = start_fake(&d, FEATURES);
+
+	for (u16 i = 0; i < ARRAY_SIZE(bad); i++) {
+		struct request q = add(&d, bad[i].type, bad[i].sector, NULL, bad[i].size,
+				       bad[i].type != VBLK_T_OUT);
+
+		CHECK_EQ(vdrv_used(&d, 0), i + 1);
+		CHECK_EQ(status_of(&d, q), bad[i].status);
+	}
+	CHECK_EQ(f->n_submitted, 0);
+	CHECK(!(d.v->status & VIRTIO_STATUS_NEEDS_RESET));
+	vdrv_fini(&d);
+}
+
+TEST(a_request_without_header_or_status_asks_for_a_reset)
+{
+	struct vdrv d;
+	struct fake_disk *f = start_fake(&d, FEATURES);
+	const struct vblk_header_wire h = {0};
+	struct vdrv_seg short_header[] = {{vdrv_put(&d, &h, 15), 15, false},
+					  {vdrv_put(&d, NULL, 1), 1, true}};
+	struct vdrv_seg no_status[] = {{vdrv_put(&d, &h, 16), 16, false}};
+
+	vdrv_add(&d, 0, short_header, 2);
+	vdrv_kick(&d, 0);
+	vdrv_settle(&d);
+	CHECK(d.v->status & VIRTIO_STATUS_NEEDS_RESET);
+	CHECK_EQ(d.n_config_interrupts, 1);
+	vdrv_reset(&d);
+	vdrv_start(&d, d.v, FEATURES);
+	vdrv_add(&d, 0, no_status, 1);
+	vdrv_kick(&d, 0);
+	vdrv_settle(&d);
+	CHECK(d.v->status & VIRTIO_STATUS_NEEDS_RESET);
+
+	/* And works again afterwards. */
+	vdrv_reset(&d);
+	vdrv_start(&d, d.v, FEATURES);
+	struct request q = add(&d, VBLK_T_IN, 0, NULL, 512, true);
+
+	fake_finish(f, 0);
+	CHECK_EQ(status_of(&d, q), VBLK_S_OK);
+	vdrv_fini(&d);
+}
+
+TEST(ranges_are_discarded_and_zeroed)
+{
+	static const struct {
+		u32 type, sectors, flags, size;
+		u8 status;
+	} bad[] = {
+		{VBLK_T_DISCARD, 8, 1, 16, VBLK_S_UNSUPP},
+		{VBLK_T_WRITE_ZEROES, 8, 2, 16, VBLK_S_UNSUPP},
+		{VBLK_T_DISCARD, 0, 0, 16, VBLK_S_IOERR},
+		{VBLK_T_DISCARD, SECTORS, 0, 16, VBLK_S_IOERR}, /* from sector 1 on */
+		{VBLK_T_DISCARD, UINT32_MAX, 0, 16, VBLK_S_IOERR},
+		{VBLK_T_DISCARD, 8, 0, 15, VBLK_S_IOERR},
+		{VBLK_T_DISCARD, 8, 0, 32, VBLK_S_IOERR},
+	};
+	struct vdrv d;
+	struct fake_disk *f = start_fake(&d, FEATURES);
+	struct vblk_range_wire w[2] = {{.sector = le64_of(1)}};
+
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		w[0].num_sectors = le32_of(bad[i].sectors);
+		w[0].flags = le32_of(bad[i].flags);
+		struct request q = add(&d, bad[i].type, 0, w, bad[i].size, false);
+
+		CHECK_EQ(status_of(&d, q), bad[i].status);
+	}
+	CHECK_EQ(f->n_submitted, 0);
+
+	w[0].num_sectors = le32_of(8);
+	w[0].flags = le32_of(1);
+	struct request q = add(&d, VBLK_T_WRITE_ZEROES, 0, w, 16, false);
+
+	CHECK_EQ(f->last.op, BLK_WRITE_ZEROES);
+	CHECK(f->last.may_unmap);
+	CHECK_EQ(f->last.offset, 512);
+	CHECK_EQ(f->last.bytes, 8 * 512);
+	fake_finish(f, 0);
+	CHECK_EQ(status_of(&d, q), VBLK_S_OK);
+	w[0].flags = le32_of(0);
+	q = add(&d, VBLK_T_DISCARD, 0, w, 16, false);
+	CHECK_EQ(f->last.op, BLK_DISCARD);
+	fake_finish(f, 0);
+	CHECK_EQ(status_of(&d, q), VBLK_S_OK);
+	vdrv_fini(&d);
+}
+
+static void write_cache_mode(struct vdrv *d, u8 writeback)
+{
+	device_lock(&d->v->dev);
+	virtio_write_config(d->v, offsetof(struct vblk_config_wire, writeback), &writeback, 1);
+	device_unlock(&d->v->dev);
+}
+
+TEST(without_a_write_cache_writes_are_done_when_they_are_stable)
+{
+	struct vdrv d;
+	struct fake_disk *f = start_fake(&d, FEATURES);
+	struct vblk_range_wire w = {.num_sectors = le32_of(8)};
+
+	add(&d, VBLK_T_OUT, 0, NULL, 512, false);
+	CHECK(!f->last.is_fua);
+	fake_finish(f, 0);
+	struct request q = add(&d, VBLK_T_FLUSH, 0, NULL, 0, false);
+
+	CHECK_EQ(f->last.op, BLK_FLUSH);
+	fake_finish(f, 0);
+	CHECK_EQ(status_of(&d, q), VBLK_S_OK);
+
+	write_cache_mode(&d, 0);
+	add(&d, VBLK_T_OUT, 0, NULL, 512, false);
+	CHECK(f->last.is_fua);
+	fake_finish(f, 0);
+	q = add(&d, VBLK_T_WRITE_ZEROES, 0, &w, 16, false);
+	CHECK_EQ(f->last.op, BLK_WRITE_ZEROES);
+	fake_finish(f, 0);
+	CHECK_EQ(f->last.op, BLK_FLUSH); /* the same request goes on */
+	CHECK_EQ(status_of(&d, q), 0xa5);
+	fake_finish(f, 0);
+	CHECK_EQ(status_of(&d, q), VBLK_S_OK);
+
+	/* A reset turns it on again; a driver that knows no FLUSH gets stable writes. */
+	vdrv_reset(&d);
+	vdrv_start(&d, d.v, VIRTIO_F_VERSION_1);
+	write_cache_mode(&d, 1);
+	add(&d, VBLK_T_OUT, 0, NULL, 512, false);
+	CHECK(f->last.is_fua);
+	vdrv_fini(&d);
+}
+
+TEST(a_readonly_disk_says_so_and_is_not_written)
+{
+	struct vdrv d;
+	struct fake_disk *f = fake_new(true);
+	struct vblk_range_wire w = {.num_sectors = le32_of(8)};
+
+	vdrv_init(&d);
+	vdrv_start(&d, new_blk(&d, &f->blk, 1), VIRTIO_F_VERSION_1 | VBLK_F_RO);
+	CHECK(!(d.v->offered & (VBLK_F_DISCARD | VBLK_F_WRITE_ZEROES)));
+	struct request q = add(&d, VBLK_T_OUT, 0, NULL, 512, false);
+
+	CHECK_EQ(status_of(&d, q), VBLK_S_IOERR);
+	q = add(&d, VBLK_T_WRITE_ZEROES, 0, &w, 16, false);
+	CHECK_EQ(status_of(&d, q), VBLK_S_IOERR);
+	CHECK_EQ(f->n_submitted, 0);
+	vdrv_fini(&d);
+}
+
+TEST(the_configuration_and_the_serial_are_there)
+{
+	struct vdrv d;
+	struct fake_disk *f = start_fake(&d, FEATURES);
+	struct vblk_config_wire c;
+	u8 id[20];
+
+	virtio_read_config(d.v, 0, &c, sizeof(c));
+	CHECK_EQ(le64_get(c.capacity), SECTORS);
+	CHECK_EQ(le32_get(c.seg_max), 254);
+	CHECK_EQ(le32_get(c.blk_size), 512);
+	CHECK_EQ(c.writeback, 1);
+	CHECK_EQ(le16_get(c.num_queues), 1);
+	CHECK_EQ(le32_get(c.max_discard_seg), 1);
+
+	struct request q = add(&d, VBLK_T_GET_ID, 0, NULL, 20, true);
+
+	CHECK_EQ(status_of(&d, q), VBLK_S_OK);
+	vdrv_get(&d, q.data, id, sizeof(id));
+	CHECK_MEM(id, "abc\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 20);
+	CHECK_EQ(f->n_submitted, 0);
+	vdrv_fini(&d);
+}
+
+TEST(a_reset_waits_for_what_the_disk_has)
+{
+	struct vdrv d;
+	struct fake_disk *f = start_fake(&d, FEATURES);
+	struct request q = add(&d, VBLK_T_IN, 3, NULL, 512, true);
+
+	device_lock(&d.v->dev);
+	virtio_set_status(d.v, 0);
+	device_unlock(&d.v->dev);
+	CHECK(d.v->status != 0);
+	fake_finish(f, 0);
+	CHECK_EQ(d.v->status, 0);
+	CHECK_EQ(d.n_resets, 1);
+	CHECK_EQ(vdrv_used(&d, 0), 0); /* the rings are no longer ours */
+	(void)q;
+	vdrv_fini(&d);
+}
+
+TEST(a_pause_drains_and_the_state_moves_to_another_device)
+{
+	struct vdrv d;
+	struct fake_disk *f = start_fake(&d, FEATURES), *g = fake_new(false);
+
+	write_cache_mode(&d, 0);
+	struct request q = add(&d, VBLK_T_IN, 3, NULL, 512, true);
+
+	CHECK_EQ(f->n_submitted, 1);
+	vdrv_move(&d, new_blk(&d, &g->blk, 1));
+	CHECK_EQ(status_of(&d, q), VBLK_S_OK);
+	q = add(&d, VBLK_T_OUT, 9, NULL, 512, false);
+	CHECK(g->last.is_fua);
+	fake_finish(g, 0);
+	CHECK_EQ(vdrv_used(&d, 0), 2);
+	CHECK_EQ(status_of(&d, q), VBLK_S_OK);
+	vdrv_fini(&d);
+}
+
+TEST(several_queues_share_the_disk)
+{
+	struct vdrv d;
+	struct fake_disk *f = fake_new(false);
+
+	vdrv_init(&d);
+	vdrv_start(&d, new_blk(&d, &f->blk, 4), FEATURES | VBLK_F_MQ);
+	for (u32 i = 0; i < 4; i++) {
+		const struct vblk_header_wire h = {.type = le32_of(VBLK_T_FLUSH)};
+		struct vdrv_seg segs[] = {{vdrv_put(&d, &h, sizeof(h)), sizeof(h), false},
+					  {vdrv_put(&d, NULL, 1), 1, true}};
+
+		vdrv_add(&d, i, segs, 2);
+		vdrv_kick(&d, i);
+		vdrv_settle(&d);
+		fake_finish(f, 0);
+		CHECK_EQ(vdrv_used(&d, i), 1);
+	}
+	vdrv_fini(&d);
+}
+
+TEST(a_real_disk_serves_many_requests_at_once)
+{
+	const struct blk_raw_options o = {.engine = BLK_ENGINE_AUTO};
+	int fd = memfd_create("disk", MFD_CLOEXEC), probe;
+	struct err err = ERR_INIT;
+	struct request q[20];
+	struct vdrv d;
+	struct blk *disk;
+
+	CHECK_EQ(ftruncate(fd, MIB), 0);
+	probe = dup(fd);
+	vdrv_init(&d);
+	CHECK_EQ(blk_raw_new(d.loop, fd, &o, &disk, &err), 0);
+	vdrv_start(&d, new_blk(&d, disk, 1), FEATURES | VIRTIO_F_EVENT_IDX);
+	for (u32 i = 0; i < 20; i++) {
+		u8 data[4096];
+
+		memset(data, (int)i + 1, sizeof(data));
+		q[i] = add(&d, VBLK_T_OUT, i * 8, data, sizeof(data), false);
+	}
+	vdrv_wait(&d, 0, 20);
+	for (u32 i = 0; i < 20; i++) {
+		u8 data[4096];
+
+		CHECK_EQ(status_of(&d, q[i]), VBLK_S_OK);
+		CHECK_EQ(fd_pread_full(probe, data, sizeof(data), i * 4096), 0);
+		CHECK_EQ(data[0], i + 1);
+		CHECK_EQ(data[4095], i + 1);
+	}
+	close(probe);
+	vdrv_fini(&d);
+}
