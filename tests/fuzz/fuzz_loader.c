@@ -3,6 +3,7 @@
  *
  * Whatever the file says, the loader returns; what it accepts has an entry inside the guest's RAM.
  */
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
