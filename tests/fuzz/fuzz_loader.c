@@ -15,9 +15,9 @@
 #include "boot/memmap.h"
 #include "mem/gmem.h"
 
-#define RAM_BYTES  (8 * MIB)
-#define FILE_MAX   (256 * KIB)
-#define RSDP	   ((gpa_t)0xe0000)
+#define RAM_BYTES (8 * MIB)
+#define FILE_MAX  (256 * KIB)
+#define RSDP      ((gpa_t)0xe0000)
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
