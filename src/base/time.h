@@ -16,4 +16,10 @@ static inline u64 time_muldiv(u64 value, u64 mul, u64 div)
 	return (u64)((u128)value * mul / div);
 }
 
+/* The same, rounded up: the time at which so many ticks have surely passed. */
+static inline u64 time_muldiv_up(u64 value, u64 mul, u64 div)
+{
+	return (u64)(((u128)value * mul + div - 1) / div);
+}
+
 #endif

@@ -15,17 +15,17 @@
 #include "boot/aml.h"
 #include "mem/gmem.h"
 
-#define ACPI_TABLES_MAX	  8
+#define ACPI_TABLES_MAX   8
 #define ACPI_TABLE_ALIGN  16
 #define ACPI_OEM_REVISION 1
-#define ACPI_ISA_TIMER	  0
+#define ACPI_ISA_TIMER    0
 
 struct acpi_builder {
 	const struct acpi_config *config;
 	gpa_t area;
 	u8 *data;
 	u64 size, used;
-	bool is_full; /* something didn't fit: the result is of no use */
+	bool is_full;                /* something didn't fit: the result is of no use */
 	gpa_t root[ACPI_TABLES_MAX]; /* what the root tables list */
 	u32 n_root;
 };

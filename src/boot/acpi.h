@@ -53,15 +53,15 @@ struct acpi_pm {
 	bool is_timer_32bit;
 	u16 smi_cmd; /* port: writing these values there passes the block to the guest and back */
 	u8 acpi_enable, acpi_disable;
-	u8 sci; /* the interrupt's GSI */
-	u8 s5_type; /* SLP_TYP of power off */
+	u8 sci;         /* the interrupt's GSI */
+	u8 s5_type;     /* SLP_TYP of power off */
 	u8 hotplug_gpe; /* bit number of the hot-plug event */
 	u16 reset_port;
 	u8 reset_value;
 };
 
 #define ACPI_PCI_DEVICES 32
-#define ACPI_PCI_PINS	 4
+#define ACPI_PCI_PINS    4
 
 struct acpi_config {
 	u32 n_cpus;   /* present: APIC ids 0 to n_cpus - 1 */
@@ -82,7 +82,7 @@ struct acpi_config {
 	gpa_t ecam_gpa;
 	u8 last_bus;
 	struct acpi_window mem32, mem64; /* for BARs; mem32 below 4 GiB */
-	u32 osc_granted;                 /* _OSC control bits given to the guest (PCI Firmware 3.2, 4.5.1) */
+	u32 osc_granted; /* _OSC control bits given to the guest (PCI Firmware 3.2, 4.5.1) */
 	/* The GSI of each interrupt pin (INTA# first) of each device on bus 0; 0: not routed. */
 	u8 pin_gsi[ACPI_PCI_DEVICES][ACPI_PCI_PINS];
 	u8 lpc_dev, lpc_fn; /* the ISA bridge */
@@ -96,8 +96,8 @@ struct acpi_config {
 };
 
 #define ACPI_OSC_HOTPLUG  BIT32(0) /* native PCIe hot-plug */
-#define ACPI_OSC_PME	  BIT32(2)
-#define ACPI_OSC_AER	  BIT32(3)
+#define ACPI_OSC_PME      BIT32(2)
+#define ACPI_OSC_AER      BIT32(3)
 #define ACPI_OSC_PCIE_CAP BIT32(4)
 
 /*

@@ -44,7 +44,7 @@ struct acpi_gas_wire {
 	le64 address;
 } packed;
 #define ACPI_SPACE_MEMORY 0
-#define ACPI_SPACE_IO	  1
+#define ACPI_SPACE_IO     1
 
 struct acpi_fadt_wire {
 	struct acpi_header_wire h;
@@ -80,20 +80,20 @@ static_assert(offsetof(struct acpi_fadt_wire, flags) == 112, "ACPI 5.2.9");
 static_assert(offsetof(struct acpi_fadt_wire, x_pm1a_event) == 148, "ACPI 5.2.9");
 
 #define ACPI_FADT_REVISION 6
-#define ACPI_FADT_MINOR	   3
+#define ACPI_FADT_MINOR    3
 
 #define ACPI_PROFILE_ENTERPRISE_SERVER 4
 
-#define ACPI_FADT_WBINVD	BIT32(0)
-#define ACPI_FADT_PROC_C1	BIT32(2)
-#define ACPI_FADT_SLP_BUTTON	BIT32(5) /* no fixed sleep button */
-#define ACPI_FADT_FIX_RTC	BIT32(6) /* no RTC wake status in the fixed registers */
-#define ACPI_FADT_TMR_VAL_EXT	BIT32(8) /* the timer has 32 bits */
+#define ACPI_FADT_WBINVD        BIT32(0)
+#define ACPI_FADT_PROC_C1       BIT32(2)
+#define ACPI_FADT_SLP_BUTTON    BIT32(5) /* no fixed sleep button */
+#define ACPI_FADT_FIX_RTC       BIT32(6) /* no RTC wake status in the fixed registers */
+#define ACPI_FADT_TMR_VAL_EXT   BIT32(8) /* the timer has 32 bits */
 #define ACPI_FADT_RESET_REG_SUP BIT32(10)
 
 #define ACPI_BOOT_LEGACY_DEVICES BIT32(0)
-#define ACPI_BOOT_8042		 BIT32(1)
-#define ACPI_BOOT_NO_VGA	 BIT32(2)
+#define ACPI_BOOT_8042           BIT32(1)
+#define ACPI_BOOT_NO_VGA         BIT32(2)
 
 /* Beyond these (in microseconds) a C-state isn't there. */
 #define ACPI_NO_C2_LATENCY 0xfff
@@ -113,7 +113,7 @@ struct acpi_facs_wire {
 	u8 reserved_40[24];
 } packed;
 static_assert(sizeof(struct acpi_facs_wire) == 64, "ACPI 5.2.10");
-#define ACPI_FACS_ALIGN	  64
+#define ACPI_FACS_ALIGN   64
 #define ACPI_FACS_VERSION 2
 
 struct acpi_madt_wire {
@@ -130,10 +130,10 @@ struct acpi_madt_lapic_wire {
 	u8 apic_id;
 	le32 flags;
 } packed;
-#define ACPI_MADT_LAPIC	     0
-#define ACPI_LAPIC_ENABLED   BIT32(0)
-#define ACPI_LAPIC_MAY_COME  BIT32(1) /* online capable */
-#define ACPI_LAPIC_ID_MAX    254
+#define ACPI_MADT_LAPIC     0
+#define ACPI_LAPIC_ENABLED  BIT32(0)
+#define ACPI_LAPIC_MAY_COME BIT32(1) /* online capable */
+#define ACPI_LAPIC_ID_MAX   254
 
 struct acpi_madt_ioapic_wire {
 	u8 type, length;
@@ -153,7 +153,7 @@ struct acpi_madt_override_wire {
 } packed;
 #define ACPI_MADT_OVERRIDE    2
 #define ACPI_INTI_ACTIVE_HIGH 0x1
-#define ACPI_INTI_LEVEL	      0xc
+#define ACPI_INTI_LEVEL       0xc
 
 struct acpi_madt_nmi_wire {
 	u8 type, length;
@@ -161,8 +161,8 @@ struct acpi_madt_nmi_wire {
 	le16 flags;
 	u8 lint;
 } packed;
-#define ACPI_MADT_NMI	  4
-#define ACPI_UID_ALL	  0xff
+#define ACPI_MADT_NMI 4
+#define ACPI_UID_ALL  0xff
 
 struct acpi_madt_x2apic_wire {
 	u8 type, length;

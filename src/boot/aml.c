@@ -105,10 +105,10 @@ static void aml_begin(struct aml *a)
 /* PkgLength: in one byte up to 63; else bits 0-3 in the first, whose top bits count the others. */
 static unsigned aml_encode_length(size_t content, u8 out[4])
 {
-	unsigned extra = content + 1 <= 0x3f	 ? 0
-			 : content + 2 <= 0xfff	 ? 1
+	unsigned extra = content + 1 <= 0x3f      ? 0
+			 : content + 2 <= 0xfff   ? 1
 			 : content + 3 <= 0xfffff ? 2
-						 : 3;
+						  : 3;
 	u64 length = content + 1 + extra;
 
 	assert(length < BIT(28));
@@ -225,7 +225,10 @@ void aml_int(struct aml *a, u64 v)
 		aml_byte(a, v ? AML_ONE : AML_ZERO);
 		return;
 	}
-	aml_byte(a, size == 1 ? AML_BYTE : size == 2 ? AML_WORD : size == 4 ? AML_DWORD : AML_QWORD);
+	aml_byte(a, size == 1   ? AML_BYTE
+		    : size == 2 ? AML_WORD
+		    : size == 4 ? AML_DWORD
+				: AML_QWORD);
 	aml_value(a, v, size);
 }
 
@@ -298,9 +301,9 @@ void aml_name_hid(struct aml *a, const char *name, const char *hid)
 
 /* --- resource templates --- */
 
-#define RES_IO	       0x47
-#define RES_IRQ	       0x22 /* without flags: edge, active high, not shared */
-#define RES_END	       0x79
+#define RES_IO         0x47
+#define RES_IRQ        0x22 /* without flags: edge, active high, not shared */
+#define RES_END        0x79
 #define RES_MEM32FIXED 0x86
 #define RES_DWORD      0x87
 #define RES_WORD       0x88

@@ -26,13 +26,13 @@ void aml_fini(struct aml *a);
 enum aml_op {
 	AML_LOCAL0 = 0x60,
 	AML_ARG0 = 0x68,
-	AML_STORE = 0x70,        /* source, target */
-	AML_AND = 0x7b,          /* a, b, target */
-	AML_OR = 0x7d,           /* a, b, target */
-	AML_DWORD_FIELD = 0x8a,  /* buffer, byte index, name: CreateDWordField */
-	AML_LNOT = 0x92,         /* a */
-	AML_LEQUAL = 0x93,       /* a, b */
-	AML_RETURN = 0xa4,       /* value */
+	AML_STORE = 0x70,       /* source, target */
+	AML_AND = 0x7b,         /* a, b, target */
+	AML_OR = 0x7d,          /* a, b, target */
+	AML_DWORD_FIELD = 0x8a, /* buffer, byte index, name: CreateDWordField */
+	AML_LNOT = 0x92,        /* a */
+	AML_LEQUAL = 0x93,      /* a, b */
+	AML_RETURN = 0xa4,      /* value */
 };
 void aml_op(struct aml *a, enum aml_op op);
 void aml_arg(struct aml *a, unsigned n);   /* Arg0 to Arg6 */
@@ -42,8 +42,8 @@ void aml_local(struct aml *a, unsigned n); /* Local0 to Local7 */
 void aml_path(struct aml *a, const char *path);
 void aml_int(struct aml *a, u64 v);
 void aml_string(struct aml *a, const char *s);
-void aml_eisaid(struct aml *a, const char *id);  /* "PNP0A08" as an integer (19.3.4) */
-void aml_uuid(struct aml *a, const char *uuid);  /* ToUUID (19.6.142) */
+void aml_eisaid(struct aml *a, const char *id); /* "PNP0A08" as an integer (19.3.4) */
+void aml_uuid(struct aml *a, const char *uuid); /* ToUUID (19.6.142) */
 void aml_buffer(struct aml *a, const void *data, size_t size);
 
 /* Blocks, to be closed with aml_end. */

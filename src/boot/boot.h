@@ -62,6 +62,12 @@ struct boot_info {
 int boot_load(const struct boot_config *c, struct gmem *g, struct x86_cpu_state *bsp,
 	      struct boot_info *out, struct err *err);
 
+/*
+ * What else a firmware would have left in every processor, the application processors too: memory
+ * types. [hole_start, 4 GiB) is uncached: where PCI begins, a multiple of 2 MiB at least.
+ */
+void boot_set_memory_types(struct x86_cpu_state *s, u64 hole_start, unsigned phys_bits);
+
 const char *boot_protocol_name(enum boot_protocol p); /* for messages */
 
 #endif

@@ -12,12 +12,12 @@
  * Below 1 MiB, where no kernel is loaded, lies what a kernel is handed. Nothing of it is needed
  * once the kernel has set up its own tables.
  */
-#define BOOT_GDT_GPA	 ((gpa_t)0x500)
-#define BOOT_STACK_GPA	 ((gpa_t)0x6ff0) /* grows down */
-#define BOOT_PARAMS_GPA	 ((gpa_t)0x7000) /* Linux's zero page */
-#define BOOT_TABLES_GPA	 ((gpa_t)0x8000) /* page tables: PML4, PDPT, four page directories */
-#define BOOT_INFO_GPA	 ((gpa_t)0x10000) /* PVH's and multiboot's structures */
-#define BOOT_INFO_SIZE	 ((u64)0x10000)
+#define BOOT_GDT_GPA     ((gpa_t)0x500)
+#define BOOT_STACK_GPA   ((gpa_t)0x6ff0)  /* grows down */
+#define BOOT_PARAMS_GPA  ((gpa_t)0x7000)  /* Linux's zero page */
+#define BOOT_TABLES_GPA  ((gpa_t)0x8000)  /* page tables: PML4, PDPT, four page directories */
+#define BOOT_INFO_GPA    ((gpa_t)0x10000) /* PVH's and multiboot's structures */
+#define BOOT_INFO_SIZE   ((u64)0x10000)
 #define BOOT_CMDLINE_GPA ((gpa_t)0x20000)
 #define BOOT_CMDLINE_MAX ((u64)0xffff) /* bytes, without the final zero */
 

@@ -18,19 +18,19 @@
 #include "boot/acpi_priv.h"
 #include "boot/aml.h"
 
-#define PCI_CONFIG_PORT	    0xcf8
+#define PCI_CONFIG_PORT     0xcf8
 #define PCI_CONFIG_PORTS    8
-#define VGA_MEMORY	    0xa0000
-#define VGA_MEMORY_LAST	    0xbffff
-#define HPET_SIZE	    0x400
-#define STA_PRESENT	    0xf /* present, enabled, shown, working */
+#define VGA_MEMORY          0xa0000
+#define VGA_MEMORY_LAST     0xbffff
+#define HPET_SIZE           0x400
+#define STA_PRESENT         0xf /* present, enabled, shown, working */
 #define STA_PRESENT_HIDDEN  0xb
 #define PRT_ANY_FUNCTION    0xffff
-#define OSC_UUID_PCI	    "33DB4D5B-1FF7-401C-9657-7441C03DD766"
+#define OSC_UUID_PCI        "33DB4D5B-1FF7-401C-9657-7441C03DD766"
 #define OSC_UNKNOWN_UUID    0x04
 #define OSC_UNKNOWN_VERSION 0x08
-#define OSC_MASKED	    0x10
-#define OSC_VERSION	    1
+#define OSC_MASKED          0x10
+#define OSC_VERSION         1
 
 static u64 dsdt_adr(u8 dev, u8 fn)
 {

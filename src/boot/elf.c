@@ -12,9 +12,9 @@
 #include "boot/elf_wire.h"
 #include "mem/gmem.h"
 
-#define ELF_PHDRS_MAX	  64
-#define ELF_NOTES_MAX	  (64 * KIB) /* bytes of one note segment */
-#define ELF_NOTE_ALIGN	  4
+#define ELF_PHDRS_MAX     64
+#define ELF_NOTES_MAX     (64 * KIB) /* bytes of one note segment */
+#define ELF_NOTE_ALIGN    4
 #define ELF_PHDR_SIZE_MAX sizeof(struct elf64_phdr_wire)
 
 struct elf_phdr {
@@ -85,8 +85,8 @@ static int elf_parse_header(const struct boot_loader *l, struct elf_file *f, str
 	if (!f->phnum || f->phnum > ELF_PHDRS_MAX)
 		return err_set(err, -ENOEXEC, "an ELF file with %u segments, not 1 to %u", f->phnum,
 			       ELF_PHDRS_MAX);
-	if (f->phentsize != (f->is_64 ? sizeof(struct elf64_phdr_wire)
-				      : sizeof(struct elf32_phdr_wire)))
+	if (f->phentsize !=
+	    (f->is_64 ? sizeof(struct elf64_phdr_wire) : sizeof(struct elf32_phdr_wire)))
 		return err_set(err, -EINVAL, "damaged: its segment headers have %u bytes",
 			       f->phentsize);
 	return 0;

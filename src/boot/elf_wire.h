@@ -7,16 +7,16 @@
 #include "base/base.h"
 #include "base/bytes.h"
 
-#define ELF_MAGIC      0x464c457f /* 7f "ELF" */
-#define ELF_CLASS_32   1
-#define ELF_CLASS_64   2
-#define ELF_DATA_LE    1
-#define ELF_TYPE_EXEC  2
-#define ELF_TYPE_DYN   3
-#define ELF_MACHINE_386	   3
+#define ELF_MAGIC          0x464c457f /* 7f "ELF" */
+#define ELF_CLASS_32       1
+#define ELF_CLASS_64       2
+#define ELF_DATA_LE        1
+#define ELF_TYPE_EXEC      2
+#define ELF_TYPE_DYN       3
+#define ELF_MACHINE_386    3
 #define ELF_MACHINE_X86_64 62
-#define ELF_PT_LOAD    1
-#define ELF_PT_NOTE    4
+#define ELF_PT_LOAD        1
+#define ELF_PT_NOTE        4
 
 struct elf_ident_wire {
 	le32 magic;
@@ -92,7 +92,7 @@ struct elf_note_wire {
 static_assert(sizeof(struct elf_note_wire) == 12, "ELF");
 
 /* Xen's note: the physical address of a 32-bit entry (xen/include/public/elfnote.h). */
-#define ELF_NOTE_XEN		  "Xen"
+#define ELF_NOTE_XEN              "Xen"
 #define ELF_NOTE_XEN_PHYS32_ENTRY 18
 
 #endif

@@ -12,7 +12,7 @@
 /* Selectors as Linux's boot protocol wants them: __BOOT_CS, __BOOT_DS. */
 #define SEL_CODE 0x10
 #define SEL_DATA 0x18
-#define SEL_TSS	 0x20
+#define SEL_TSS  0x20
 
 #define ATTR_FLAT   (X86_ATTR_S | X86_ATTR_P | X86_ATTR_G)
 #define ATTR_CODE64 (0xbu | ATTR_FLAT | X86_ATTR_L)
@@ -22,8 +22,8 @@
 #define TSS_LIMIT   0x67
 
 #define LARGE_PAGE_SHIFT 21 /* 2 MiB */
-#define TABLE_ENTRIES	 512
-#define IDENTITY_DIRS	 4 /* GiB that are mapped */
+#define TABLE_ENTRIES    512
+#define IDENTITY_DIRS    4 /* GiB that are mapped */
 
 /* A descriptor with base 0 (SDM 3A, 3.4.5): limit is in units of its granularity. */
 static u64 entry_descriptor(u32 attr, u32 limit)
@@ -47,7 +47,8 @@ static int entry_write_gdt(struct boot_loader *l, u32 code_attr, struct err *err
 
 static void entry_set_segments(struct x86_cpu_state *s, u32 code_attr)
 {
-	const struct x86_segment data = {.limit = 0xffffffff, .attr = ATTR_DATA, .selector = SEL_DATA};
+	const struct x86_segment data = {
+		.limit = 0xffffffff, .attr = ATTR_DATA, .selector = SEL_DATA};
 
 	for (unsigned i = 0; i < X86_SEGS; i++)
 		s->seg[i] = data;

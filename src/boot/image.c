@@ -29,7 +29,8 @@ int boot_image_read(const struct boot_image *f, u64 offset, void *buf, u64 size,
 	int r;
 
 	if (!range_fits(offset, size, f->size))
-		return err_set(err, -EINVAL, "truncated: it should have at least %lu bytes, it has %lu",
+		return err_set(err, -EINVAL,
+			       "truncated: it should have at least %lu bytes, it has %lu",
 			       offset + size, f->size);
 	r = fd_pread_full(f->fd, buf, size, offset);
 	if (r < 0)
@@ -42,17 +43,19 @@ int boot_image_load(const struct boot_image *f, u64 offset, u64 size, struct gme
 {
 	while (size) {
 		struct gmem_view v;
+		u64 part;
 		int r = gmem_view_open(g, gpa, size, true, &v);
 
 		if (r < 0)
 			return err_set(err, r, "no memory at %#lx", gpa);
-		r = boot_image_read(f, offset, v.ptr, v.size, err);
+		part = v.size;
+		r = boot_image_read(f, offset, v.ptr, part, err);
 		gmem_view_release(&v);
 		if (r < 0)
 			return r;
-		offset += v.size;
-		gpa += v.size;
-		size -= v.size;
+		offset += part;
+		gpa += part;
+		size -= part;
 	}
 	return 0;
 }
@@ -105,8 +108,8 @@ static int boot_place_module(struct boot_loader *l, u64 size, const struct boot_
 		return boot_no_room(l, size, place->max, err);
 	whole = align_up(size, PAGE_SIZE);
 	if (!boot_memmap_find_high(&l->room, whole, PAGE_SIZE, 0, place->max, out) &&
-	    !(place->may_go_high && boot_memmap_find_low(&l->room, whole, PAGE_SIZE,
-							 BOOT_ABOVE_4G_GPA, ~(gpa_t)0, out)))
+	    !(place->may_go_high &&
+	      boot_memmap_find_low(&l->room, whole, PAGE_SIZE, BOOT_ABOVE_4G_GPA, ~(gpa_t)0, out)))
 		return boot_no_room(l, size, place->max, err);
 	boot_memmap_set(&l->room, *out, whole, BOOT_MEM_RESERVED);
 	return 0;
@@ -155,7 +158,8 @@ int boot_load_initrd(struct boot_loader *l, const struct boot_place *place, stru
 	u64 size;
 
 	if (l->config->n_modules > 1)
-		return err_set(err, -EINVAL, "Linux takes one initrd, not %u", l->config->n_modules);
+		return err_set(err, -EINVAL, "Linux takes one initrd, not %u",
+			       l->config->n_modules);
 	if (!l->config->n_modules)
 		return 0;
 	return boot_load_module(l, 0, place, &gpa, &size, err);

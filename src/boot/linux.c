@@ -30,10 +30,11 @@ static int bzimage_check(const struct linux_setup_header_wire *h, struct err *er
 	if (!(h->loadflags & LINUX_LOADED_HIGH))
 		return err_set(err, -ENOEXEC, "a zImage, which is not supported: use a bzImage");
 	if (version < LINUX_VERSION_XLOADFLAGS)
-		return err_set(err, -ENOEXEC,
-			       "its boot protocol is %u.%02u; 64-bit kernels from Linux 3.8 on, with "
-			       "2.12 at least, are supported",
-			       version >> 8, version & 0xff);
+		return err_set(
+			err, -ENOEXEC,
+			"its boot protocol is %u.%02u; 64-bit kernels from Linux 3.8 on, with "
+			"2.12 at least, are supported",
+			version >> 8, version & 0xff);
 	if (!(le16_get(h->xloadflags) & LINUX_XLF_KERNEL_64))
 		return err_set(err, -ENOEXEC, "a 32-bit kernel: use a 64-bit one");
 	if (!is_power_of_two(align))
@@ -55,9 +56,10 @@ static int bzimage_place(struct boot_loader *l, const struct linux_setup_header_
 	if (!h->relocatable_kernel)
 		align = 1;
 	if (!need || !boot_memmap_find_low(&l->room, need, align, pref, max, &l->info.kernel_gpa))
-		return err_set(err, -ENOSPC,
-			       "it needs %lu KiB of memory from %#lx on; give the guest more memory",
-			       (need + KIB - 1) / KIB, pref);
+		return err_set(
+			err, -ENOSPC,
+			"it needs %lu KiB of memory from %#lx on; give the guest more memory",
+			(need + KIB - 1) / KIB, pref);
 	l->info.kernel_size = need;
 	boot_memmap_set(&l->room, l->info.kernel_gpa, need, BOOT_MEM_RESERVED);
 	return 0;

@@ -8,11 +8,11 @@
 #include "base/base.h"
 #include "base/bytes.h"
 
-#define LINUX_SECTOR	   512
-#define LINUX_BOOT_FLAG	   0xaa55
-#define LINUX_MAGIC	   0x53726448 /* "HdrS" */
+#define LINUX_SECTOR       512
+#define LINUX_BOOT_FLAG    0xaa55
+#define LINUX_MAGIC        0x53726448 /* "HdrS" */
 #define LINUX_SETUP_SECTS  4          /* when setup_sects is 0 */
-#define LINUX_ENTRY_64	   0x200      /* from the start of the loaded kernel */
+#define LINUX_ENTRY_64     0x200      /* from the start of the loaded kernel */
 #define LINUX_LOADER_OTHER 0xff       /* type_of_loader: none of the registered ones */
 
 #define LINUX_VERSION_XLOADFLAGS 0x020c /* the first with 64-bit entry and its flags */

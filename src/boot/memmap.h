@@ -31,10 +31,10 @@ struct boot_memmap {
 	struct boot_mem e[BOOT_MEMMAP_MAX];
 };
 
-#define BOOT_EBDA_GPA	   ((gpa_t)0x9fc00) /* the extended BIOS data area: the last KiB below VGA */
-#define BOOT_VGA_GPA	   ((gpa_t)0xa0000)
-#define BOOT_ROM_GPA	   ((gpa_t)0xe0000) /* where RSDP and SMBIOS are looked for */
-#define BOOT_HIGH_GPA	   MIB
+#define BOOT_EBDA_GPA     ((gpa_t)0x9fc00) /* the extended BIOS data area: the last KiB below VGA */
+#define BOOT_VGA_GPA      ((gpa_t)0xa0000)
+#define BOOT_ROM_GPA      ((gpa_t)0xe0000) /* where RSDP and SMBIOS are looked for */
+#define BOOT_HIGH_GPA     MIB
 #define BOOT_ABOVE_4G_GPA (4 * GIB)
 
 /* A PC with low_size bytes of RAM from 0 (legacy holes included) and high_size from 4 GiB. */

@@ -60,7 +60,8 @@ bool multiboot_is(const struct boot_loader *l)
 
 static int mb_damaged(struct err *err)
 {
-	return err_set(err, -EINVAL, "damaged: the addresses in its multiboot header make no sense");
+	return err_set(err, -EINVAL,
+		       "damaged: the addresses in its multiboot header make no sense");
 }
 
 /* at: the header's own offset in the file, from which the others follow. */

@@ -7,17 +7,17 @@
 #include "base/base.h"
 #include "base/bytes.h"
 
-#define MB_HEADER_MAGIC	 0x1badb002
-#define MB_LOADER_MAGIC	 0x2badb002 /* in EAX at entry */
+#define MB_HEADER_MAGIC  0x1badb002
+#define MB_LOADER_MAGIC  0x2badb002 /* in EAX at entry */
 #define MB_HEADER_SEARCH 8192       /* it lies whole within these bytes, on a multiple of 4 */
-#define MB_HEADER_ALIGN	 4
+#define MB_HEADER_ALIGN  4
 
 /* Header flags: the low half are requirements, to be refused when not understood. */
 #define MB_WANTS_ALIGNED_MODULES BIT32(0)
-#define MB_WANTS_MEMORY		 BIT32(1)
-#define MB_WANTS_VIDEO		 BIT32(2)
-#define MB_WANTS_MASK		 0xffffu
-#define MB_HAS_ADDRESSES	 BIT32(16)
+#define MB_WANTS_MEMORY          BIT32(1)
+#define MB_WANTS_VIDEO           BIT32(2)
+#define MB_WANTS_MASK            0xffffu
+#define MB_HAS_ADDRESSES         BIT32(16)
 
 struct mb_header_wire {
 	le32 magic;
@@ -34,11 +34,11 @@ static_assert(sizeof(struct mb_header_wire) == 32, "multiboot 3.1");
 #define MB_HEADER_SHORT 12 /* bytes that every header has */
 
 /* Information flags: which fields are valid. */
-#define MB_INFO_MEMORY	BIT32(0)
+#define MB_INFO_MEMORY  BIT32(0)
 #define MB_INFO_CMDLINE BIT32(2)
 #define MB_INFO_MODULES BIT32(3)
-#define MB_INFO_MMAP	BIT32(6)
-#define MB_INFO_LOADER	BIT32(9)
+#define MB_INFO_MMAP    BIT32(6)
+#define MB_INFO_LOADER  BIT32(9)
 
 struct mb_info_wire {
 	le32 flags;

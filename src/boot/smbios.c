@@ -25,7 +25,7 @@
 
 #define SMBIOS_STRINGS_MAX 6
 #define SMBIOS_STRING_MAX  64 /* characters: older readers expect no more (6.1.3) */
-#define SMBIOS_CPUS_MAX	   32 /* sockets described; more would say nothing new */
+#define SMBIOS_CPUS_MAX    32 /* sockets described; more would say nothing new */
 
 /* The 64-bit entry point (5.2.2). */
 struct smbios_entry_wire {
@@ -59,7 +59,7 @@ struct smbios_firmware_wire { /* type 0 (7.1) */
 } packed;
 static_assert(sizeof(struct smbios_firmware_wire) == 26, "DSP0134 7.1");
 #define SMBIOS_FW_NO_CHARACTERISTICS BIT(3)
-#define SMBIOS_FW_EXT2_VIRTUAL	     BIT32(4) /* the table describes a virtual machine */
+#define SMBIOS_FW_EXT2_VIRTUAL       BIT32(4) /* the table describes a virtual machine */
 
 struct smbios_system_wire { /* type 1 (7.2) */
 	struct smbios_header_wire h;
@@ -79,8 +79,8 @@ struct smbios_chassis_wire { /* type 3 (7.4) */
 	u8 height, power_cords, n_elements, element_size, sku;
 } packed;
 static_assert(sizeof(struct smbios_chassis_wire) == 22, "DSP0134 7.4");
-#define SMBIOS_CHASSIS_OTHER 1
-#define SMBIOS_STATE_SAFE    3
+#define SMBIOS_CHASSIS_OTHER    1
+#define SMBIOS_STATE_SAFE       3
 #define SMBIOS_SECURITY_UNKNOWN 2
 
 struct smbios_cpu_wire { /* type 4 (7.5) */
@@ -98,12 +98,12 @@ struct smbios_cpu_wire { /* type 4 (7.5) */
 	le16 cores2, cores_enabled2, threads2;
 } packed;
 static_assert(sizeof(struct smbios_cpu_wire) == 48, "DSP0134 7.5");
-#define SMBIOS_CPU_CENTRAL	 3
-#define SMBIOS_CPU_FAMILY_OTHER	 1
-#define SMBIOS_CPU_ENABLED	 0x41 /* socket populated, enabled */
+#define SMBIOS_CPU_CENTRAL       3
+#define SMBIOS_CPU_FAMILY_OTHER  1
+#define SMBIOS_CPU_ENABLED       0x41 /* socket populated, enabled */
 #define SMBIOS_CPU_UPGRADE_OTHER 1
-#define SMBIOS_CPU_NO_CACHE	 0xffff
-#define SMBIOS_CPU_64BIT	 BIT32(2)
+#define SMBIOS_CPU_NO_CACHE      0xffff
+#define SMBIOS_CPU_64BIT         BIT32(2)
 
 struct smbios_memory_wire { /* type 16 (7.17) */
 	struct smbios_header_wire h;
@@ -130,7 +130,7 @@ struct smbios_dimm_wire { /* type 17 (7.18), version 2.8 */
 } packed;
 static_assert(sizeof(struct smbios_dimm_wire) == 40, "DSP0134 7.18");
 #define SMBIOS_DIMM_FORM     9 /* DIMM */
-#define SMBIOS_DIMM_RAM	     7
+#define SMBIOS_DIMM_RAM      7
 #define SMBIOS_DIMM_OTHER    BIT32(1)
 #define SMBIOS_DIMM_UNKNOWN  0xffff
 #define SMBIOS_DIMM_EXTENDED 0x7fff

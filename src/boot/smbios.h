@@ -12,7 +12,7 @@
 struct err;
 struct gmem;
 
-#define SMBIOS_GPA	 ((gpa_t)0xf0000) /* where guests begin to look for the entry point */
+#define SMBIOS_GPA       ((gpa_t)0xf0000) /* where guests begin to look for the entry point */
 #define SMBIOS_AREA_SIZE (16 * KIB)
 
 /* Strings: NULL or "" leave the field unset. */

@@ -26,15 +26,38 @@ static u64 tsc_hz_of_cpuid(void)
 	return a && b && c ? time_muldiv(c, b, a) : 0;
 }
 
+struct tsc_pair {
+	u64 ns, tsc;
+};
+
+/* Both clocks at one moment: of a few readings the one that was interrupted the least. */
+static struct tsc_pair tsc_read_pair(void)
+{
+	struct tsc_pair best = {0};
+	u64 best_gap = UINT64_MAX;
+
+	for (unsigned i = 0; i < 8; i++) {
+		u64 before = __rdtsc();
+		u64 ns = time_mono_ns();
+		u64 gap = __rdtsc() - before;
+
+		if (gap < best_gap) {
+			best_gap = gap;
+			best = (struct tsc_pair){.ns = ns, .tsc = before + gap / 2};
+		}
+	}
+	return best;
+}
+
 static u64 tsc_measure_hz(void)
 {
 	const u64 span_ns = 500 * NSEC_PER_USEC;
-	u64 from_ns = time_mono_ns(), from = __rdtsc(), now_ns;
+	struct tsc_pair from = tsc_read_pair(), to;
 
 	do {
-		now_ns = time_mono_ns();
-	} while (now_ns - from_ns < span_ns);
-	return time_muldiv(__rdtsc() - from, NSEC_PER_SEC, now_ns - from_ns);
+		to = tsc_read_pair();
+	} while (to.ns - from.ns < span_ns);
+	return time_muldiv(to.tsc - from.tsc, NSEC_PER_SEC, to.ns - from.ns);
 }
 
 u64 tsc_host_hz(void)

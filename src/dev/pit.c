@@ -74,13 +74,13 @@ static u64 pit_ticks(const struct pit *pit, const struct pit_channel *c)
 /* The time at which so many have passed. */
 static u64 pit_ticks_to_ns(u64 ticks)
 {
-	return time_muldiv(ticks, NSEC_PER_SEC, PIT_HZ) + 1;
+	return time_muldiv_up(ticks, NSEC_PER_SEC, PIT_HZ);
 }
 
 static void pit_start(struct pit *pit, struct pit_channel *c, u64 ticks)
 {
 	c->is_counting = true;
-	c->start_ns = vclock_now_ns(pit->clock) - (ticks ? pit_ticks_to_ns(ticks) : 0);
+	c->start_ns = vclock_now_ns(pit->clock) - pit_ticks_to_ns(ticks);
 }
 
 static void pit_stop(struct pit_channel *c, u64 ticks)
@@ -167,9 +167,8 @@ static void pit_arm(struct pit *pit)
 		return;
 	}
 	pit->edge_ns = c->start_ns + pit_ticks_to_ns(edge);
-	if (pit_is_periodic(c))
-		pit->edge_ns = MAX(pit->edge_ns,
-				   now + MIN(pit_ticks_to_ns(c->count) / 2, PIT_MIN_PERIOD_NS));
+	if (pit_is_periodic(c) && pit_ticks_to_ns(c->count) < PIT_MIN_PERIOD_NS)
+		pit->edge_ns = now + PIT_MIN_PERIOD_NS;
 	vtimer_arm(&pit->timer, pit->edge_ns);
 }
 

@@ -55,7 +55,7 @@ static void pm_arm(struct pm *pm)
 	u64 ticks = (pm->halves + 1) << (PM_TIMER_BITS - 1);
 
 	if (pm->pm1_en & ~pm->pm1_sts & PM_PM1_TIMER)
-		vtimer_arm(&pm->timer, time_muldiv(ticks, NSEC_PER_SEC, PM_TIMER_HZ) + 1);
+		vtimer_arm(&pm->timer, time_muldiv_up(ticks, NSEC_PER_SEC, PM_TIMER_HZ));
 	else
 		vtimer_disarm(&pm->timer);
 }

@@ -140,9 +140,8 @@ static u64 rtc_periods(const struct rtc *rtc, u64 ns)
 
 static u64 rtc_next_periodic_ns(const struct rtc *rtc, u64 after_ns)
 {
-	return time_muldiv((rtc_periods(rtc, after_ns) + 1) * rtc_period(rtc), NSEC_PER_SEC,
-			   RTC_OSCILLATOR_HZ) +
-	       1;
+	return time_muldiv_up((rtc_periods(rtc, after_ns) + 1) * rtc_period(rtc), NSEC_PER_SEC,
+			      RTC_OSCILLATOR_HZ);
 }
 
 static unsigned rtc_alarm_unit(const struct rtc *rtc, u8 reg)

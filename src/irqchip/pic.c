@@ -106,9 +106,6 @@ static void pic_set_input(struct pic_chip *c, unsigned input, bool level)
 		c->irr = level ? c->irr | bit : c->irr & ~bit;
 	else if (level && !(c->lines & bit))
 		c->irr |= bit;
-	else if (
-		!level) /* a request must stand until it is acknowledged (datasheet, "IR inputs") */
-		c->irr &= ~bit;
 	c->lines = level ? c->lines | bit : c->lines & ~bit;
 }
 

@@ -3,7 +3,6 @@
  * by a socket pair whose one end the guest process gets.
  */
 #include <fcntl.h>
-#include <linux/if.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
 #include <stdio.h>
@@ -28,8 +27,10 @@ static int launch_open_tap(const struct launch_net *n, int *out, struct err *err
 		return err_set(err, -EINVAL, "'%s' is no interface's name", n->tap);
 	/* TUNSETIFF would make one. */
 	if (!if_nametoindex(n->tap))
-		return err_set(err, -ENODEV, "there is no interface '%s'; make it with "
-			       "`ip tuntap add dev %s mode tap user $USER`", n->tap, n->tap);
+		return err_set(err, -ENODEV,
+			       "there is no interface '%s'; make it with "
+			       "`ip tuntap add dev %s mode tap user $USER`",
+			       n->tap, n->tap);
 	fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0)
 		return err_errno(err, -errno, "cannot open /dev/net/tun");
@@ -62,7 +63,12 @@ static int launch_wait_ready(int fd, struct err *err)
 static int launch_start_slirp(struct launch *l, const struct launch_net *n, int sock,
 			      struct err *err)
 {
-	char *argv[LAUNCH_MAX_ARGS] = {"posada-slirp", "--fd", "3", "--ready-fd", "4", "--host",
+	char *argv[LAUNCH_MAX_ARGS] = {"posada-slirp",
+				       "--fd",
+				       "3",
+				       "--ready-fd",
+				       "4",
+				       "--host",
 				       n->is_host_open ? "on" : "off"};
 	char *path = launch_find_program("posada-slirp");
 	int argc = 7, ready[2], r;
@@ -74,8 +80,8 @@ static int launch_start_slirp(struct launch *l, const struct launch_net *n, int 
 	if (pipe2(ready, O_CLOEXEC) < 0) {
 		r = err_errno(err, -errno, "cannot make a pipe");
 	} else {
-		r = launch_spawn(path, argv, (int[]){sock, ready[1]}, 2,
-				 &l->helpers[l->n_helpers], err);
+		r = launch_spawn(path, argv, (int[]){sock, ready[1]}, 2, &l->helpers[l->n_helpers],
+				 err);
 		close(ready[1]);
 		if (!r) {
 			l->n_helpers++;

@@ -27,6 +27,7 @@
 #include "machine/machine_priv.h"
 #include "pci/bridge.h"
 #include "pci/config_ports.h"
+#include "pci/ich9_lpc.h"
 #include "pci/pci.h"
 #include "pci/q35.h"
 
@@ -256,14 +257,35 @@ static void pc_on_memory_registers(void *opaque)
 	pc_update_map(opaque);
 }
 
+/* The guest sees the ACPI block where the LPC bridge says. */
+static void pc_on_pm_moved(void *opaque, const struct ich9_pm *pm)
+{
+	struct io_region *io = pm_io(((struct machine *)opaque)->pm);
+
+	io_unmap(io);
+	if (pm->is_enabled)
+		pc_map_ports(opaque, pm->base, io);
+}
+
+static void pc_add_lpc(struct machine *m)
+{
+	struct ich9_lpc_config c = {.pm_changed = pc_on_pm_moved, .opaque = m};
+
+	for (unsigned i = 0; i < PCI_PIRQS; i++)
+		c.apic[i] = ioapic_line(m->ioapic, PC_GSI_PIRQA + i);
+	/* Inputs of the PIC that nothing else drives. */
+	c.isa[5] = pic_line(m->pic, 5);
+	c.isa[10] = pic_line(m->pic, 10);
+	c.isa[11] = pic_line(m->pic, 11);
+	m->lpc = ich9_lpc_new(m->pci, &c);
+	pc_adopt(m, &m->lpc->dev);
+}
+
 static void pc_add_pci(struct machine *m)
 {
 	static const struct q35_ops ops = {.memory_changed = pc_on_memory_registers};
-	struct irq_line pirqs[PCI_PIRQS];
 
-	for (unsigned i = 0; i < PCI_PIRQS; i++)
-		pirqs[i] = ioapic_line(m->ioapic, PC_GSI_PIRQA + i);
-	m->pci = pci_root_new(vm_ports(m->vm), vm_memory(m->vm), pirqs);
+	m->pci = pci_root_new(vm_ports(m->vm), vm_memory(m->vm));
 	m->host_bridge = q35_host_new(m->pci, &ops, m);
 	pc_adopt(m, &m->host_bridge->dev);
 	q35_set_memory_size(m->host_bridge, m->low_size, m->high_size);
@@ -272,8 +294,7 @@ static void pc_add_pci(struct machine *m)
 /* The register that resets the board lies within PCI's address port, which hands it on. */
 static void pc_add_config_ports(struct machine *m, struct reset_port *reset)
 {
-	struct pci_config_ports *ports =
-		pci_config_ports_new(m->pci, reset_port_control_io(reset));
+	struct pci_config_ports *ports = pci_config_ports_new(m->pci, reset_port_control_io(reset));
 
 	pc_adopt(m, pci_config_ports_device(ports));
 	pc_map_ports(m, PCI_CONFIG_PORT, pci_config_ports_io(ports));

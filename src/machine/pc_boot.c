@@ -12,16 +12,17 @@
 #include "boot/acpi.h"
 #include "boot/boot.h"
 #include "boot/smbios.h"
+#include "dev/fw_cfg.h"
 #include "dev/hpet.h"
 #include "dev/pm_regs.h"
 #include "dev/pvpanic.h"
-#include "dev/fw_cfg.h"
 #include "dev/reset_port.h"
 #include "dev/rtc.h"
 #include "irqchip/ioapic.h"
 #include "machine/machine_priv.h"
 #include "mem/gmem.h"
 #include "pci/assign.h"
+#include "pci/ich9_lpc.h"
 #include "pci/pci.h"
 #include "pci/q35.h"
 
@@ -34,6 +35,9 @@ static struct acpi_window pc_mmio64_window(const struct machine *m)
 				    PC_MMIO64_SIZE};
 }
 
+/* For guests that don't use the IOAPIC. */
+static const u8 pc_irq_of_pirq[PCI_PIRQS] = {10, 10, 11, 11, 10, 10, 11, 11};
+
 static int pc_assign_pci(struct machine *m, struct err *err)
 {
 	struct acpi_window high = pc_mmio64_window(m);
@@ -43,8 +47,7 @@ static int pc_assign_pci(struct machine *m, struct err *err)
 		.memory64 = {high.base, high.base + high.size - 1},
 	};
 
-	for (unsigned i = 0; i < PCI_PIRQS; i++)
-		res.irq_of_pirq[i] = (u8)(PC_GSI_PIRQA + i);
+	memcpy(res.irq_of_pirq, pc_irq_of_pirq, sizeof(res.irq_of_pirq));
 	return pci_assign_resources(m->pci, &res, err);
 }
 
@@ -204,6 +207,7 @@ int pc_boot(struct machine *m, struct err *err)
 
 	q35_enable_ecam(m->host_bridge, PC_ECAM_GPA);
 	q35_open_pam(m->host_bridge);
+	ich9_lpc_set_up(m->lpc, PC_PM_BASE, pc_irq_of_pirq, PC_RCBA_GPA);
 	pc_reserve_tables(m);
 	r = pc_assign_pci(m, err);
 	if (!r)

@@ -3,35 +3,31 @@
  * a guest finds the same device in the same slot at each start.
  */
 #include <stdio.h>
+#include <string.h>
 
 #include "base/err.h"
 #include "base/fd.h"
 #include "block/block.h"
 #include "machine/machine_priv.h"
 #include "net/net.h"
-#include "pci/root_port.h"
+#include "pci/bridge.h"
+#include "pci/pci.h"
 #include "virtio/blk.h"
 #include "virtio/net.h"
 #include "virtio/rng.h"
 #include "virtio/virtio.h"
 #include "virtio/virtio_pci.h"
 
-/* The device (taken over, also on failure) becomes the function behind the next free root port. */
-static int pc_plug(struct machine *m, struct virtio_device *v, struct err *err)
+/* The device (taken over) becomes the function behind the next free root port. */
+static void pc_plug(struct machine *m, struct virtio_device *v)
 {
-	struct pci_bus *bus = root_port_bus(m->root_ports[m->n_used_ports]);
-	struct pci_device *p;
-	int r = virtio_pci_new(v, bus, PCI_DEVFN(0, 0), &p, err);
+	const struct msi_sink sink = pc_msi_sink(m);
+	struct pci_device *p = virtio_pci_new(v, &sink);
 
 	assert(m->n_used_ports < m->n_root_ports);
-	if (r < 0) {
-		device_free(&v->dev);
-		return r;
-	}
-	m->n_used_ports++;
+	pci_root_port_plug(m->root_ports[m->n_used_ports++], p);
+	device_adopt(vm_devices(m->vm), &v->dev); /* before its transport: freed after it */
 	device_adopt(vm_devices(m->vm), &p->dev);
-	device_adopt(vm_devices(m->vm), &v->dev);
-	return 0;
 }
 
 static int pc_open_disk(struct machine *m, struct guest_disk *d, struct blk **out, struct err *err)
@@ -70,17 +66,19 @@ static int pc_add_disk(struct machine *m, unsigned i, struct err *err)
 		blk_free(o.disk);
 		return r;
 	}
-	return pc_plug(m, v, err);
+	pc_plug(m, v);
+	return 0;
 }
 
 static int pc_add_nic(struct machine *m, unsigned i, struct err *err)
 {
 	struct guest_nic *nic = &m->config->nics[i];
 	char name[16];
-	struct vnet_options o = {.name = name, .mac = nic->mac};
+	struct vnet_options o = {.name = name};
 	struct virtio_device *v;
 	int r;
 
+	memcpy(o.mac, nic->mac, sizeof(o.mac));
 	snprintf(name, sizeof(name), "net%u", i);
 	if (nic->kind == GUEST_NET_TAP)
 		r = net_tap_new(vm_io_loop(m->vm), nic->fd, &o.net, err);
@@ -94,7 +92,8 @@ static int pc_add_nic(struct machine *m, unsigned i, struct err *err)
 		net_free(o.net);
 		return r;
 	}
-	return pc_plug(m, v, err);
+	pc_plug(m, v);
+	return 0;
 }
 
 static int pc_add_rng(struct machine *m, struct err *err)
@@ -102,7 +101,9 @@ static int pc_add_rng(struct machine *m, struct err *err)
 	struct virtio_device *v;
 	int r = vrng_new("rng0", vm_io_loop(m->vm), vm_gmem(m->vm), &v, err);
 
-	return r ? r : pc_plug(m, v, err);
+	if (!r)
+		pc_plug(m, v);
+	return r;
 }
 
 int pc_build_virtio(struct machine *m, struct err *err)
