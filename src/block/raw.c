@@ -395,17 +395,18 @@ static int raw_find_size(struct blk_raw *raw, struct err *err)
 	return 0;
 }
 
-static int raw_make_engine(struct blk_raw *raw, enum blk_engine wanted, struct err *err)
+static int raw_make_engine(struct blk_raw *raw, const struct blk_raw_options *o, struct err *err)
 {
+	const struct raw_engine e = {.raw = raw, .loop = raw->loop, .fd = raw->fd};
 	struct err why = ERR_INIT;
 	int r = -ENOSYS;
 
-	if (wanted != BLK_ENGINE_THREADS)
-		r = raw_uring_new(raw, raw->loop, raw->fd, &raw->engine, &why);
-	if (r < 0 && wanted == BLK_ENGINE_URING)
+	if (o->engine != BLK_ENGINE_THREADS)
+		r = raw_uring_new(&e, &raw->engine, &why);
+	if (r < 0 && o->engine == BLK_ENGINE_URING)
 		return err_set(err, r, "%s", why.text);
 	if (r < 0)
-		r = raw_threads_new(raw, raw->loop, raw->fd, &raw->engine, err);
+		r = raw_threads_new(&e, o, &raw->engine, err);
 	if (r < 0)
 		return r;
 	raw->blk.engine = raw->engine->ops->name;
@@ -437,7 +438,7 @@ int blk_raw_new(struct loop *loop, int fd, const struct blk_raw_options *o, stru
 	if (r == 0)
 		r = raw_find_size(raw, err);
 	if (r == 0)
-		r = raw_make_engine(raw, o->engine, err);
+		r = raw_make_engine(raw, o, err);
 	if (r < 0) {
 		raw->fd = -1; /* stays the caller's */
 		raw_free(&raw->blk);
