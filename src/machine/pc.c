@@ -7,8 +7,8 @@
  */
 #include <stdio.h>
 
+#include "base/bytes.h"
 #include "base/err.h"
-#include "base/fd.h"
 #include "bus/io.h"
 #include "chr/chr.h"
 #include "dev/debug_exit.h"
@@ -166,45 +166,6 @@ static void pc_add_hpet(struct machine *m)
 	pc_map_memory(m, PC_HPET_GPA, hpet_io(m->hpet));
 }
 
-/* --- power --- */
-
-static void pc_on_power_off(void *opaque)
-{
-	vm_notify(((struct machine *)opaque)->vm, VM_EVENT_POWEROFF);
-}
-
-static void pc_on_reset(void *opaque)
-{
-	vm_notify(((struct machine *)opaque)->vm, VM_EVENT_RESET);
-}
-
-static void pc_on_panic(void *opaque)
-{
-	vm_notify(((struct machine *)opaque)->vm, VM_EVENT_PANIC);
-}
-
-static void pc_add_power(struct machine *m)
-{
-	const struct power_events events = {pc_on_power_off, pc_on_reset, m};
-	struct reset_port *reset = reset_port_new(&events);
-	struct pvpanic *panic = pvpanic_new(pc_on_panic, m);
-	struct i8042 *i8042;
-
-	m->pm = pm_new(vm_clock(m->vm), isa_irq_line(&m->isa, PC_IRQ_SCI), &events);
-	pc_adopt(m, pm_device(m->pm));
-	pc_map_ports(m, PM_APM_PORT, pm_apm_io(m->pm));
-	pc_adopt(m, reset_port_device(reset));
-	pc_map_ports(m, RESET_PORT_A, reset_port_a_io(reset));
-	pc_add_config_ports(m, reset);
-	i8042 = i8042_new(isa_irq_line(&m->isa, PC_IRQ_KEYBOARD),
-			  isa_irq_line(&m->isa, PC_IRQ_MOUSE), &events);
-	pc_adopt(m, i8042_device(i8042));
-	pc_map_ports(m, I8042_DATA, i8042_data_io(i8042));
-	pc_map_ports(m, I8042_STATUS, i8042_status_io(i8042));
-	pc_adopt(m, pvpanic_device(panic));
-	pc_map_ports(m, PVPANIC_PORT, pvpanic_io(panic));
-}
-
 /* --- serial port and what test kernels want --- */
 
 static int pc_add_serial(struct machine *m, struct err *err)
@@ -234,6 +195,21 @@ static int pc_add_serial(struct machine *m, struct err *err)
 	return 0;
 }
 
+/* The few numbers that firmware and test kernels ask for first. */
+static void pc_add_fw_cfg(struct machine *m)
+{
+	struct fw_cfg *f = fw_cfg_new(vm_gmem(m->vm));
+	const le64 ram = le64_of(m->config->memory);
+	const le16 cpus = le16_of((u16)m->config->n_cpus);
+
+	fw_cfg_add(f, FW_CFG_RAM_SIZE, &ram, sizeof(ram));
+	fw_cfg_add(f, FW_CFG_CPUS, &cpus, sizeof(cpus));
+	fw_cfg_add(f, FW_CFG_MAX_CPUS, &cpus, sizeof(cpus));
+	pc_adopt(m, fw_cfg_device(f));
+	pc_map_ports(m, FW_CFG_PORT, fw_cfg_io(f));
+	pc_map_ports(m, FW_CFG_DMA_PORT, fw_cfg_dma_io(f));
+}
+
 static void pc_on_debug_exit(void *opaque, u8 value)
 {
 	struct machine *m = opaque;
@@ -246,7 +222,7 @@ static void pc_add_debug_exit(struct machine *m)
 	struct debug_exit *d = debug_exit_new(pc_on_debug_exit, m);
 
 	pc_adopt(m, debug_exit_device(d));
-	pc_map_ports(m, PC_DEBUG_EXIT, debug_exit_io(d));
+	pc_map_ports(m, DEBUG_EXIT_PORT, debug_exit_io(d));
 }
 
 /* --- PCI --- */
@@ -317,6 +293,45 @@ static void pc_add_root_ports(struct machine *m)
 	}
 }
 
+/* --- power --- */
+
+static void pc_on_power_off(void *opaque)
+{
+	vm_notify(((struct machine *)opaque)->vm, VM_EVENT_POWEROFF);
+}
+
+static void pc_on_reset(void *opaque)
+{
+	vm_notify(((struct machine *)opaque)->vm, VM_EVENT_RESET);
+}
+
+static void pc_on_panic(void *opaque)
+{
+	vm_notify(((struct machine *)opaque)->vm, VM_EVENT_PANIC);
+}
+
+static void pc_add_power(struct machine *m)
+{
+	const struct power_events events = {pc_on_power_off, pc_on_reset, m};
+	struct reset_port *reset = reset_port_new(&events);
+	struct pvpanic *panic = pvpanic_new(pc_on_panic, m);
+	struct i8042 *i8042;
+
+	m->pm = pm_new(vm_clock(m->vm), isa_irq_line(&m->isa, PC_IRQ_SCI), &events);
+	pc_adopt(m, pm_device(m->pm));
+	pc_map_ports(m, PM_APM_PORT, pm_apm_io(m->pm));
+	pc_adopt(m, reset_port_device(reset));
+	pc_map_ports(m, RESET_PORT_A, reset_port_a_io(reset));
+	pc_add_config_ports(m, reset);
+	i8042 = i8042_new(isa_irq_line(&m->isa, PC_IRQ_KEYBOARD),
+			  isa_irq_line(&m->isa, PC_IRQ_MOUSE), &events);
+	pc_adopt(m, i8042_device(i8042));
+	pc_map_ports(m, I8042_DATA, i8042_data_io(i8042));
+	pc_map_ports(m, I8042_STATUS, i8042_status_io(i8042));
+	pc_adopt(m, pvpanic_device(panic));
+	pc_map_ports(m, PVPANIC_PORT, pvpanic_io(panic));
+}
+
 int pc_build(struct machine *m, struct err *err)
 {
 	int r;
@@ -331,6 +346,7 @@ int pc_build(struct machine *m, struct err *err)
 	r = pc_add_serial(m, err);
 	if (r < 0)
 		return r;
+	pc_add_fw_cfg(m);
 	if (m->config->has_debug_exit)
 		pc_add_debug_exit(m);
 	pc_update_map(m);
