@@ -86,19 +86,26 @@ static void vm_end_threads(struct vm *vm)
 	if (vm->io_thread.is_started) {
 		loop_quit(vm->io_loop);
 		pthread_join(vm->io_thread.thread, NULL);
+		vm->io_thread.is_started = false;
 	}
+}
+
+void vm_free_devices(struct vm *vm)
+{
+	if (vm->is_running)
+		vm_pause(vm);
+	vm_end_threads(vm);
+	for (unsigned i = 0; i < vm->n_vcpus; i++)
+		vcpu_free(vm->vcpus[i]);
+	vm->n_vcpus = 0;
+	device_set_fini(&vm->devices);
 }
 
 void vm_free(struct vm *vm)
 {
 	if (!vm)
 		return;
-	if (vm->is_running)
-		vm_pause(vm);
-	vm_end_threads(vm);
-	for (unsigned i = 0; i < vm->n_vcpus; i++)
-		vcpu_free(vm->vcpus[i]);
-	device_set_fini(&vm->devices);
+	vm_free_devices(vm);
 	if (vm->memory)
 		io_space_set_doorbell_ops(vm->memory, NULL, NULL);
 	accel_free(vm->accel);
