@@ -93,6 +93,9 @@ enum blk_engine {
 struct blk_raw_options {
 	bool is_readonly;
 	enum blk_engine engine;
+	/* Run first by each thread of the threads engine, to confine itself; or NULL. */
+	int (*enter_thread)(void *opaque, struct err *err);
+	void *enter_opaque;
 };
 
 /*

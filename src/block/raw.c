@@ -28,6 +28,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "block/block_priv.h"
+#include "block/iov.h"
 #include "block/raw_priv.h"
 
 #define RAW_BOUNCE_SIZE  (256 * KIB)
@@ -73,45 +74,6 @@ static void raw_kick(struct blk *b)
 	struct blk_raw *raw = raw_of(b);
 
 	raw->engine->ops->kick(raw->engine);
-}
-
-/* --- pieces of memory --- */
-
-static void raw_iov_advance(struct blk_request *r, u64 bytes)
-{
-	while (bytes) {
-		u64 n = MIN(bytes, (u64)r->iov->iov_len);
-
-		r->iov->iov_base = (u8 *)r->iov->iov_base + n;
-		r->iov->iov_len -= n;
-		bytes -= n;
-		if (!r->iov->iov_len) {
-			r->iov++;
-			r->n_iov--;
-		}
-	}
-}
-
-static void raw_iov_gather(const struct blk_request *r, u8 *to, u64 bytes)
-{
-	for (const struct iovec *v = r->iov; bytes; v++) {
-		u64 n = MIN(bytes, (u64)v->iov_len);
-
-		memcpy(to, v->iov_base, n);
-		to += n;
-		bytes -= n;
-	}
-}
-
-static void raw_iov_scatter(const struct blk_request *r, const u8 *from, u64 bytes)
-{
-	for (const struct iovec *v = r->iov; bytes; v++) {
-		u64 n = MIN(bytes, (u64)v->iov_len);
-
-		memcpy(v->iov_base, from, n);
-		from += n;
-		bytes -= n;
-	}
 }
 
 static bool raw_iov_is_aligned(const struct blk_raw *raw, const struct blk_request *r)
@@ -245,7 +207,7 @@ static void raw_describe_bounce(struct blk_request *r, struct raw_op *op)
 	op->buf = r->extra;
 	op->bytes = MIN(op->bytes, RAW_BOUNCE_SIZE);
 	if (r->op == BLK_WRITE)
-		raw_iov_gather(r, r->extra, op->bytes);
+		blk_iov_gather(r, r->extra, op->bytes);
 }
 
 void raw_describe(struct raw_engine *e, struct blk_request *r, struct raw_op *out)
@@ -296,9 +258,9 @@ static void raw_transferred(struct blk_raw *raw, struct blk_request *r, int resu
 		return;
 	}
 	if (r->step == RAW_BOUNCE && r->op == BLK_READ)
-		raw_iov_scatter(r, r->extra, bytes);
+		blk_iov_scatter(r, r->extra, bytes);
 	if (r->step != RAW_ZEROS)
-		raw_iov_advance(r, bytes);
+		blk_iov_advance(r, bytes);
 	r->progress += bytes;
 	if (r->progress == r->bytes)
 		raw_complete(raw, r, 0);
@@ -433,17 +395,18 @@ static int raw_find_size(struct blk_raw *raw, struct err *err)
 	return 0;
 }
 
-static int raw_make_engine(struct blk_raw *raw, enum blk_engine wanted, struct err *err)
+static int raw_make_engine(struct blk_raw *raw, const struct blk_raw_options *o, struct err *err)
 {
+	const struct raw_engine e = {.raw = raw, .loop = raw->loop, .fd = raw->fd};
 	struct err why = ERR_INIT;
 	int r = -ENOSYS;
 
-	if (wanted != BLK_ENGINE_THREADS)
-		r = raw_uring_new(raw, raw->loop, raw->fd, &raw->engine, &why);
-	if (r < 0 && wanted == BLK_ENGINE_URING)
+	if (o->engine != BLK_ENGINE_THREADS)
+		r = raw_uring_new(&e, &raw->engine, &why);
+	if (r < 0 && o->engine == BLK_ENGINE_URING)
 		return err_set(err, r, "%s", why.text);
 	if (r < 0)
-		r = raw_threads_new(raw, raw->loop, raw->fd, &raw->engine, err);
+		r = raw_threads_new(&e, o, &raw->engine, err);
 	if (r < 0)
 		return r;
 	raw->blk.engine = raw->engine->ops->name;
@@ -475,7 +438,7 @@ int blk_raw_new(struct loop *loop, int fd, const struct blk_raw_options *o, stru
 	if (r == 0)
 		r = raw_find_size(raw, err);
 	if (r == 0)
-		r = raw_make_engine(raw, o->engine, err);
+		r = raw_make_engine(raw, o, err);
 	if (r < 0) {
 		raw->fd = -1; /* stays the caller's */
 		raw_free(&raw->blk);

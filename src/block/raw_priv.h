@@ -49,9 +49,9 @@ struct raw_engine {
 	int fd; /* borrowed */
 };
 
-int raw_uring_new(struct blk_raw *raw, struct loop *loop, int fd, struct raw_engine **out,
-		  struct err *err);
-int raw_threads_new(struct blk_raw *raw, struct loop *loop, int fd, struct raw_engine **out,
-		    struct err *err);
+/* Makers: raw, loop and fd are taken from e. */
+int raw_uring_new(const struct raw_engine *e, struct raw_engine **out, struct err *err);
+int raw_threads_new(const struct raw_engine *e, const struct blk_raw_options *o,
+		    struct raw_engine **out, struct err *err);
 
 #endif

@@ -32,6 +32,9 @@ struct raw_threads {
 	pthread_cond_t has_work, has_finished;
 	struct list queue, finished;
 	bool is_quitting;
+	const struct blk_raw_options *options; /* while the threads start */
+	u32 n_ready;                           /* threads that have begun */
+	struct err failure;                    /* of one that could not */
 };
 
 static struct raw_threads *threads_of(struct raw_engine *e)
@@ -80,10 +83,26 @@ static void threads_announce(struct raw_threads *t)
 		assert(errno == EAGAIN);
 }
 
+/* The thread confines itself, and says so to its maker. */
+static void threads_enter(struct raw_threads *t)
+{
+	const struct blk_raw_options *o = t->options;
+	struct err err = ERR_INIT;
+	int r = o->enter_thread ? o->enter_thread(o->enter_opaque, &err) : 0;
+
+	pthread_mutex_lock(&t->lock);
+	if (r < 0)
+		t->failure = err;
+	t->n_ready++;
+	pthread_cond_signal(&t->has_finished);
+	pthread_mutex_unlock(&t->lock);
+}
+
 static void *threads_run(void *arg)
 {
 	struct raw_threads *t = arg;
 
+	threads_enter(t);
 	pthread_mutex_lock(&t->lock);
 	for (;;) {
 		struct blk_request *r;
@@ -190,7 +209,7 @@ static void threads_free(struct raw_engine *e)
 	free(t);
 }
 
-static int threads_start(struct raw_threads *t)
+static int threads_start(struct raw_threads *t, struct err *err)
 {
 	pthread_attr_t attr;
 	int r = 0;
@@ -203,11 +222,19 @@ static int threads_start(struct raw_threads *t)
 			t->n_threads++;
 	}
 	pthread_attr_destroy(&attr);
-	return r;
+
+	pthread_mutex_lock(&t->lock);
+	while (t->n_ready < t->n_threads)
+		pthread_cond_wait(&t->has_finished, &t->lock);
+	pthread_mutex_unlock(&t->lock);
+	if (r < 0)
+		return err_errno(err, r, "cannot start threads for disk I/O");
+	*err = t->failure;
+	return err->code;
 }
 
-int raw_threads_new(struct blk_raw *raw, struct loop *loop, int fd, struct raw_engine **out,
-		    struct err *err)
+int raw_threads_new(const struct raw_engine *e, const struct blk_raw_options *o,
+		    struct raw_engine **out, struct err *err)
 {
 	static const struct raw_engine_ops ops = {
 		.name = "threads",
@@ -219,7 +246,9 @@ int raw_threads_new(struct blk_raw *raw, struct loop *loop, int fd, struct raw_e
 	struct raw_threads *t = NEW(struct raw_threads);
 	int r;
 
-	t->engine = (struct raw_engine){.ops = &ops, .raw = raw, .loop = loop, .fd = fd};
+	t->engine = *e;
+	t->engine.ops = &ops;
+	t->options = o;
 	list_init(&t->waiting);
 	list_init(&t->queue);
 	list_init(&t->finished);
@@ -228,12 +257,14 @@ int raw_threads_new(struct blk_raw *raw, struct loop *loop, int fd, struct raw_e
 	pthread_cond_init(&t->has_finished, NULL);
 	t->event = (struct loop_fd){.events = EPOLLIN, .fn = threads_on_event};
 	t->event.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	r = t->event.fd < 0 ? -errno : loop_fd_add(loop, &t->event);
-	if (r == 0)
-		r = threads_start(t);
+	r = t->event.fd < 0 ? -errno : loop_fd_add(e->loop, &t->event);
+	if (r < 0)
+		err_errno(err, r, "cannot make an eventfd");
+	else
+		r = threads_start(t, err);
 	if (r < 0) {
 		threads_free(&t->engine);
-		return err_errno(err, r, "cannot start threads for disk I/O");
+		return r;
 	}
 	*out = &t->engine;
 	return 0;

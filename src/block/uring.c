@@ -217,8 +217,7 @@ int uring_open(struct io_uring *ring, int fd, int event_fd, u32 *out_capacity, s
 	return 0;
 }
 
-int raw_uring_new(struct blk_raw *raw, struct loop *loop, int fd, struct raw_engine **out,
-		  struct err *err)
+int raw_uring_new(const struct raw_engine *e, struct raw_engine **out, struct err *err)
 {
 	static const struct raw_engine_ops ops = {
 		.name = "io_uring",
@@ -230,16 +229,17 @@ int raw_uring_new(struct blk_raw *raw, struct loop *loop, int fd, struct raw_eng
 	struct raw_uring *u = NEW(struct raw_uring);
 	int r;
 
-	u->engine = (struct raw_engine){.ops = &ops, .raw = raw, .loop = loop, .fd = fd};
+	u->engine = *e;
+	u->engine.ops = &ops;
 	list_init(&u->waiting);
 	u->retry.fn = uring_on_retry;
 	u->event = (struct loop_fd){.events = EPOLLIN, .fn = uring_on_event};
 	u->event.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	r = u->event.fd < 0 ? -errno : loop_fd_add(loop, &u->event);
+	r = u->event.fd < 0 ? -errno : loop_fd_add(e->loop, &u->event);
 	if (r < 0)
 		err_errno(err, r, "cannot make an eventfd");
 	else
-		r = uring_open(&u->ring, fd, u->event.fd, &u->capacity, err);
+		r = uring_open(&u->ring, e->fd, u->event.fd, &u->capacity, err);
 	u->has_ring = r == 0;
 	if (r < 0) {
 		uring_free(&u->engine);

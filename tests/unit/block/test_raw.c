@@ -382,6 +382,35 @@ static int try_open(int fd, enum blk_engine engine, struct err *err)
 	return r;
 }
 
+static int enter_thread(void *opaque, struct err *err)
+{
+	unsigned *n = opaque;
+
+	if (__atomic_add_fetch(n, 1, __ATOMIC_RELAXED) > 4)
+		return err_set(err, -EPERM, "no more threads");
+	return 0;
+}
+
+TEST(threads_confine_themselves_or_the_disk_does_not_open)
+{
+	unsigned n = 0;
+	const struct blk_raw_options o = {
+		.engine = BLK_ENGINE_THREADS, .enter_thread = enter_thread, .enter_opaque = &n};
+	int fd = disk_memfd(4096);
+	struct err err = ERR_INIT;
+	struct loop *loop;
+	struct blk *b;
+
+	CHECK_EQ(loop_new(&loop, &err), 0);
+	CHECK_EQ(blk_raw_new(loop, dup(fd), &o, &b, &err), 0);
+	CHECK_EQ(n, 4);
+	blk_free(b);
+	CHECK_EQ(blk_raw_new(loop, fd, &o, &b, &err), -EPERM);
+	CHECK_ERR(err, "no more threads");
+	close(fd);
+	loop_free(loop);
+}
+
 TEST(what_is_no_disk_is_refused_with_a_sentence)
 {
 	struct err err;
