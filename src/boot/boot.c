@@ -3,12 +3,8 @@
  */
 #include "boot/boot.h"
 
-#include <stdio.h>
-#include <string.h>
-
 #include "arch/x86/cpu_state.h"
 #include "base/err.h"
-#include "base/fd.h"
 #include "boot/boot_priv.h"
 #include "mem/gmem.h"
 

@@ -265,7 +265,7 @@ static void dsdt_emit_power(const struct acpi_config *c, struct aml *a)
 {
 	char event[8];
 
-	aml_name(a, "\\_S5");
+	aml_name(a, "_S5");
 	aml_package(a, 4);
 	aml_int(a, c->pm.s5_type);
 	aml_int(a, c->pm.s5_type);
@@ -275,7 +275,7 @@ static void dsdt_emit_power(const struct acpi_config *c, struct aml *a)
 
 	/* Edge-triggered hot-plug event; what it tells comes with the devices that raise it. */
 	snprintf(event, sizeof(event), "_E%02X", c->pm.hotplug_gpe);
-	aml_scope(a, "\\_GPE");
+	aml_scope(a, "_GPE");
 	aml_method(a, event, 0, false);
 	aml_end(a);
 	aml_end(a);
@@ -283,7 +283,7 @@ static void dsdt_emit_power(const struct acpi_config *c, struct aml *a)
 
 void acpi_dsdt_emit(const struct acpi_config *c, struct aml *a)
 {
-	aml_scope(a, "\\_SB");
+	aml_scope(a, "_SB");
 	dsdt_emit_cpus(c, a);
 	dsdt_emit_host_bridge(c, a);
 	if (c->hpet_gpa)

@@ -43,27 +43,45 @@ int confine_process(bool is_bound_to_parent, struct err *err)
 	return 0;
 }
 
-static const struct {
+struct confine_program {
 	const struct sock_filter *insns;
 	unsigned short n;
-} confine_programs[CONFINE_ROLES] = {
-	[CONFINE_MAIN] = {seccomp_main, ARRAY_SIZE(seccomp_main)},
-	[CONFINE_IO] = {seccomp_io, ARRAY_SIZE(seccomp_io)},
-	[CONFINE_VCPU] = {seccomp_vcpu, ARRAY_SIZE(seccomp_vcpu)},
 };
 
-int confine_thread(enum confine_role role, struct err *err)
+/* Loads a program for the calling thread, or for all (SECCOMP_FILTER_FLAG_TSYNC). */
+static int confine_load(const struct confine_program *p, unsigned flags, struct err *err)
 {
-	unsigned short n = confine_programs[role].n;
-	AUTO(free_ptr) struct sock_filter *insns = NEW_ARRAY(struct sock_filter, n);
-	struct sock_fprog program = {.len = n, .filter = insns};
+	AUTO(free_ptr) struct sock_filter *insns = NEW_ARRAY(struct sock_filter, p->n);
+	struct sock_fprog program = {.len = p->n, .filter = insns};
+	long r;
 
-	memcpy(insns, confine_programs[role].insns, n * sizeof(*insns));
-	for (unsigned short i = 0; i < n; i++) {
+	memcpy(insns, p->insns, p->n * sizeof(*insns));
+	for (unsigned short i = 0; i < p->n; i++) {
 		if (insns[i].k == SECCOMP_SELF)
 			insns[i].k = (u32)getpid();
 	}
-	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0)
+	r = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program);
+	if (r < 0)
 		return err_errno(err, -errno, "cannot enter the system call filter");
+	/* The id of a thread that has a filter of its own already: ours to know. */
+	assert(r == 0);
 	return 0;
+}
+
+int confine_all_threads(struct err *err)
+{
+	static const struct confine_program p = {seccomp_setup, ARRAY_SIZE(seccomp_setup)};
+
+	return confine_load(&p, SECCOMP_FILTER_FLAG_TSYNC, err);
+}
+
+int confine_thread(enum confine_role role, struct err *err)
+{
+	static const struct confine_program programs[CONFINE_ROLES] = {
+		[CONFINE_MAIN] = {seccomp_main, ARRAY_SIZE(seccomp_main)},
+		[CONFINE_IO] = {seccomp_io, ARRAY_SIZE(seccomp_io)},
+		[CONFINE_VCPU] = {seccomp_vcpu, ARRAY_SIZE(seccomp_vcpu)},
+	};
+
+	return confine_load(&programs[role], 0, err);
 }

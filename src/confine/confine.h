@@ -1,6 +1,6 @@
 /*
- * Confinement of the guest process, first layer: no privileges, no dumps, and a seccomp filter of
- * its own for each thread role, all of it before the first guest instruction.
+ * Confinement of the guest process, first layer: no privileges, no dumps, a seccomp filter around
+ * the process and one of its own for each thread role, all of it before the first guest instruction.
  *
  * The filters are compiled at build time from the `syscalls` files of the folders whose code runs
  * in the process. What is not listed fails with EPERM.
@@ -25,6 +25,12 @@ enum confine_role {
  * when is_bound_to_parent.
  */
 int confine_process(bool is_bound_to_parent, struct err *err);
+
+/*
+ * All threads of the process, those that were started already too: what any role may do, starting
+ * threads, and entering a role. Call before the roles are entered.
+ */
+int confine_all_threads(struct err *err);
 
 /* The calling thread, for good. */
 int confine_thread(enum confine_role role, struct err *err);

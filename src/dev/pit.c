@@ -55,6 +55,7 @@ struct pit {
 	struct io_region io;
 	struct vclock *clock;
 	struct irq_line irq;
+	bool is_cut_off; /* from irq, by the HPET, whose state it is */
 	struct vtimer timer;
 	u64 edge_ns; /* VM clock of channel 0's next rising edge */
 	bool has_edge;
@@ -148,6 +149,12 @@ static u16 pit_counter(const struct pit *pit, const struct pit_channel *c)
 
 /* --- channel 0's output --- */
 
+static void pit_set_irq(struct pit *pit, bool level)
+{
+	if (!pit->is_cut_off)
+		irq_set(&pit->irq, level);
+}
+
 static u64 pit_next_edge_ticks(const struct pit_channel *c, u64 d)
 {
 	if (pit_is_periodic(c))
@@ -175,7 +182,7 @@ static void pit_arm(struct pit *pit)
 /* After channel 0 was programmed. */
 static void pit_update(struct pit *pit)
 {
-	irq_set(&pit->irq, pit_channel_out(pit, &pit->channels[0]));
+	pit_set_irq(pit, pit_channel_out(pit, &pit->channels[0]));
 	pit_arm(pit);
 }
 
@@ -183,8 +190,8 @@ static void pit_check(struct pit *pit)
 {
 	if (!pit->has_edge || vclock_now_ns(pit->clock) < pit->edge_ns)
 		return;
-	irq_set(&pit->irq, false);
-	irq_set(&pit->irq, true);
+	pit_set_irq(pit, false);
+	pit_set_irq(pit, true);
 	pit_arm(pit);
 }
 
@@ -194,6 +201,14 @@ static void pit_on_timer(void *opaque)
 
 	device_lock(&pit->dev);
 	pit_check(pit);
+	device_unlock(&pit->dev);
+}
+
+void pit_connect_irq(struct pit *pit, bool is_connected)
+{
+	device_lock(&pit->dev);
+	irq_set(&pit->irq, is_connected && pit_channel_out(pit, &pit->channels[0]));
+	pit->is_cut_off = !is_connected;
 	device_unlock(&pit->dev);
 }
 

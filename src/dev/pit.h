@@ -28,4 +28,7 @@ void pit_set_gate(struct pit *pit, unsigned channel, bool level);
 bool pit_gate(struct pit *pit, unsigned channel);
 bool pit_out(struct pit *pit, unsigned channel);
 
+/* While the HPET takes IRQ 0 over, channel 0 goes on counting without its wire. */
+void pit_connect_irq(struct pit *pit, bool is_connected);
+
 #endif

@@ -30,6 +30,7 @@ struct rtc {
 	struct io_region io;
 	struct vclock *clock;
 	struct irq_line irq;
+	bool is_cut_off; /* from irq, by the HPET, whose state it is */
 	struct vtimer timer;
 	u64 offset_ns; /* rtc time less the VM's wall clock; wraps */
 	u64 seen_ns;   /* rtc time up to which events are accounted for */
@@ -199,7 +200,17 @@ static void rtc_update_irq(struct rtc *rtc)
 		rtc->cmos[RTC_C] |= RTC_C_IRQF;
 	else
 		rtc->cmos[RTC_C] &= ~RTC_C_IRQF;
-	irq_set(&rtc->irq, level);
+	if (!rtc->is_cut_off)
+		irq_set(&rtc->irq, level);
+}
+
+void rtc_connect_irq(struct rtc *rtc, bool is_connected)
+{
+	device_lock(&rtc->dev);
+	irq_set(&rtc->irq, false);
+	rtc->is_cut_off = !is_connected;
+	rtc_update_irq(rtc);
+	device_unlock(&rtc->dev);
 }
 
 /* After anything that events depend on has changed. */

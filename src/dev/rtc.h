@@ -27,4 +27,7 @@ struct io_region *rtc_io(struct rtc *rtc);
 #define RTC_FIRST_FREE 0x0e
 void rtc_set_cmos(struct rtc *rtc, u8 index, u8 value);
 
+/* While the HPET takes IRQ 8 over, events are flagged and go nowhere. */
+void rtc_connect_irq(struct rtc *rtc, bool is_connected);
+
 #endif

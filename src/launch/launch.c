@@ -34,7 +34,7 @@ static int launch_hand_over(struct launch *l, struct err *err)
 static int launch_start_vmm(struct launch *l, struct err *err)
 {
 	char *path = launch_find_program("posada-vmm");
-	char *argv[] = {"posada-vmm", l->config.name, NULL};
+	const char *argv[] = {"posada-vmm", l->config.name, NULL};
 	int pair[2], r;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {

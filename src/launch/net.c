@@ -63,19 +63,19 @@ static int launch_wait_ready(int fd, struct err *err)
 static int launch_start_slirp(struct launch *l, const struct launch_net *n, int sock,
 			      struct err *err)
 {
-	char *argv[LAUNCH_MAX_ARGS] = {"posada-slirp",
-				       "--fd",
-				       "3",
-				       "--ready-fd",
-				       "4",
-				       "--host",
-				       n->is_host_open ? "on" : "off"};
+	const char *argv[LAUNCH_MAX_ARGS] = {"posada-slirp",
+					     "--fd",
+					     "3",
+					     "--ready-fd",
+					     "4",
+					     "--host",
+					     n->is_host_open ? "on" : "off"};
 	char *path = launch_find_program("posada-slirp");
 	int argc = 7, ready[2], r;
 
 	for (unsigned i = 0; i < n->n_forwards; i++) {
 		argv[argc++] = "--forward";
-		argv[argc++] = (char *)n->forwards[i];
+		argv[argc++] = n->forwards[i];
 	}
 	if (pipe2(ready, O_CLOEXEC) < 0) {
 		r = err_errno(err, -errno, "cannot make a pipe");
@@ -94,21 +94,22 @@ static int launch_start_slirp(struct launch *l, const struct launch_net *n, int 
 }
 
 /* "tcp:2222:22" in passt's words: the option and "2222:22". */
-static int launch_passt_forward(const char *forward, char **option, char **value, struct err *err)
+static int launch_passt_forward(const char *forward, const char **option, const char **value,
+				struct err *err)
 {
 	bool is_udp = !strncmp(forward, "udp:", 4);
 
 	if (!is_udp && strncmp(forward, "tcp:", 4))
 		return err_set(err, -EINVAL, "'%s' is no forward; write tcp:2222:22", forward);
 	*option = is_udp ? "-u" : "-t";
-	*value = (char *)forward + 4;
+	*value = forward + 4;
 	return 0;
 }
 
 static int launch_start_passt(struct launch *l, const struct launch_net *n, int sock,
 			      struct err *err)
 {
-	char *argv[LAUNCH_MAX_ARGS] = {"passt", "--foreground", "--quiet", "--fd", "3"};
+	const char *argv[LAUNCH_MAX_ARGS] = {"passt", "--foreground", "--quiet", "--fd", "3"};
 	int argc = 5, r = 0;
 
 	if (!n->is_host_open)

@@ -3,7 +3,8 @@
  * guest process's events, signals.
  *
  * One poll loop. Output to the terminal is blocking: a slow terminal holds the guest's console up,
- * not its CPUs. Input that the guest doesn't take yet waits in the socket, then in the kernel.
+ * not its CPUs. Input that the guest doesn't take yet waits here, and then in the terminal: the menu
+ * works as long as there is room for a key.
  */
 #include <poll.h>
 #include <signal.h>
@@ -11,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -25,6 +27,8 @@ struct relay {
 	bool has_input;   /* stdin has not ended */
 	bool has_console; /* the guest's console has not ended */
 	bool is_in_menu;
+	char pending[4096]; /* typed, for the guest */
+	size_t n_pending;
 	bool is_done;
 	int status;
 	int signal; /* that asked us to end; 0: none */
@@ -74,11 +78,28 @@ static void relay_command(struct relay *r, enum control_command command)
 
 /* --- the terminal --- */
 
+/* As much of what is pending as the guest's side takes now. */
+static void relay_send_pending(struct relay *r)
+{
+	ssize_t n = send(r->launch->console, r->pending, r->n_pending, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+	if (n <= 0)
+		return;
+	r->n_pending -= (size_t)n;
+	memmove(r->pending, r->pending + n, r->n_pending);
+}
+
+static void relay_keep(struct relay *r, char key)
+{
+	assert(r->n_pending < sizeof(r->pending)); /* no more was read than there is room for */
+	r->pending[r->n_pending++] = key;
+}
+
 static void relay_menu(struct relay *r, char key)
 {
 	r->is_in_menu = false;
 	if (key == r->launch->request->escape) {
-		fd_write_full(r->launch->console, &key, 1);
+		relay_keep(r, key);
 		return;
 	}
 	switch (key) {
@@ -106,35 +127,29 @@ static void relay_open_menu(struct relay *r)
 		  r->launch->request->escape + '@');
 }
 
-/* To the guest, but for the escape key and what follows it. */
-static void relay_typed(struct relay *r, const char *buf, size_t n)
+/* To the guest, but for the escape key of a terminal and what follows it. */
+static void relay_typed(struct relay *r, char key)
 {
-	size_t from = 0;
+	bool is_escape = r->is_tty && key && key == r->launch->request->escape;
 
-	for (size_t i = 0; i < n && r->is_tty; i++) {
-		bool is_escape = buf[i] == r->launch->request->escape && buf[i];
-
-		if (!r->is_in_menu && !is_escape)
-			continue;
-		fd_write_full(r->launch->console, buf + from, i - from);
-		from = i + 1;
-		if (r->is_in_menu)
-			relay_menu(r, buf[i]);
-		else
-			relay_open_menu(r);
-	}
-	fd_write_full(r->launch->console, buf + from, n - from);
+	if (r->is_in_menu)
+		relay_menu(r, key);
+	else if (is_escape)
+		relay_open_menu(r);
+	else
+		relay_keep(r, key);
 }
 
 static void relay_on_input(struct relay *r)
 {
-	char buf[4096];
-	ssize_t n = read(STDIN_FILENO, buf, sizeof(buf));
+	char buf[sizeof(r->pending)];
+	ssize_t n = read(STDIN_FILENO, buf, sizeof(buf) - r->n_pending);
 
-	if (n > 0)
-		relay_typed(r, buf, (size_t)n);
-	else if (n == 0 || errno != EINTR)
+	for (ssize_t i = 0; i < n; i++)
+		relay_typed(r, buf[i]);
+	if (n == 0 || (n < 0 && errno != EINTR))
 		r->has_input = false;
+	relay_send_pending(r);
 }
 
 static void relay_on_console(struct relay *r)
@@ -272,13 +287,17 @@ int launch_relay(struct launch *l)
 		struct pollfd p[] = {
 			{.fd = l->control, .events = POLLIN},
 			{.fd = signals, .events = POLLIN},
-			{.fd = r.has_console ? l->console : -1, .events = POLLIN},
-			{.fd = r.has_input ? STDIN_FILENO : -1, .events = POLLIN},
+			{.fd = r.has_console ? l->console : -1,
+			 .events = r.n_pending ? POLLIN | POLLOUT : POLLIN},
+			{.fd = r.has_input && r.n_pending < sizeof(r.pending) ? STDIN_FILENO : -1,
+			 .events = POLLIN},
 		};
 
 		if (poll(p, ARRAY_SIZE(p), -1) < 0)
 			continue;
-		if (p[2].revents)
+		if (p[2].revents & POLLOUT)
+			relay_send_pending(&r);
+		if (p[2].revents & ~POLLOUT)
 			relay_on_console(&r);
 		if (p[0].revents)
 			relay_on_control(&r);

@@ -32,8 +32,8 @@ char *launch_find_program(const char *name)
 	return str_format("%s/%s", LAUNCH_LIBEXEC_DIR, name);
 }
 
-int launch_spawn(const char *path, char *const argv[], const int *fds, size_t n_fds, pid_t *out,
-		 struct err *err)
+int launch_spawn(const char *path, const char *const argv[], const int *fds, size_t n_fds,
+		 pid_t *out, struct err *err)
 {
 	extern char **environ;
 	posix_spawn_file_actions_t actions;
@@ -61,7 +61,7 @@ int launch_spawn(const char *path, char *const argv[], const int *fds, size_t n_
 	posix_spawnattr_setsigdefault(&attr, &all);
 	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
 						POSIX_SPAWN_SETSID);
-	r = posix_spawn(out, path, &actions, &attr, argv, environ);
+	r = posix_spawn(out, path, &actions, &attr, (char *const *)argv, environ);
 	posix_spawnattr_destroy(&attr);
 	posix_spawn_file_actions_destroy(&actions);
 	return r ? err_errno(err, -r, "cannot start %s", path) : 0;

@@ -76,10 +76,12 @@ void machine_free(struct machine *m)
 {
 	if (!m)
 		return;
-	vm_free(m->vm); /* devices with it */
-	lapic_bus_free(m->lapics);
-	pci_root_free(m->pci);
+	if (m->vm)
+		vm_free_devices(m->vm);
 	chr_free(m->serial_chr);
+	pci_root_free(m->pci);
+	lapic_bus_free(m->lapics);
+	vm_free(m->vm);
 	free(m);
 }
 

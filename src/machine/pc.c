@@ -166,45 +166,6 @@ static void pc_add_hpet(struct machine *m)
 	pc_map_memory(m, PC_HPET_GPA, hpet_io(m->hpet));
 }
 
-/* --- power --- */
-
-static void pc_on_power_off(void *opaque)
-{
-	vm_notify(((struct machine *)opaque)->vm, VM_EVENT_POWEROFF);
-}
-
-static void pc_on_reset(void *opaque)
-{
-	vm_notify(((struct machine *)opaque)->vm, VM_EVENT_RESET);
-}
-
-static void pc_on_panic(void *opaque)
-{
-	vm_notify(((struct machine *)opaque)->vm, VM_EVENT_PANIC);
-}
-
-static void pc_add_power(struct machine *m)
-{
-	const struct power_events events = {pc_on_power_off, pc_on_reset, m};
-	struct reset_port *reset = reset_port_new(&events);
-	struct pvpanic *panic = pvpanic_new(pc_on_panic, m);
-	struct i8042 *i8042;
-
-	m->pm = pm_new(vm_clock(m->vm), isa_irq_line(&m->isa, PC_IRQ_SCI), &events);
-	pc_adopt(m, pm_device(m->pm));
-	pc_map_ports(m, PM_APM_PORT, pm_apm_io(m->pm));
-	pc_adopt(m, reset_port_device(reset));
-	pc_map_ports(m, RESET_PORT_A, reset_port_a_io(reset));
-	pc_add_config_ports(m, reset);
-	i8042 = i8042_new(isa_irq_line(&m->isa, PC_IRQ_KEYBOARD),
-			  isa_irq_line(&m->isa, PC_IRQ_MOUSE), &events);
-	pc_adopt(m, i8042_device(i8042));
-	pc_map_ports(m, I8042_DATA, i8042_data_io(i8042));
-	pc_map_ports(m, I8042_STATUS, i8042_status_io(i8042));
-	pc_adopt(m, pvpanic_device(panic));
-	pc_map_ports(m, PVPANIC_PORT, pvpanic_io(panic));
-}
-
 /* --- serial port and what test kernels want --- */
 
 static int pc_add_serial(struct machine *m, struct err *err)
@@ -315,6 +276,45 @@ static void pc_add_root_ports(struct machine *m)
 		m->root_ports[i] = pci_root_port_new(m->pci, devfn, i + 1, name);
 		pc_adopt(m, &m->root_ports[i]->dev);
 	}
+}
+
+/* --- power --- */
+
+static void pc_on_power_off(void *opaque)
+{
+	vm_notify(((struct machine *)opaque)->vm, VM_EVENT_POWEROFF);
+}
+
+static void pc_on_reset(void *opaque)
+{
+	vm_notify(((struct machine *)opaque)->vm, VM_EVENT_RESET);
+}
+
+static void pc_on_panic(void *opaque)
+{
+	vm_notify(((struct machine *)opaque)->vm, VM_EVENT_PANIC);
+}
+
+static void pc_add_power(struct machine *m)
+{
+	const struct power_events events = {pc_on_power_off, pc_on_reset, m};
+	struct reset_port *reset = reset_port_new(&events);
+	struct pvpanic *panic = pvpanic_new(pc_on_panic, m);
+	struct i8042 *i8042;
+
+	m->pm = pm_new(vm_clock(m->vm), isa_irq_line(&m->isa, PC_IRQ_SCI), &events);
+	pc_adopt(m, pm_device(m->pm));
+	pc_map_ports(m, PM_APM_PORT, pm_apm_io(m->pm));
+	pc_adopt(m, reset_port_device(reset));
+	pc_map_ports(m, RESET_PORT_A, reset_port_a_io(reset));
+	pc_add_config_ports(m, reset);
+	i8042 = i8042_new(isa_irq_line(&m->isa, PC_IRQ_KEYBOARD),
+			  isa_irq_line(&m->isa, PC_IRQ_MOUSE), &events);
+	pc_adopt(m, i8042_device(i8042));
+	pc_map_ports(m, I8042_DATA, i8042_data_io(i8042));
+	pc_map_ports(m, I8042_STATUS, i8042_status_io(i8042));
+	pc_adopt(m, pvpanic_device(panic));
+	pc_map_ports(m, PVPANIC_PORT, pvpanic_io(panic));
 }
 
 int pc_build(struct machine *m, struct err *err)

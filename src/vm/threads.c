@@ -15,8 +15,13 @@ static bool vm_thread_begin(struct vm_thread *t, enum vm_role role)
 {
 	struct vm *vm = t->vm;
 	struct err err = ERR_INIT;
-	int r = vm->ops.enter_role(vm->ops.opaque, role, &err);
+	char name[16] = "io";
+	int r;
 
+	if (t->vcpu)
+		snprintf(name, sizeof(name), "vcpu%u", t->vcpu->id);
+	pthread_setname_np(pthread_self(), name);
+	r = vm->ops.enter_role(vm->ops.opaque, role, &err);
 	gmem_attach_thread(vm->gmem);
 	pthread_mutex_lock(&vm->lock);
 	if (r < 0)

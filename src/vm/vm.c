@@ -86,19 +86,26 @@ static void vm_end_threads(struct vm *vm)
 	if (vm->io_thread.is_started) {
 		loop_quit(vm->io_loop);
 		pthread_join(vm->io_thread.thread, NULL);
+		vm->io_thread.is_started = false;
 	}
+}
+
+void vm_free_devices(struct vm *vm)
+{
+	if (vm->is_running)
+		vm_pause(vm);
+	vm_end_threads(vm);
+	for (unsigned i = 0; i < vm->n_vcpus; i++)
+		vcpu_free(vm->vcpus[i]);
+	vm->n_vcpus = 0;
+	device_set_fini(&vm->devices);
 }
 
 void vm_free(struct vm *vm)
 {
 	if (!vm)
 		return;
-	if (vm->is_running)
-		vm_pause(vm);
-	vm_end_threads(vm);
-	for (unsigned i = 0; i < vm->n_vcpus; i++)
-		vcpu_free(vm->vcpus[i]);
-	device_set_fini(&vm->devices);
+	vm_free_devices(vm);
 	if (vm->memory)
 		io_space_set_doorbell_ops(vm->memory, NULL, NULL);
 	accel_free(vm->accel);
@@ -206,15 +213,13 @@ void vm_add_vcpu(struct vm *vm, struct vcpu *v)
 
 /* --- run state --- */
 
-static int vm_start_thread(struct vm_thread *t, const char *name, void *(*main)(void *),
-			   struct err *err)
+static int vm_start_thread(struct vm_thread *t, void *(*main)(void *), struct err *err)
 {
 	int r = pthread_create(&t->thread, NULL, main, t);
 
 	if (r)
-		return err_errno(err, -r, "cannot start thread '%s'", name);
+		return err_errno(err, -r, "cannot start a thread");
 	t->is_started = true;
-	pthread_setname_np(t->thread, name);
 	return 0;
 }
 
@@ -229,15 +234,13 @@ static bool vm_all_ready(const struct vm *vm)
 
 int vm_start(struct vm *vm, struct err *err)
 {
-	char name[16];
 	int r;
 
 	vm->io_thread.vm = vm;
-	r = vm_start_thread(&vm->io_thread, "io", vm_io_thread_main, err);
+	r = vm_start_thread(&vm->io_thread, vm_io_thread_main, err);
 	for (unsigned i = 0; i < vm->n_vcpus && !r; i++) {
 		vm->vcpu_threads[i] = (struct vm_thread){.vm = vm, .vcpu = vm->vcpus[i]};
-		snprintf(name, sizeof(name), "vcpu%u", i);
-		r = vm_start_thread(&vm->vcpu_threads[i], name, vm_vcpu_thread_main, err);
+		r = vm_start_thread(&vm->vcpu_threads[i], vm_vcpu_thread_main, err);
 	}
 	if (r < 0)
 		return r;

@@ -57,8 +57,11 @@ struct vm_setup {
 /* main_loop is borrowed. The calling thread becomes attached to the guest's memory. */
 int vm_new(const struct vm_setup *setup, struct loop *main_loop, const struct vm_ops *ops,
 	   struct vm **out, struct err *err);
-/* Stops the threads, frees devices, vCPUs, accelerator, memory, in that order. */
+/* Stops the threads, frees vCPUs, devices, accelerator, memory, in that order. */
 void vm_free(struct vm *vm);
+/* The first half of that: then the board frees what its devices borrowed, while clock and loop are
+ * still there. */
+void vm_free_devices(struct vm *vm);
 AUTO_FN(vm_free, struct vm *)
 
 struct gmem *vm_gmem(struct vm *vm);

@@ -3,6 +3,7 @@
  */
 #include "rig.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "accel/kvm/kvm.h"
@@ -272,8 +273,10 @@ void rig_load(struct rig *r, const void *program, size_t size)
 	s.seg[X86_CS].base = 0;
 	s.rip = RIG_LOAD;
 	s.gpr[X86_RSP] = RIG_STACK;
-	if (r->vcpus[0]->ops->set_state(r->vcpus[0], &s, &err) < 0)
+	if (r->vcpus[0]->ops->set_state(r->vcpus[0], &s, &err) < 0) {
+		fprintf(stderr, "%s\n", err.text);
 		abort_at(__FILE__, __LINE__);
+	}
 }
 
 enum vcpu_stop rig_run(struct rig *r, unsigned id)

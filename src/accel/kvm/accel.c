@@ -139,6 +139,7 @@ static int kv_vm_set_up(struct kv_accel *kv, struct err *err)
 	kv->run_size = (size_t)r;
 	kv->has_sregs2 = kv_has(kv, KVM_CAP_SREGS2);
 	kv->has_xcrs = kv_has(kv, KVM_CAP_XCRS);
+	kv->has_any_length_bells = kv_has(kv, KVM_CAP_IOEVENTFD_ANY_LENGTH);
 	return 0;
 }
 
@@ -158,7 +159,7 @@ static int kv_doorbell(struct accel *a, u64 addr, unsigned size, bool is_port, b
 			 (is_add ? 0u : KVM_IOEVENTFD_FLAG_DEASSIGN),
 	};
 
-	if (!size && !kv_has(kv, KVM_CAP_IOEVENTFD_ANY_LENGTH))
+	if (!size && !kv->has_any_length_bells)
 		return -ENOTSUP;
 	return kv_ioctl(kv->fd, KVM_IOEVENTFD, &bell);
 }

@@ -53,7 +53,7 @@ struct kv_accel {
 	size_t run_size;
 	u64 host_tsc_khz; /* what KVM takes the host's TSC for */
 	u64 tsc_khz;      /* the guest's */
-	bool has_sregs2, has_xcrs, has_tsc_offset, is_tsc_scaled;
+	bool has_sregs2, has_xcrs, has_any_length_bells, has_tsc_offset, is_tsc_scaled;
 
 	/* The MSRs of struct x86_cpu_state that this kernel has: indexes into kv_msrs. */
 	u8 msrs[KV_MAX_MSRS];

@@ -2,7 +2,8 @@
  * The model-specific registers of struct x86_cpu_state: which exist here, reading and writing them.
  *
  * What a kernel's KVM lacks (a feature that neither this host nor the guest has) must stand at its
- * reset value in a state that is set; reading gives that value.
+ * reset value in a state that is set; reading gives that value. KVM's poll control is not here: no
+ * CPU model offers it.
  */
 #include <string.h>
 
@@ -52,7 +53,6 @@ static const struct kv_msr kv_msrs[] = {
 	KV_MSR(X86_MSR_SMBASE, smbase),
 	KV_MSR(X86_MSR_KVM_SYSTEM_TIME, kvm_system_time),
 	KV_MSR(X86_MSR_KVM_WALL_CLOCK, kvm_wall_clock),
-	KV_MSR(X86_MSR_KVM_POLL_CONTROL, kvm_poll_control),
 };
 /* clang-format on */
 static_assert(ARRAY_SIZE(kv_msrs) <= KV_MAX_MSRS, "struct kv_accel.msrs holds them all");

@@ -78,8 +78,22 @@ void sx_fpu_sync(struct sx_cpu *c)
 	c->fpu_live.sse = false;
 }
 
+void sx_x87_set_top(struct sx_fpu *f, unsigned top)
+{
+	unsigned shift = top - ((f->fsw & SX_FSW_TOP) >> SX_FSW_TOP_SHIFT);
+	u8 old[8][16];
+
+	f->fsw = (u16)((f->fsw & ~SX_FSW_TOP) | (top & 7) << SX_FSW_TOP_SHIFT);
+	if (!(shift & 7))
+		return;
+	memcpy(old, f->st, sizeof(old));
+	for (unsigned n = 0; n < 8; n++)
+		memcpy(f->st[n], old[(n + shift) & 7], sizeof(old[0]));
+}
+
 void sx_fpu_init_x87(struct sx_fpu *f)
 {
+	sx_x87_set_top(f, 0);
 	f->fcw = SX_FCW_INIT;
 	f->fsw = 0;
 	f->ftw = 0;
@@ -149,15 +163,7 @@ bool sx_x87_settle(struct sx_cpu *c)
 
 void sx_mmx_take(struct sx_fpu *f)
 {
-	unsigned top = (f->fsw & SX_FSW_TOP) >> SX_FSW_TOP_SHIFT;
-	u8 old[8][16];
-
-	if (top) {
-		memcpy(old, f->st, sizeof(old));
-		for (unsigned n = 0; n < 8; n++)
-			memcpy(f->st[n], old[(n - top) & 7], sizeof(old[0]));
-		f->fsw &= (u16)~SX_FSW_TOP;
-	}
+	sx_x87_set_top(f, 0);
 	f->ftw = 0xff;
 }
 

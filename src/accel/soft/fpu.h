@@ -48,7 +48,9 @@
  */
 void sx_fpu_sync(struct sx_cpu *c);
 
-/* To the state of FNINIT: x87 alone. */
+/* st[] is in the stack's order: what is where follows TOP. */
+void sx_x87_set_top(struct sx_fpu *f, unsigned top);
+/* To the state of FNINIT: x87 alone. The registers' contents stay, marked as empty. */
 void sx_fpu_init_x87(struct sx_fpu *f);
 
 /* May SSE instructions run? Raises #UD or #NM. */

@@ -12,11 +12,9 @@
 #include "accel/soft/exec.h"
 #include "base/bytes.h"
 
-#define ENV_16    14u
-#define ENV_32    28u
 #define ENV_WORDS 7u
 #define ST_BYTES  10u
-#define ENV_MAX   (ENV_32 + 8 * ST_BYTES)
+#define SAVE_MAX  (ENV_WORDS * 4 + 8 * ST_BYTES)
 
 /* The words of an environment, in memory's order; each is 2 or 4 bytes wide. */
 enum env_word {
@@ -90,6 +88,7 @@ static void env_unpack(struct sx_cpu *c, bool is_32, const u32 w[ENV_WORDS])
 {
 	struct sx_fpu *f = &c->fpu;
 
+	sx_x87_set_top(f, (w[ENV_FSW] & SX_FSW_TOP) >> SX_FSW_TOP_SHIFT);
 	f->fcw = sx_x87_valid_fcw((u16)w[ENV_FCW]);
 	f->fsw = (u16)w[ENV_FSW];
 	f->ftw = env_abridged_tags(w[ENV_FTW]);
@@ -123,13 +122,20 @@ static void env_load(struct sx_cpu *c, unsigned width, const u8 *buf)
 	env_unpack(c, width == 4, w);
 }
 
+/* Of the words in memory: by the operand size. */
+static unsigned env_width(const struct sx_insn *i)
+{
+	return i->size == 2 ? 2 : 4;
+}
+
 static void env_fnstenv(struct sx_cpu *c, const struct sx_insn *i)
 {
-	u8 buf[ENV_32];
+	unsigned width = env_width(i), size = ENV_WORDS * width;
+	u8 buf[ENV_WORDS * 4];
 
 	sx_x87_enter_no_wait(c, i);
-	env_store(c, i->size == ENV_32 ? 4 : 2, buf);
-	sx_store_bytes(c, i, sx_ea(c, i, i->size, true), buf, i->size);
+	env_store(c, width, buf);
+	sx_store_bytes(c, i, sx_ea(c, i, size, true), buf, size);
 	c->fpu.fcw |= SX_MXCSR_FLAGS;
 	sx_x87_update_summary(&c->fpu);
 	SX_NEXT(c, i);
@@ -137,38 +143,39 @@ static void env_fnstenv(struct sx_cpu *c, const struct sx_insn *i)
 
 static void env_fldenv(struct sx_cpu *c, const struct sx_insn *i)
 {
-	u8 buf[ENV_32];
+	unsigned width = env_width(i), size = ENV_WORDS * width;
+	u8 buf[ENV_WORDS * 4];
 
 	sx_x87_enter_no_wait(c, i);
 	sx_x87_wait(c, i);
-	sx_load_bytes(c, i, sx_ea(c, i, i->size, false), buf, i->size);
-	env_load(c, i->size == ENV_32 ? 4 : 2, buf);
+	sx_load_bytes(c, i, sx_ea(c, i, size, false), buf, size);
+	env_load(c, width, buf);
 	SX_NEXT(c, i);
 }
 
 static void env_fnsave(struct sx_cpu *c, const struct sx_insn *i)
 {
-	unsigned env = i->size - 8 * ST_BYTES;
-	u8 buf[ENV_MAX];
+	unsigned width = env_width(i), env = ENV_WORDS * width, size = env + 8 * ST_BYTES;
+	u8 buf[SAVE_MAX];
 
 	sx_x87_enter_no_wait(c, i);
-	env_store(c, env == ENV_32 ? 4 : 2, buf);
+	env_store(c, width, buf);
 	for (unsigned n = 0; n < 8; n++)
 		memcpy(buf + env + n * ST_BYTES, c->fpu.st[n], ST_BYTES);
-	sx_store_bytes(c, i, sx_ea(c, i, i->size, true), buf, i->size);
+	sx_store_bytes(c, i, sx_ea(c, i, size, true), buf, size);
 	sx_fpu_init_x87(&c->fpu);
 	SX_NEXT(c, i);
 }
 
 static void env_frstor(struct sx_cpu *c, const struct sx_insn *i)
 {
-	unsigned env = i->size - 8 * ST_BYTES;
-	u8 buf[ENV_MAX];
+	unsigned width = env_width(i), env = ENV_WORDS * width, size = env + 8 * ST_BYTES;
+	u8 buf[SAVE_MAX];
 
 	sx_x87_enter_no_wait(c, i);
 	sx_x87_wait(c, i);
-	sx_load_bytes(c, i, sx_ea(c, i, i->size, false), buf, i->size);
-	env_load(c, env == ENV_32 ? 4 : 2, buf);
+	sx_load_bytes(c, i, sx_ea(c, i, size, false), buf, size);
+	env_load(c, width, buf);
 	for (unsigned n = 0; n < 8; n++)
 		memcpy(c->fpu.st[n], buf + env + n * ST_BYTES, ST_BYTES);
 	SX_NEXT(c, i);

@@ -157,6 +157,14 @@ static void x87_fwait(struct sx_cpu *c, const struct sx_insn *i)
 	SX_NEXT(c, i);
 }
 
+/* FENI, FDISI, FSETPM: nothing since the 80387, not even a wait. */
+static void x87_ignored(struct sx_cpu *c, const struct sx_insn *i)
+{
+	if (!c->fpu_live.x87)
+		sx_x87_enter_no_wait(c, i);
+	SX_NEXT(c, i);
+}
+
 static void x87_fnclex(struct sx_cpu *c, const struct sx_insn *i)
 {
 	sx_x87_enter_no_wait(c, i);
@@ -289,6 +297,8 @@ static sx_insn_fn *x87_bind_control(const struct sx_insn *i)
 	for (unsigned n = 0; n < ARRAY_SIZE(table); n++)
 		if (table[n].op == sx_insn_op(i))
 			return table[n].fn;
+	if (sx_insn_op(i) == SX_FNOP && sx_insn_form(i)->opcode == 0xdb)
+		return x87_ignored;
 	if (sx_insn_op(i) == SX_FNSTSW)
 		return sx_insn_is_mem(i) ? x87_fnstsw : x87_fnstsw_ax;
 	return NULL;

@@ -6,9 +6,11 @@
  * unmasked exception that is found before computing (invalid, denormal, divide by zero) hides the
  * flags of those that would have been found after.
  *
- * One thing can't be read from the masked flags: unmasked underflow is raised for a tiny result even
- * if it is exact. So the result is looked at. For the dot products (DPPS, DPPD), that is the final
- * result alone.
+ * Two things can't be read from the masked flags. Unmasked underflow is raised for a tiny result even
+ * if it is exact: so the result is looked at. And one that overflows is inexact in MXCSR only if it
+ * is after scaling; here always. The dot products (DPPS, DPPD) compute in steps, and raise what the
+ * first step found; here, what all found, but for exact tiny products. These are the deviations from
+ * the processor.
  */
 #include "accel/soft/simd_priv.h"
 

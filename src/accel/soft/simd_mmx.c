@@ -76,16 +76,15 @@ static void mmx_emms(struct sx_cpu *c, const struct sx_insn *i)
 /* From memory these are no MMX instructions: the x87 state stays as it is. */
 static void mmx_to_xmm(struct sx_cpu *c, const struct sx_insn *i)
 {
-	__m128i s, r;
+	__m128i s;
 
 	simd_fp_begin(c, i);
 	if (!sx_insn_is_mem(i))
 		sx_mmx_enter(c, i);
 	s = simd_of_u64(mmx_source(c, i));
-	r = simd_fp_call(c, i, simd_xmm(c, i->reg), s);
 	if (!sx_insn_is_mem(i))
 		sx_mmx_take(&c->fpu);
-	simd_set_xmm(c, i->reg, r);
+	simd_set_xmm(c, i->reg, simd_fp_call(c, i, simd_xmm(c, i->reg), s));
 	SX_NEXT(c, i);
 }
 
@@ -101,7 +100,8 @@ static void mmx_from_xmm(struct sx_cpu *c, const struct sx_insn *i)
 		s = simd_of_u64(simd_load_u64(c, i, 8));
 	else
 		s = simd_load(c, i, true);
-	mmx_finish(c, i->reg, simd_to_u64(simd_fp_call(c, i, s, s)));
+	sx_mmx_take(&c->fpu);
+	mmx_set(c, i->reg, simd_to_u64(simd_fp_call(c, i, s, s)));
 	SX_NEXT(c, i);
 }
 

@@ -6,6 +6,7 @@
  * the guest, and is confined before the first guest instruction.
  */
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -63,6 +64,7 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	fcntl(CONTROL_FD, F_SETFD, FD_CLOEXEC);
+	signal(SIGPIPE, SIG_IGN);
 	log_setup(level && *level == 'd' ? LOG_DEBUG : LOG_WARN, argc > 1 ? argv[1] : "vmm");
 	r = receive_config(CONTROL_FD, &config, &err);
 	if (!r) {

@@ -1,6 +1,7 @@
 /*
  * bzImage kernels, made of a header and a pattern: where everything goes, and each refusal.
  */
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -353,6 +354,11 @@ TEST(what_is_not_a_kernel_is_refused)
 	CHECK_EQ(guest_load(t), -EINVAL);
 	CHECK_ERR(t->err, "neither a file nor a block device");
 	close(pair[1]);
+
+	close(t->config.kernel.fd);
+	t->config.kernel.fd = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CHECK(guest_load(t) < 0);
+	CHECK_ERR(t->err, "Is a directory");
 	guest_free(t);
 }
 

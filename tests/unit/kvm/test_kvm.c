@@ -254,9 +254,11 @@ TEST(the_pic_waits_for_sti)
 
 TEST(a_level_interrupt_ended_by_the_apic_is_told_to_the_ioapic)
 {
-	/* The handler writes the APIC's EOI register (DS base is the APIC's page), then exits. */
+	/* The handler writes the APIC's EOI register (DS base is the APIC's page), then exits; the
+	 * reads between give an emulator, which runs several instructions at once, time to notice. */
 	static const u8 handler[] = {0x66,      0x31, 0xc0,       /* xor %eax, %eax */
 				     0x66,      0xa3, 0xb0, 0x00, /* mov %eax, 0xb0 */
+				     0xe4,      0x70, 0xe4, 0x70, /* in $0x70, %al, twice */
 				     EXIT_CODE, 0xcf};
 	const struct msi_msg msg = {.address = 0xfee00000, .data = 0xc043};
 	struct x86_cpu_state s;
@@ -323,10 +325,15 @@ TEST(a_stopped_vcpu_has_completed_its_instruction)
 
 TEST(a_triple_fault_asks_for_a_reset)
 {
-	static const u8 code[] = {0x0f, 0x01, 0x1e, 0x00, 0x90, 0xcc}; /* lidt 0x9000; int3 */
+	static const u8 code[] = {0x0f, 0x0b}; /* ud2, in protected mode, without an IDT */
+	struct x86_cpu_state s;
 
 	OPEN_RIG(1);
 	rig_load(&rig, code, sizeof(code));
+	get_state(&s);
+	s.cr0 |= X86_CR0_PE;
+	s.idt.limit = 0;
+	set_state(&s);
 	CHECK_EQ(rig_run(&rig, 0), VCPU_STOP_RESET);
 	rig_close(&rig);
 }
@@ -436,27 +443,38 @@ static u64 guest_tsc(void)
 	return tsc;
 }
 
+/* Some kernels that only emulate ignore TSC offsets, and guests see the host's TSC. */
+static bool has_tsc_offset(void)
+{
+	u64 now = vclock_tsc(rig.clock);
+
+	return guest_tsc() - now < vclock_tsc_hz(rig.clock);
+}
+
 TEST(the_tsc_follows_the_vm_clock_and_stands_while_it_is_stopped)
 {
-	u64 slack, stopped, resumed, from;
+	u64 slack, stopped, resumed, before, from;
 
 	OPEN_RIG(1);
+	if (!has_tsc_offset()) {
+		rig_close(&rig);
+		SKIP("this KVM shows guests the host's TSC");
+	}
 	slack = vclock_tsc_hz(rig.clock) / 20; /* 50 ms of a busy host */
-	from = vclock_tsc(rig.clock);
-	u64 tsc = guest_tsc();
-	CHECK(tsc + slack > from && tsc < vclock_tsc(rig.clock) + slack);
+	before = guest_tsc();
+	CHECK(before < vclock_tsc(rig.clock) + slack);
 	vclock_stop(rig.clock);
 	rig.accel->ops->clock_changed(rig.accel, false);
 	stopped = vclock_tsc(rig.clock);
 	from = time_mono_ns();
-	while (time_mono_ns() - from < 100 * NSEC_PER_MSEC)
+	while (time_mono_ns() - from < 200 * NSEC_PER_MSEC)
 		usleep(1000);
 	vclock_start(rig.clock);
 	rig.accel->ops->clock_changed(rig.accel, true);
 	resumed = guest_tsc();
 	CHECK(resumed + slack > stopped);
 	CHECK(resumed < vclock_tsc(rig.clock) + slack);
-	CHECK(resumed > tsc);
+	CHECK(resumed > before);
 	rig_close(&rig);
 }
 
