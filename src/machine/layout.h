@@ -30,11 +30,7 @@
 #define PC_PCI_PORTS_LAST 0xffff
 #define PC_PM_BASE        0x600
 #define PC_PM_SIZE        0x80
-#define PC_DEBUG_EXIT     0xf4
-#define PC_ACPI_ENABLE    0x02
-#define PC_ACPI_DISABLE   0x03
 #define PC_RESET_PORT     0xcf9
-#define PC_RESET_VALUE    0x06
 
 /* Interrupts (ISA numbers; PIRQA to PIRQH are pins 16 to 23 of the IOAPIC). */
 #define PC_IRQ_TIMER    0

@@ -7,8 +7,8 @@
  */
 #include <stdio.h>
 
+#include "base/bytes.h"
 #include "base/err.h"
-#include "base/fd.h"
 #include "bus/io.h"
 #include "chr/chr.h"
 #include "dev/debug_exit.h"
@@ -195,6 +195,21 @@ static int pc_add_serial(struct machine *m, struct err *err)
 	return 0;
 }
 
+/* The few numbers that firmware and test kernels ask for first. */
+static void pc_add_fw_cfg(struct machine *m)
+{
+	struct fw_cfg *f = fw_cfg_new(vm_gmem(m->vm));
+	const le64 ram = le64_of(m->config->memory);
+	const le16 cpus = le16_of((u16)m->config->n_cpus);
+
+	fw_cfg_add(f, FW_CFG_RAM_SIZE, &ram, sizeof(ram));
+	fw_cfg_add(f, FW_CFG_CPUS, &cpus, sizeof(cpus));
+	fw_cfg_add(f, FW_CFG_MAX_CPUS, &cpus, sizeof(cpus));
+	pc_adopt(m, fw_cfg_device(f));
+	pc_map_ports(m, FW_CFG_PORT, fw_cfg_io(f));
+	pc_map_ports(m, FW_CFG_DMA_PORT, fw_cfg_dma_io(f));
+}
+
 static void pc_on_debug_exit(void *opaque, u8 value)
 {
 	struct machine *m = opaque;
@@ -207,7 +222,7 @@ static void pc_add_debug_exit(struct machine *m)
 	struct debug_exit *d = debug_exit_new(pc_on_debug_exit, m);
 
 	pc_adopt(m, debug_exit_device(d));
-	pc_map_ports(m, PC_DEBUG_EXIT, debug_exit_io(d));
+	pc_map_ports(m, DEBUG_EXIT_PORT, debug_exit_io(d));
 }
 
 /* --- PCI --- */
@@ -331,6 +346,7 @@ int pc_build(struct machine *m, struct err *err)
 	r = pc_add_serial(m, err);
 	if (r < 0)
 		return r;
+	pc_add_fw_cfg(m);
 	if (m->config->has_debug_exit)
 		pc_add_debug_exit(m);
 	pc_update_map(m);

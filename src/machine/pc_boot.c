@@ -118,7 +118,7 @@ static int pc_write_acpi(struct machine *m, struct err *err)
 		{"MOU", "PNP0F13", 0, {{0, 0}}, PC_IRQ_MOUSE},
 		{"COM1", "PNP0501", 1, {{0x3f8, 8}}, PC_IRQ_COM1},
 		{"PEVT", "QEMU0001", 0, {{PVPANIC_PORT, 1}}, 0},
-		{"FWCF", "QEMU0002", 0, {{FW_CFG_PORT, FW_CFG_PORTS}}, 0},
+		{"FWCF", "QEMU0002", 0, {{FW_CFG_PORT, 2}, {FW_CFG_DMA_PORT, 8}}, 0},
 	};
 	static const struct acpi_reserved reserved[] = {
 		{PC_ECAM_GPA, PC_ECAM_SIZE, false},

@@ -24,15 +24,15 @@
 #define SX_BLOCK_MAX 64
 
 struct sx_block {
-	u32 *code;    /* the page's code word */
-	u32 word;     /* under which it was decoded */
-	u32 mode;     /* enum sx_mode */
-	u16 n_insns;  /* without the closing entry */
+	u32 *code;   /* the page's code word */
+	u32 word;    /* under which it was decoded */
+	u32 mode;    /* enum sx_mode */
+	u16 n_insns; /* without the closing entry */
 	u16 n_bytes;
-	bool is_scratch; /* crosses pages: not kept */
+	bool ends_in_fault; /* its last entry raises what decoding met */
 	gpa_t gpa;
 	struct sx_block *next;   /* in the hash */
-	struct sx_block *out[2]; /* inside the page: where its last jump leads; not taken, taken */
+	struct sx_block *out[2]; /* where its end leads, not taken and taken, inside the page */
 	u8 *bytes;               /* n_bytes, as they were decoded */
 	struct sx_insn insn[];
 };
@@ -55,12 +55,24 @@ struct sx_cache {
 	u64 n_decoded;            /* statistics: blocks made */
 };
 
+/* Calls between handlers are jumps in optimized builds; others return to the run loop after each
+ * block, or the stack would grow. */
+#if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define SX_CHAINS_BLOCKS 1
+#else
+#define SX_CHAINS_BLOCKS 0
+#endif
+
 void sx_cache_init(struct sx_cpu *c);
 void sx_cache_fini(struct sx_cpu *c);
 void sx_cache_drop(struct sx_cpu *c); /* run loop only */
 
 /* The block at RIP, decoded now if need be; raises the fault that the fetch meets. Run loop. */
 struct sx_block *sx_block_find(struct sx_cpu *c);
+
+/* Handlers that are no instructions: the end of a block; leaving it for the run loop. */
+void sx_block_end(struct sx_cpu *c, const struct sx_insn *i);
+void sx_block_leave(struct sx_cpu *c, const struct sx_insn *i);
 
 static inline struct sx_jump *sx_jump_slot(struct sx_cache *k, u64 lin)
 {
@@ -70,6 +82,61 @@ static inline struct sx_jump *sx_jump_slot(struct sx_cache *k, u64 lin)
 static inline bool sx_block_is_fresh(const struct sx_block *b)
 {
 	return __atomic_load_n(b->code, __ATOMIC_ACQUIRE) == b->word;
+}
+
+static inline u64 sx_code_lin(const struct sx_cpu *c)
+{
+	return (c->gpr[SX_RIP] + c->code_base) & c->code_mask;
+}
+
+/* The block at RIP if the jump cache has a good one, else NULL. */
+static always_inline struct sx_block *sx_jump_find(struct sx_cpu *c)
+{
+	u64 lin = sx_code_lin(c);
+	const struct sx_jump *j = sx_jump_slot(c->cache, lin);
+
+	if (likely(j->lin == lin && j->mode == c->mode &&
+		   j->generation == c->jump_generation[lin >> 63]) &&
+	    likely(sx_block_is_fresh(j->block)))
+		return j->block;
+	return NULL;
+}
+
+static always_inline void sx_block_enter(struct sx_cpu *c, struct sx_block *b)
+{
+	c->block = b;
+	c->retired += b->n_insns;
+	b->insn[0].fn(c, b->insn);
+}
+
+/* How blocks end. RIP is set; go on with the block there, or return to the run loop. */
+static always_inline void sx_jump(struct sx_cpu *c)
+{
+	struct sx_block *b;
+
+	if (!SX_CHAINS_BLOCKS || unlikely(__atomic_load_n(&c->request, __ATOMIC_RELAXED)))
+		return;
+	b = sx_jump_find(c);
+	if (likely(b))
+		sx_block_enter(c, b);
+}
+
+void sx_chain_slow(struct sx_cpu *c, unsigned which);
+
+/* The same for a fixed target, which this block remembers. which: 1 taken, 0 not; it is in the
+ * block's own page: may be remembered, since whoever maps this page there, maps both. */
+static always_inline void sx_chain(struct sx_cpu *c, unsigned which, bool is_in_page)
+{
+	struct sx_block *b = c->block->out[which];
+
+	if (!SX_CHAINS_BLOCKS || unlikely(__atomic_load_n(&c->request, __ATOMIC_RELAXED)))
+		return;
+	if (!is_in_page)
+		sx_jump(c);
+	else if (likely(b) && likely(sx_block_is_fresh(b)))
+		sx_block_enter(c, b);
+	else
+		sx_chain_slow(c, which);
 }
 
 #endif

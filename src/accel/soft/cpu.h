@@ -31,6 +31,7 @@ struct sx_insn;
 enum {
 	SX_ZERO = X86_GPRS, /* reads as 0, never written */
 	SX_RIP,             /* RIP of the current block's first instruction */
+	SX_RIP_NEXT,        /* scratch: RIP of the next instruction, where a displacement is huge */
 	SX_SLOTS,
 };
 
@@ -44,13 +45,13 @@ enum {
  * flatness change.
  */
 enum sx_mode {
-	SX_MODE_64 = 1 << 0,      /* 64-bit code: EFER.LMA and CS.L */
-	SX_MODE_32 = 1 << 1,      /* CS.D, outside 64-bit code */
-	SX_MODE_SS32 = 1 << 2,    /* SS.B, outside 64-bit code */
-	SX_MODE_USER = 1 << 3,    /* CPL 3 */
-	SX_MODE_PE = 1 << 4,      /* protected mode, not virtual-8086 */
-	SX_MODE_V86 = 1 << 5,     /* virtual-8086 */
-	SX_MODE_FLAT = 1 << 6,    /* CS, DS, ES, SS: base 0, limit 4 GiB, usable as they should be */
+	SX_MODE_64 = 1 << 0,   /* 64-bit code: EFER.LMA and CS.L */
+	SX_MODE_32 = 1 << 1,   /* CS.D, outside 64-bit code */
+	SX_MODE_SS32 = 1 << 2, /* SS.B, outside 64-bit code */
+	SX_MODE_USER = 1 << 3, /* CPL 3 */
+	SX_MODE_PE = 1 << 4,   /* protected mode, not virtual-8086 */
+	SX_MODE_V86 = 1 << 5,  /* virtual-8086 */
+	SX_MODE_FLAT = 1 << 6, /* CS, DS, ES, SS: base 0, limit 4 GiB, usable as they should be */
 	SX_MODE_LIMITED = 1 << 7, /* CS's limit is below 4 GiB: checked at each block's entry */
 	SX_MODE_STEP = 1 << 8,    /* blocks of one instruction: TF, breakpoints, interrupt shadow */
 };
@@ -81,7 +82,7 @@ struct sx_fpu {
 	u16 fop;
 	u64 fip, fdp;
 	u32 mxcsr, mxcsr_mask;
-	u8 st[8][16];   /* ST(0) first */
+	u8 st[8][16]; /* ST(0) first */
 	u8 xmm[16][16];
 	u8 reserved2[96];
 	u64 header[8];
@@ -109,9 +110,9 @@ struct sx_event {
 	u8 kind; /* enum x86_event */
 	bool has_code;
 	u32 code;
-	u64 cr2;     /* page faults */
-	u64 dr6;     /* debug exceptions: bits to set in DR6 */
-	u8 insn_len; /* soft ones: return to after the instruction */
+	u64 dr6;       /* debug exceptions: bits to set in DR6 */
+	u8 insn_len;   /* soft ones: return to after the instruction */
+	bool is_int_n; /* soft ones: INT n, which virtual-8086 mode may trap */
 };
 
 struct sx_cpu {
@@ -129,14 +130,17 @@ struct sx_cpu {
 
 	u64 sysflags; /* RFLAGS without the arithmetic flags */
 	unsigned cpl;
-	/* The mask of RIP: 64-bit code 2^64-1, else 2^32-1. */
-	u64 rip_mask;
+	enum sx_tlb_set tlb_set;    /* that data accesses belong to */
+	bool has_local_kernel_code; /* the jump cache's kernel half has code of non-global pages */
+	/* Code's linear address: (RIP + code_base) & code_mask. 64-bit code: 0 and all ones; else CS's
+	 * base and 2^32 - 1. */
+	u64 code_base, code_mask;
 	void *unwind[5]; /* __builtin_setjmp's, in the run loop */
 	struct sx_event event;
 	bool is_delivering; /* an event is on its way through the IDT ... */
 	u8 delivering;      /* ... this vector */
-	bool delivering_soft;
-	bool is_ext; /* the EXT bit of error codes: an external event is being delivered */
+	bool delivering_exception;
+	bool is_ext; /* the EXT bit of error codes: what is delivered is no software interrupt */
 
 	struct sx_seg seg[X86_SEGS];
 	struct sx_seg ldt, tr;
@@ -155,7 +159,7 @@ struct sx_cpu {
 	u32 run_state;        /* enum x86_run_state */
 	u32 interrupt_shadow; /* X86_SHADOW_*: holds for the next instruction */
 	bool nmi_blocked, nmi_pending;
-	bool is_smm; /* seat for system management mode: always false */
+	bool is_smm;               /* seat for system management mode: always false */
 	bool has_data_breakpoints; /* an enabled DR7 data breakpoint: TLBs hold none of its pages */
 	u64 pending_dr6;           /* data breakpoints hit by the current instruction */
 	u32 pauses;                /* PAUSE instructions: a spinning guest lets others run */
@@ -173,14 +177,24 @@ struct sx_cpu {
 	struct vcpu vcpu;
 	struct sx_accel *accel;
 	struct x86_cpuid cpuid;
+	u64 features;               /* of cpuid, as the decoder wants them */
 	const struct gmem_map *map; /* held (gmem_enter) while the vCPU is inside */
 	const struct gmem_range *last_range;
 	u64 apic_page; /* where the xAPIC registers are; ~0 when they are not */
 	/* Atomic: the thread may use guest memory and its TLBs. Cleared while it waits or is in a
 	 * device's callback; then its flushes are served when it comes back. */
 	u32 is_inside;
-	u32 acked; /* atomic: the last flush round served */
-	bool is_threadless; /* the run loop was never entered: set_state, tests */
+	/* Atomic, all of sync.c's. */
+	u32 is_sleeping;
+	u32 flush_wanted, flush_done;
+	u32 sync_seq, sync_waiters;
+	bool holds_split_lock;
+	bool intr_waits; /* an interrupt waits for IF to be set */
+	bool nmi_waits;  /* an NMI waits for IRET */
+
+	/* A handler of the current block was replaced, to leave the block: mem.c. */
+	struct sx_insn *replaced;
+	void (*replaced_fn)(struct sx_cpu *c, const struct sx_insn *i);
 };
 
 static inline struct sx_cpu *sx_cpu_of(struct vcpu *v)

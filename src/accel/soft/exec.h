@@ -21,6 +21,7 @@
 #include "accel/soft/flags.h"
 #include "accel/soft/insn.h"
 #include "accel/soft/mmu.h"
+#include "base/bytes.h"
 
 /* Flags of a decoded instruction that the binder adds (bind.c). */
 #define SX_IF_SEGMENTED (1 << 12) /* its address needs masking or a limit check: sx_ea_slow */
@@ -51,6 +52,46 @@ noreturn static inline void sx_throw_gp(struct sx_cpu *c, const struct sx_insn *
 u64 sx_rip(const struct sx_cpu *c, const struct sx_insn *i);
 u64 sx_next_rip(const struct sx_cpu *c, const struct sx_insn *i);
 
+/* --- general registers ---
+ *
+ * The binder has turned the numbers of byte registers into byte offsets into gpr[], so that AH to
+ * BH are no special case. 32-bit results clear the upper half.
+ */
+
+typedef u16 __attribute__((may_alias)) sx_u16_alias;
+
+static always_inline u64 sx_reg_get(const struct sx_cpu *c, unsigned n, unsigned size)
+{
+	switch (size) {
+	case 1:
+		return ((const u8 *)c->gpr)[n];
+	case 2:
+		return (u16)c->gpr[n];
+	case 4:
+		return (u32)c->gpr[n];
+	default:
+		return c->gpr[n];
+	}
+}
+
+static always_inline void sx_reg_set(struct sx_cpu *c, unsigned n, u64 v, unsigned size)
+{
+	switch (size) {
+	case 1:
+		((u8 *)c->gpr)[n] = (u8)v;
+		break;
+	case 2:
+		((sx_u16_alias *)&c->gpr[n])[0] = (u16)v;
+		break;
+	case 4:
+		c->gpr[n] = (u32)v;
+		break;
+	default:
+		c->gpr[n] = v;
+		break;
+	}
+}
+
 /* --- memory by linear address (mem.c has the slow halves) --- */
 
 u64 sx_load_slow(struct sx_cpu *c, const struct sx_insn *i, u64 lin, unsigned size);
@@ -80,6 +121,10 @@ static always_inline u8 *sx_tlb_write(struct sx_cpu *c, u64 lin, unsigned size)
 	return NULL;
 }
 
+typedef u16 __attribute__((aligned(1), may_alias)) sx_u16_unaligned;
+typedef u32 __attribute__((aligned(1), may_alias)) sx_u32_unaligned;
+typedef u64 __attribute__((aligned(1), may_alias)) sx_u64_unaligned;
+
 /* size 1, 2, 4 or 8, a constant where speed matters. */
 static always_inline u64 sx_host_load(const u8 *p, unsigned size)
 {
@@ -87,11 +132,11 @@ static always_inline u64 sx_host_load(const u8 *p, unsigned size)
 	case 1:
 		return *p;
 	case 2:
-		return *(const u16 __attribute__((aligned(1), may_alias)) *)p;
+		return *(const sx_u16_unaligned *)p;
 	case 4:
-		return *(const u32 __attribute__((aligned(1), may_alias)) *)p;
+		return *(const sx_u32_unaligned *)p;
 	default:
-		return *(const u64 __attribute__((aligned(1), may_alias)) *)p;
+		return *(const sx_u64_unaligned *)p;
 	}
 }
 
@@ -102,31 +147,33 @@ static always_inline void sx_host_store(u8 *p, u64 value, unsigned size)
 		*p = (u8)value;
 		break;
 	case 2:
-		*(u16 __attribute__((aligned(1), may_alias)) *)p = (u16)value;
+		*(sx_u16_unaligned *)p = (u16)value;
 		break;
 	case 4:
-		*(u32 __attribute__((aligned(1), may_alias)) *)p = (u32)value;
+		*(sx_u32_unaligned *)p = (u32)value;
 		break;
 	default:
-		*(u64 __attribute__((aligned(1), may_alias)) *)p = value;
+		*(sx_u64_unaligned *)p = value;
 		break;
 	}
 }
 
 static always_inline u64 sx_load(struct sx_cpu *c, const struct sx_insn *i, u64 lin, unsigned size)
 {
-	const u8 *p = sx_tlb_read(c, lin, size);
+	const struct sx_tlb_entry *e = sx_tlb_slot(c->tlb, lin);
 
-	return likely(p) ? sx_host_load(p, size) : sx_load_slow(c, i, lin, size);
+	if (likely(e->read == ((lin + size - 1) & PAGE_MASK)))
+		return sx_host_load((const u8 *)(lin + e->addend), size);
+	return sx_load_slow(c, i, lin, size);
 }
 
 static always_inline void sx_store(struct sx_cpu *c, const struct sx_insn *i, u64 lin, u64 value,
 				   unsigned size)
 {
-	u8 *p = sx_tlb_write(c, lin, size);
+	const struct sx_tlb_entry *e = sx_tlb_slot(c->tlb, lin);
 
-	if (likely(p))
-		sx_host_store(p, value, size);
+	if (likely(e->write == ((lin + size - 1) & PAGE_MASK)))
+		sx_host_store((u8 *)(lin + e->addend), value, size);
 	else
 		sx_store_slow(c, i, lin, value, size);
 }
@@ -166,6 +213,11 @@ static always_inline u8 *sx_host_rw(struct sx_cpu *c, const struct sx_insn *i, u
 	return likely(p) ? p : sx_host_rw_slow(c, i, lin, size);
 }
 
+/* Host memory at lin up to its page's end, for string operations; NULL: it is not plain memory. The
+ * pointer is good until a device is called. */
+u8 *sx_host_read_page(struct sx_cpu *c, const struct sx_insn *i, u64 lin);
+u8 *sx_host_write_page(struct sx_cpu *c, const struct sx_insn *i, u64 lin);
+
 /* Raises what a write of size bytes at lin would raise, and changes nothing. */
 void sx_probe_write(struct sx_cpu *c, const struct sx_insn *i, u64 lin, unsigned size);
 /* Privileged structures (descriptor tables, TSS): as supervisor, whatever the CPL. */
@@ -203,6 +255,73 @@ static always_inline u64 sx_ea(struct sx_cpu *c, const struct sx_insn *i, unsign
 		return sx_ea_slow(c, i, size, is_write);
 	return c->gpr[i->base] + (c->gpr[i->index] << i->scale) + (u64)(i64)i->disp +
 	       c->seg_base[i->seg];
+}
+
+/* --- the stack --- */
+
+static always_inline u64 sx_stack_mask(const struct sx_cpu *c)
+{
+	return c->mode & SX_MODE_64 ? ~(u64)0 : c->mode & SX_MODE_SS32 ? 0xffffffff : 0xffff;
+}
+
+/* Linear address of size bytes at stack offset off. */
+static inline u64 sx_stack_lin(struct sx_cpu *c, const struct sx_insn *i, u64 off, unsigned size,
+			       bool is_write)
+{
+	off &= sx_stack_mask(c);
+	return c->mode & SX_MODE_64 ? off : sx_seg_lin(c, i, X86_SS, off, size, is_write);
+}
+
+/* RSP moved by delta, to the stack's width. */
+static always_inline void sx_stack_move(struct sx_cpu *c, u64 delta)
+{
+	u64 mask = sx_stack_mask(c), rsp = c->gpr[X86_RSP];
+
+	c->gpr[X86_RSP] = (rsp & ~mask) | ((rsp + delta) & mask);
+}
+
+static inline void sx_push(struct sx_cpu *c, const struct sx_insn *i, u64 v, unsigned size)
+{
+	u64 lin = sx_stack_lin(c, i, c->gpr[X86_RSP] - size, size, true);
+
+	sx_store(c, i, lin, v, size);
+	sx_stack_move(c, -(u64)size);
+}
+
+/* The n-th value of size bytes on the stack; RSP stays. */
+static inline u64 sx_stack_load(struct sx_cpu *c, const struct sx_insn *i, unsigned n,
+				unsigned size)
+{
+	u64 off = c->gpr[X86_RSP] + (u64)n * size;
+
+	return sx_load(c, i, sx_stack_lin(c, i, off, size, false), size);
+}
+
+/* Changes the flags in mask; their effects on mode, TLB and interrupts follow. */
+void sx_set_rflags(struct sx_cpu *c, u64 value, u64 mask);
+
+/* The operand rm, register or memory: for handlers that serve both. */
+static inline u64 sx_rm_load(struct sx_cpu *c, const struct sx_insn *i, unsigned size)
+{
+	if (i->flags & SX_IF_MEM)
+		return sx_load(c, i, sx_ea(c, i, size, false), size);
+	return sx_reg_get(c, i->rm, size);
+}
+
+static inline void sx_rm_store(struct sx_cpu *c, const struct sx_insn *i, u64 v, unsigned size)
+{
+	if (i->flags & SX_IF_MEM)
+		sx_store(c, i, sx_ea(c, i, size, true), v, size);
+	else
+		sx_reg_set(c, i->rm, v, size);
+}
+
+/* Sign-extends the low size bytes. */
+static always_inline u64 sx_sign_extend(u64 v, unsigned size)
+{
+	unsigned unused_bits = 64 - size * 8;
+
+	return (u64)((i64)(v << unused_bits) >> unused_bits);
 }
 
 #endif

@@ -131,8 +131,8 @@ static int walk_wide(struct sx_cpu *c, u64 lin, u64 table, unsigned levels, u64 
 {
 	for (unsigned level = levels; level-- > 0;) {
 		unsigned shift = PAGE_SHIFT + 9 * level;
-		u64 e = path_read(c, p, (table & c->phys_mask & PAGE_MASK) +
-						((lin >> shift) & 511) * 8);
+		u64 e = path_read(c, p,
+				  (table & c->phys_mask & PAGE_MASK) + ((lin >> shift) & 511) * 8);
 
 		if (!(e & X86_PTE_P))
 			return 0;

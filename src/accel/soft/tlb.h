@@ -18,6 +18,7 @@
 
 #include "base/base.h"
 
+struct gmem_block;
 struct sx_cpu;
 
 #define SX_TLB_BITS 11
@@ -28,23 +29,25 @@ enum sx_tlb_set {
 	SX_TLB_SUPERVISOR,
 	SX_TLB_USER,
 	SX_TLB_SUPERVISOR_AC,
+	SX_TLB_EMPTY, /* never filled: every access takes the slow path */
 	SX_TLB_SETS,
 };
 
 struct sx_tlb_entry {
 	u64 read, write; /* tags */
 	u64 addend;      /* host address = linear address + addend */
-	u64 page;        /* guest-physical page address | SX_TLB_GLOBAL, SX_TLB_LARGE */
+	u64 page;        /* guest-physical page address | SX_TLB_GLOBAL; SX_TLB_NONE: not in use */
 };
-#define SX_TLB_GLOBAL BIT(0)
+#define SX_TLB_GLOBAL BIT(1)
 
 /* Code fetches: few pages at a time, with what a block needs to know of them. */
 #define SX_ITLB_SIZE 256u
 struct sx_itlb_entry {
 	u64 tag; /* linear page address | SX_MODE_USER's 1 << 3; SX_TLB_NONE: empty */
 	u64 page;
-	u8 *host;  /* NULL: not RAM */
-	u32 *code; /* the page's code word in gmem; NULL where not RAM */
+	u8 *host; /* NULL: not memory */
+	struct gmem_block *block;
+	u64 block_page; /* the page's number in block */
 };
 
 struct sx_tlbs {
@@ -53,8 +56,13 @@ struct sx_tlbs {
 	u16 filled[SX_TLB_SETS][SX_TLB_SIZE];
 	u32 n_filled[SX_TLB_SETS];
 	struct sx_itlb_entry code[SX_ITLB_SIZE];
-	/* Linear ranges covered by large pages, widened: an INVLPG inside one flushes all of it. */
-	u64 large_base, large_mask;
+	/*
+	 * A range, in each half of the linear addresses, that covers all large pages entered: an
+	 * INVLPG inside it flushes everything.
+	 */
+	struct {
+		u64 base, mask; /* mask 0: no large page */
+	} large[2];
 };
 
 static inline struct sx_tlb_entry *sx_tlb_slot(struct sx_tlb_entry *set, u64 lin)
@@ -63,11 +71,11 @@ static inline struct sx_tlb_entry *sx_tlb_slot(struct sx_tlb_entry *set, u64 lin
 }
 
 void sx_tlb_init(struct sx_cpu *c);
-void sx_tlb_select(struct sx_cpu *c); /* after CPL, CR4.SMAP or AC changed */
-void sx_tlb_flush(struct sx_cpu *c);  /* everything, global pages too */
-void sx_tlb_flush_local(struct sx_cpu *c); /* all but global pages: MOV CR3 */
+void sx_tlb_select(struct sx_cpu *c);              /* after CPL, CR4.SMAP or AC changed */
+void sx_tlb_flush(struct sx_cpu *c);               /* everything, global pages too */
+void sx_tlb_flush_local(struct sx_cpu *c);         /* all but global pages: MOV CR3 */
 void sx_tlb_flush_page(struct sx_cpu *c, u64 lin); /* INVLPG */
 void sx_tlb_flush_writes(struct sx_cpu *c);        /* write tags of all pages */
-void sx_tlb_flush_writes_to(struct sx_cpu *c, gpa_t page); /* write tags of one guest page */
+void sx_tlb_flush_writes_to(struct sx_cpu *c, const u8 *host); /* write tags of one page */
 
 #endif

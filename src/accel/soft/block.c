@@ -1,0 +1,354 @@
+/*
+ * Making and finding blocks of decoded instructions (see block.h).
+ *
+ * The arena is one reserved stretch of memory that fills up and is then dropped whole. A block's
+ * bytes are kept behind its instructions, so that a page written by someone who left this code as
+ * it was (data and code in one page) costs a comparison, not a new decoding.
+ */
+#include "accel/soft/block.h"
+
+#include <string.h>
+#include <sys/mman.h>
+
+#include "accel/soft/bind.h"
+#include "accel/soft/decode.h"
+#include "accel/soft/exec.h"
+#include "accel/soft/segment.h"
+#include "accel/soft/sync.h"
+#include "accel/soft/translate.h"
+#include "base/alloc.h"
+#include "mem/gmem.h"
+
+#define ARENA_SIZE (48 * MIB) /* address space; what is touched is what is used */
+#define HASH_BITS  15
+/* Each instruction may need an entry before it (SX_RIP_NEXT), and the block one at its end. */
+#define BLOCK_ENTRIES (2 * SX_BLOCK_MAX + 1)
+#define BLOCK_BYTES_MAX                                                                            \
+	(sizeof(struct sx_block) + BLOCK_ENTRIES * sizeof(struct sx_insn) +                        \
+	 SX_BLOCK_MAX * SX_INSN_MAX + 64)
+
+/* The code word of blocks that are not kept: never changes. */
+static u32 scratch_word;
+
+void sx_cache_init(struct sx_cpu *c)
+{
+	struct sx_cache *k = NEW(struct sx_cache);
+
+	k->hash = NEW_ARRAY(struct sx_block *, 1u << HASH_BITS);
+	k->scratch = mem_alloc(1, BLOCK_BYTES_MAX);
+	k->arena = mmap(NULL, ARENA_SIZE, PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	assert(k->arena != MAP_FAILED);
+	c->cache = k;
+}
+
+void sx_cache_fini(struct sx_cpu *c)
+{
+	struct sx_cache *k = c->cache;
+
+	if (!k)
+		return;
+	munmap(k->arena, ARENA_SIZE);
+	free(k->scratch);
+	free(k->hash);
+	free(k);
+	c->cache = NULL;
+}
+
+void sx_cache_drop(struct sx_cpu *c)
+{
+	struct sx_cache *k = c->cache;
+
+	memset(k->hash, 0, sizeof(k->hash[0]) << HASH_BITS);
+	memset(k->jump, 0, sizeof(k->jump));
+	madvise(k->arena, ARENA_SIZE, MADV_DONTNEED);
+	k->used = 0;
+}
+
+static struct sx_block **hash_slot(struct sx_cache *k, gpa_t gpa, u32 mode)
+{
+	u64 h = (gpa ^ (u64)mode << 32) * 0x9e3779b97f4a7c15;
+
+	return &k->hash[h >> (64 - HASH_BITS)];
+}
+
+/* --- handlers that are no instructions --- */
+
+void sx_block_end(struct sx_cpu *c, unused const struct sx_insn *i)
+{
+	c->gpr[SX_RIP] = (c->gpr[SX_RIP] + c->block->n_bytes) & c->code_mask;
+	sx_jump(c);
+}
+
+static void raise_ud(struct sx_cpu *c, const struct sx_insn *i)
+{
+	sx_throw_ud(c, i);
+}
+
+static void raise_gp(struct sx_cpu *c, const struct sx_insn *i)
+{
+	sx_throw_gp(c, i, 0);
+}
+
+/* Before an instruction whose RIP-relative address does not fit beside its offset in the block. */
+static void set_rip_next(struct sx_cpu *c, const struct sx_insn *i)
+{
+	c->gpr[SX_RIP_NEXT] = c->gpr[SX_RIP] + i->imm;
+	SX_NEXT(c, i);
+}
+
+/* --- decoding --- */
+
+static struct sx_decode_mode decode_mode(const struct sx_cpu *c)
+{
+	return (struct sx_decode_mode){
+		.bits = c->mode & SX_MODE_64   ? 64
+			: c->mode & SX_MODE_32 ? 32
+					       : 16,
+		.is_protected = c->mode & SX_MODE_PE,
+		.features = c->features,
+	};
+}
+
+/* Appends one decoded instruction, bound; returns the entry that follows. */
+static struct sx_insn *append(struct sx_block *b, struct sx_insn *at, const struct sx_insn *decoded)
+{
+	*at = *decoded;
+	if (!sx_bind(b, at, b->n_bytes)) {
+		*at = (struct sx_insn){
+			.fn = set_rip_next,
+			.imm = (u64)b->n_bytes + decoded->len,
+		};
+		at++;
+		*at = *decoded;
+		at->base = SX_RIP_NEXT;
+		at->flags &= (u16)~SX_IF_RIP;
+		sx_bind(b, at, b->n_bytes);
+	}
+	/* What nobody executes is undefined. */
+	if (!at->fn)
+		at->fn = raise_ud;
+	b->n_bytes = (u16)(b->n_bytes + decoded->len);
+	b->n_insns++;
+	return at + 1;
+}
+
+/* An instruction that can't be decoded raises its exception when it is reached. */
+static struct sx_insn *append_fault(struct sx_block *b, struct sx_insn *at, int result)
+{
+	*at = (struct sx_insn){.fn = result == SX_DECODE_GP ? raise_gp : raise_ud, .len = 1};
+	b->n_insns++;
+	b->ends_in_fault = true;
+	return at + 1;
+}
+
+static void close_block(struct sx_block *b, struct sx_insn *at, const u8 *bytes)
+{
+	*at = (struct sx_insn){.fn = sx_block_end};
+	b->bytes = (u8 *)(at + 1);
+	memcpy(b->bytes, bytes, b->n_bytes);
+}
+
+/* Where the next block may start. */
+static u8 *block_limit(const struct sx_block *b)
+{
+	return b->bytes + align_up(b->n_bytes, 8);
+}
+
+/* Decodes from bytes up to the end of the page. False: not one whole instruction is there. */
+static bool decode_run(struct sx_cpu *c, struct sx_block *b, const u8 *bytes, unsigned avail)
+{
+	unsigned max = c->mode & SX_MODE_STEP ? 1 : SX_BLOCK_MAX;
+	struct sx_decode_mode mode = decode_mode(c);
+	struct sx_insn *at = b->insn, insn;
+
+	while (b->n_insns < max) {
+		int r = sx_decode(&mode, bytes + b->n_bytes, avail - b->n_bytes, &insn);
+
+		if (r == SX_DECODE_NEED_MORE) {
+			if (!b->n_insns)
+				return false;
+			break;
+		}
+		if (r < 0) {
+			at = append_fault(b, at, r);
+			break;
+		}
+		at = append(b, at, &insn);
+		if (insn.flags & SX_IF_END)
+			break;
+	}
+	close_block(b, at, bytes);
+	return true;
+}
+
+/* An instruction that crosses into the next page, or comes from no memory at all: not kept. */
+static struct sx_block *decode_scratch(struct sx_cpu *c, const u8 *first, unsigned n, u64 next_lin)
+{
+	struct sx_block *b = c->cache->scratch;
+	u8 bytes[SX_INSN_MAX];
+	const struct sx_itlb_entry *e = sx_translate_code(c, next_lin & c->code_mask);
+
+	memcpy(bytes, first, n);
+	if (e->host)
+		memcpy(bytes + n, e->host, SX_INSN_MAX - n);
+	else
+		memset(bytes + n, 0xff, SX_INSN_MAX - n);
+	*b = (struct sx_block){.code = &scratch_word, .mode = c->mode | SX_MODE_STEP};
+	u32 mode = c->mode;
+	c->mode |= SX_MODE_STEP; /* one instruction */
+	bool is_whole = decode_run(c, b, bytes, SX_INSN_MAX);
+	c->mode = mode;
+	b->mode = mode;
+	assert(is_whole);
+	return b;
+}
+
+static struct sx_block *block_new(struct sx_cpu *c, const struct sx_itlb_entry *e, gpa_t gpa)
+{
+	struct sx_cache *k = c->cache;
+	struct sx_block *b, **slot;
+	unsigned off = (unsigned)(gpa & ~PAGE_MASK);
+
+	if (ARENA_SIZE - k->used < BLOCK_BYTES_MAX)
+		sx_cache_drop(c);
+	b = (struct sx_block *)(void *)(k->arena + k->used);
+	*b = (struct sx_block){
+		.code = &e->block->code[e->block_page],
+		.word = sx_code_mark(c, e->block, e->block_page),
+		.mode = c->mode,
+		.gpa = gpa,
+	};
+	if (!decode_run(c, b, e->host + off, (unsigned)PAGE_SIZE - off))
+		return NULL;
+	k->used += align_up((u64)(block_limit(b) - (u8 *)b), 64);
+	k->n_decoded++;
+	slot = hash_slot(k, gpa, c->mode);
+	b->next = *slot;
+	*slot = b;
+	return b;
+}
+
+/* The page was written since: is the block's code what it was? */
+static bool revalidate(struct sx_cpu *c, struct sx_block *b, const struct sx_itlb_entry *e)
+{
+	u32 word = sx_code_mark(c, e->block, e->block_page);
+
+	if (b->ends_in_fault || /* the bytes that made it are not kept */
+	    memcmp(b->bytes, e->host + (b->gpa & ~PAGE_MASK), b->n_bytes))
+		return false;
+	b->word = word;
+	return true;
+}
+
+static void unlink_block(struct sx_cache *k, struct sx_block *b)
+{
+	struct sx_block **p = hash_slot(k, b->gpa, b->mode);
+
+	while (*p != b)
+		p = &(*p)->next;
+	*p = b->next;
+}
+
+static struct sx_block *find_physical(struct sx_cpu *c, const struct sx_itlb_entry *e, gpa_t gpa)
+{
+	const u32 *code = &e->block->code[e->block_page];
+	struct sx_block *b = *hash_slot(c->cache, gpa, c->mode);
+
+	while (b && (b->gpa != gpa || b->mode != c->mode || b->code != code))
+		b = b->next;
+	if (!b || sx_block_is_fresh(b) || revalidate(c, b, e))
+		return b;
+	unlink_block(c->cache, b);
+	return NULL;
+}
+
+/* --- finding --- */
+
+static void remember(struct sx_cpu *c, u64 lin, bool is_global, struct sx_block *b)
+{
+	unsigned half = lin >> 63;
+
+	*sx_jump_slot(c->cache, lin) = (struct sx_jump){
+		.lin = lin,
+		.mode = c->mode,
+		.generation = c->jump_generation[half],
+		.block = b,
+	};
+	if (half && !is_global)
+		c->has_local_kernel_code = true;
+}
+
+/* CS's limit holds for every byte of the block; if it does not reach, one instruction at a time. */
+static void check_limit(struct sx_cpu *c, const struct sx_block *b)
+{
+	u32 limit = c->seg[X86_CS].limit;
+
+	if (c->gpr[SX_RIP] + b->insn[0].len - 1 > limit)
+		sx_throw_gp(c, NULL, 0);
+}
+
+static bool exceeds_limit(const struct sx_cpu *c, const struct sx_block *b)
+{
+	return (c->mode & SX_MODE_LIMITED) && b->n_bytes &&
+	       c->gpr[SX_RIP] + b->n_bytes - 1 > c->seg[X86_CS].limit;
+}
+
+static struct sx_block *find_at(struct sx_cpu *c, u64 lin)
+{
+	const struct sx_itlb_entry *e = sx_translate_code(c, lin);
+	unsigned off = (unsigned)(lin & ~PAGE_MASK), left = (unsigned)PAGE_SIZE - off;
+	gpa_t gpa = (e->page & PAGE_MASK) + off;
+	bool is_global = e->page & SX_TLB_GLOBAL;
+	struct sx_block *b;
+
+	if (!e->host)
+		return decode_scratch(c, (const u8 *)"", 0, lin);
+	b = find_physical(c, e, gpa);
+	if (!b)
+		b = block_new(c, e, gpa);
+	if (!b)
+		return decode_scratch(c, e->host + off, left, lin + left);
+	remember(c, lin, is_global, b);
+	return b;
+}
+
+/* Making a block may wait for other vCPUs and serve their flushes: then what was found is old. */
+static struct sx_block *find_settled(struct sx_cpu *c, u64 lin)
+{
+	struct sx_block *b;
+	u32 generation;
+
+	do {
+		generation = c->jump_generation[lin >> 63];
+		b = find_at(c, lin);
+	} while (generation != c->jump_generation[lin >> 63]);
+	return b;
+}
+
+struct sx_block *sx_block_find(struct sx_cpu *c)
+{
+	struct sx_block *b = sx_jump_find(c);
+
+	if (!b)
+		b = find_settled(c, sx_code_lin(c));
+	if (unlikely(exceeds_limit(c, b))) {
+		u32 mode = c->mode;
+
+		c->mode |= SX_MODE_STEP;
+		b = find_settled(c, sx_code_lin(c));
+		c->mode = mode;
+		check_limit(c, b);
+	}
+	return b;
+}
+
+void sx_chain_slow(struct sx_cpu *c, unsigned which)
+{
+	struct sx_block *from = c->block, *b = sx_jump_find(c);
+
+	if (!b)
+		return;
+	from->out[which] = b;
+	sx_block_enter(c, b);
+}

@@ -1,0 +1,273 @@
+/*
+ * Moves: MOV, MOVZX, MOVSX, LEA, CMOVcc, SETcc, BSWAP, MOVBE, MOVNTI, sign extensions, XLAT.
+ *
+ * MOV and its kin are the most frequent instructions: a handler for each width and operand kind.
+ * The 64-bit forms with a plain address, and loads of 32 and 64 bits above all, decide the
+ * interpreter's speed.
+ */
+#include "accel/soft/bind.h"
+#include "accel/soft/exec.h"
+
+#define MOV_SIZES(X, ...)                                                                          \
+	X(b, 1, __VA_ARGS__)                                                                       \
+	X(w, 2, __VA_ARGS__)                                                                       \
+	X(l, 4, __VA_ARGS__)                                                                       \
+	X(q, 8, __VA_ARGS__)
+
+#define MOV(sfx, size, unused_)                                                                    \
+	static void mov_rr_##sfx(struct sx_cpu *c, const struct sx_insn *i)                        \
+	{                                                                                          \
+		sx_reg_set(c, i->rm, sx_reg_get(c, i->reg, size), size);                           \
+		SX_NEXT(c, i);                                                                     \
+	}                                                                                          \
+	static void mov_ri_##sfx(struct sx_cpu *c, const struct sx_insn *i)                        \
+	{                                                                                          \
+		sx_reg_set(c, i->rm, i->imm, size);                                                \
+		SX_NEXT(c, i);                                                                     \
+	}                                                                                          \
+	static void mov_rm_##sfx(struct sx_cpu *c, const struct sx_insn *i)                        \
+	{                                                                                          \
+		sx_reg_set(c, i->reg, sx_load(c, i, sx_ea(c, i, size, false), size), size);        \
+		SX_NEXT(c, i);                                                                     \
+	}                                                                                          \
+	static void mov_mr_##sfx(struct sx_cpu *c, const struct sx_insn *i)                        \
+	{                                                                                          \
+		sx_store(c, i, sx_ea(c, i, size, true), sx_reg_get(c, i->reg, size), size);        \
+		SX_NEXT(c, i);                                                                     \
+	}                                                                                          \
+	static void mov_mi_##sfx(struct sx_cpu *c, const struct sx_insn *i)                        \
+	{                                                                                          \
+		sx_store(c, i, sx_ea(c, i, size, true), i->imm, size);                             \
+		SX_NEXT(c, i);                                                                     \
+	}                                                                                          \
+	static void movabs_load_##sfx(struct sx_cpu *c, const struct sx_insn *i)                   \
+	{                                                                                          \
+		u64 lin = i->imm + c->seg_base[i->seg];                                            \
+                                                                                                   \
+		sx_reg_set(c, X86_RAX, sx_load(c, i, lin, size), size);                            \
+		SX_NEXT(c, i);                                                                     \
+	}                                                                                          \
+	static void movabs_store_##sfx(struct sx_cpu *c, const struct sx_insn *i)                  \
+	{                                                                                          \
+		u64 lin = i->imm + c->seg_base[i->seg];                                            \
+                                                                                                   \
+		sx_store(c, i, lin, sx_reg_get(c, X86_RAX, size), size);                           \
+		SX_NEXT(c, i);                                                                     \
+	}
+
+MOV_SIZES(MOV, )
+
+/* What has no byte form. */
+#define MOV_WIDE(sfx, size)                                                                        \
+	static void lea_##sfx(struct sx_cpu *c, const struct sx_insn *i)                           \
+	{                                                                                          \
+		sx_reg_set(c, i->reg, sx_offset(c, i), size);                                      \
+		SX_NEXT(c, i);                                                                     \
+	}                                                                                          \
+	static void cmov_r_##sfx(struct sx_cpu *c, const struct sx_insn *i)                        \
+	{                                                                                          \
+		u64 v = sx_reg_get(c, i->rm, size), old = sx_reg_get(c, i->reg, size);             \
+                                                                                                   \
+		sx_reg_set(c, i->reg, sx_condition(c->cc, i->cc) ? v : old, size);                 \
+		SX_NEXT(c, i);                                                                     \
+	}                                                                                          \
+	static void cmov_m_##sfx(struct sx_cpu *c, const struct sx_insn *i)                        \
+	{                                                                                          \
+		u64 v = sx_load(c, i, sx_ea(c, i, size, false), size);                             \
+		u64 old = sx_reg_get(c, i->reg, size);                                             \
+                                                                                                   \
+		sx_reg_set(c, i->reg, sx_condition(c->cc, i->cc) ? v : old, size);                 \
+		SX_NEXT(c, i);                                                                     \
+	}
+
+MOV_WIDE(w, 2)
+MOV_WIDE(l, 4)
+MOV_WIDE(q, 8)
+
+/* A narrower source, zero- or sign-extended to the three wider sizes. */
+#define EXTEND(sfx, size, name, from, convert)                                                     \
+	static void name##_r_##sfx(struct sx_cpu *c, const struct sx_insn *i)                      \
+	{                                                                                          \
+		sx_reg_set(c, i->reg, convert(sx_reg_get(c, i->rm, from), from), size);            \
+		SX_NEXT(c, i);                                                                     \
+	}                                                                                          \
+	static void name##_m_##sfx(struct sx_cpu *c, const struct sx_insn *i)                      \
+	{                                                                                          \
+		u64 v = sx_load(c, i, sx_ea(c, i, from, false), from);                             \
+                                                                                                   \
+		sx_reg_set(c, i->reg, convert(v, from), size);                                     \
+		SX_NEXT(c, i);                                                                     \
+	}
+#define AS_IT_IS(v, from) (v)
+#define EXTENDS(name, from, convert)                                                               \
+	EXTEND(w, 2, name, from, convert)                                                          \
+	EXTEND(l, 4, name, from, convert)                                                          \
+	EXTEND(q, 8, name, from, convert)
+
+EXTENDS(movzx8, 1, AS_IT_IS)
+EXTENDS(movzx16, 2, AS_IT_IS)
+EXTENDS(movsx8, 1, sx_sign_extend)
+EXTENDS(movsx16, 2, sx_sign_extend)
+EXTEND(q, 8, movsxd, 4, sx_sign_extend)
+
+/* MOVSXD without REX.W moves, of the operand's size. */
+static void movsxd_narrow(struct sx_cpu *c, const struct sx_insn *i)
+{
+	sx_reg_set(c, i->reg, sx_rm_load(c, i, i->size), i->size);
+	SX_NEXT(c, i);
+}
+
+static void setcc(struct sx_cpu *c, const struct sx_insn *i)
+{
+	sx_rm_store(c, i, sx_condition(c->cc, i->cc), 1);
+	SX_NEXT(c, i);
+}
+
+static u64 swap_bytes(u64 v, unsigned size)
+{
+	switch (size) {
+	case 2:
+		return __builtin_bswap16((u16)v);
+	case 4:
+		return __builtin_bswap32((u32)v);
+	default:
+		return __builtin_bswap64(v);
+	}
+}
+
+/* With a 16-bit operand the result is undefined; processors clear it. */
+static void bswap(struct sx_cpu *c, const struct sx_insn *i)
+{
+	u64 v = i->size == 2 ? 0 : swap_bytes(c->gpr[i->rm], i->size);
+
+	sx_reg_set(c, i->rm, v, i->size);
+	SX_NEXT(c, i);
+}
+
+static void movbe_load(struct sx_cpu *c, const struct sx_insn *i)
+{
+	u64 v = sx_load(c, i, sx_ea(c, i, i->size, false), i->size);
+
+	sx_reg_set(c, i->reg, swap_bytes(v, i->size), i->size);
+	SX_NEXT(c, i);
+}
+
+static void movbe_store(struct sx_cpu *c, const struct sx_insn *i)
+{
+	sx_store(c, i, sx_ea(c, i, i->size, true), swap_bytes(c->gpr[i->reg], i->size), i->size);
+	SX_NEXT(c, i);
+}
+
+/* AL to AX, AX to EAX, EAX to RAX. */
+static void cbw(struct sx_cpu *c, const struct sx_insn *i)
+{
+	sx_reg_set(c, X86_RAX, sx_sign_extend(c->gpr[X86_RAX], i->size / 2), i->size);
+	SX_NEXT(c, i);
+}
+
+/* rAX's sign to rDX. */
+static void cwd(struct sx_cpu *c, const struct sx_insn *i)
+{
+	u64 v = sx_sign_extend(c->gpr[X86_RAX], i->size);
+
+	sx_reg_set(c, X86_RDX, v >> 63 ? ~(u64)0 : 0, i->size);
+	SX_NEXT(c, i);
+}
+
+static void xlat(struct sx_cpu *c, const struct sx_insn *i)
+{
+	u64 off = c->gpr[X86_RBX] + (u8)c->gpr[X86_RAX];
+
+	off &= bytes_mask(sx_insn_addrsize(i));
+	sx_reg_set(c, X86_RAX, sx_load(c, i, sx_seg_lin(c, i, i->seg, off, 1, false), 1), 1);
+	SX_NEXT(c, i);
+}
+
+#define FOUR(prefix)                                                                               \
+	{                                                                                          \
+		prefix##_b, prefix##_w, prefix##_l, prefix##_q                                     \
+	}
+#define THREE(prefix)                                                                              \
+	{                                                                                          \
+		NULL, prefix##_w, prefix##_l, prefix##_q                                           \
+	}
+
+static sx_insn_fn *bind_extend(enum sx_op op, bool is_mem, unsigned k)
+{
+	/* By operation, memory, size. */
+	static sx_insn_fn *const extend[4][2][4] = {
+		{THREE(movzx8_r), THREE(movzx8_m)},
+		{THREE(movzx16_r), THREE(movzx16_m)},
+		{THREE(movsx8_r), THREE(movsx8_m)},
+		{THREE(movsx16_r), THREE(movsx16_m)},
+	};
+
+	return extend[op - SX_MOVZX8][is_mem][k];
+}
+
+static sx_insn_fn *bind_plain(struct sx_insn *i, bool is_mem, unsigned k)
+{
+	static sx_insn_fn *const rr[] = FOUR(mov_rr), *const ri[] = FOUR(mov_ri),
+				 *const rm[] = FOUR(mov_rm), *const mr[] = FOUR(mov_mr),
+				 *const mi[] = FOUR(mov_mi);
+
+	switch (sx_insn_form(i)->shape) {
+	case SX_SHAPE_RM_IMM:
+		return is_mem ? mi[k] : ri[k];
+	case SX_SHAPE_RM_REG:
+		return is_mem ? mr[k] : rr[k];
+	default:
+		if (is_mem)
+			return rm[k];
+		u8 dest = i->reg;
+		i->reg = i->rm;
+		i->rm = dest;
+		return rr[k];
+	}
+}
+
+sx_insn_fn *sx_bind_mov(struct sx_insn *i)
+{
+	static sx_insn_fn *const lea[] = THREE(lea), *const cmov_r[] = THREE(cmov_r),
+				 *const cmov_m[] = THREE(cmov_m), *const mr[] = FOUR(mov_mr),
+				 *const load[] = FOUR(movabs_load),
+				 *const store[] = FOUR(movabs_store);
+	enum sx_op op = sx_insn_op(i);
+	bool is_mem = i->flags & SX_IF_MEM;
+	unsigned k = sx_size_log2(i->size);
+
+	switch ((int)op) {
+	case SX_MOV:
+		return bind_plain(i, is_mem, k);
+	case SX_MOVNTI:
+		return mr[k];
+	case SX_MOVABS_LOAD:
+		return load[k];
+	case SX_MOVABS_STORE:
+		return store[k];
+	case SX_LEA:
+		return lea[k];
+	case SX_MOVZX8:
+	case SX_MOVZX16:
+	case SX_MOVSX8:
+	case SX_MOVSX16:
+		return bind_extend(op, is_mem, k);
+	case SX_MOVSXD:
+		return i->size != 8 ? movsxd_narrow : is_mem ? movsxd_m_q : movsxd_r_q;
+	case SX_CMOVCC:
+		return is_mem ? cmov_m[k] : cmov_r[k];
+	case SX_SETCC:
+		return setcc;
+	case SX_BSWAP:
+		return bswap;
+	case SX_MOVBE:
+		return sx_insn_form(i)->shape == SX_SHAPE_REG_RM ? movbe_load : movbe_store;
+	case SX_CBW:
+		return cbw;
+	case SX_CWD:
+		return cwd;
+	case SX_XLAT:
+		return xlat;
+	}
+	return NULL;
+}

@@ -1,0 +1,353 @@
+/*
+ * String instructions, as operations on host memory where they can be.
+ *
+ * With a repeat prefix and DF clear, flat segments and plain memory, what lies up to the end of the
+ * source's and the destination's page is done in one piece: the kernel clears and copies pages so.
+ * Everything else goes element by element. Registers are updated after each piece, and a request
+ * (an interrupt, a flush) is served between pieces: the instruction is then started again with
+ * what is left, as on a processor.
+ */
+#include "accel/soft/bind.h"
+#include "accel/soft/exec.h"
+#include "accel/soft/io.h"
+#include "accel/soft/segment.h"
+
+/* Where a string instruction stands: fetched from the registers, written back after each piece. */
+struct string {
+	unsigned size;      /* of an element */
+	unsigned addr_size; /* of rSI, rDI, rCX */
+	u64 mask;           /* of addresses */
+	i64 step;           /* size, or -size with DF */
+	bool is_flat;       /* offsets are linear addresses but for a base */
+	bool repeats;
+};
+
+static struct string string_begin(const struct sx_cpu *c, const struct sx_insn *i)
+{
+	unsigned addr_size = sx_insn_addrsize(i);
+
+	return (struct string){
+		.size = i->size,
+		.addr_size = addr_size,
+		.mask = bytes_mask(addr_size),
+		.step = c->sysflags & X86_FLAG_DF ? -(i64)i->size : i->size,
+		.is_flat = c->mode & SX_MODE_64 ||
+			   ((c->mode & SX_MODE_FLAT) && i->seg != X86_FS && i->seg != X86_GS),
+		.repeats = i->flags & (SX_IF_REP | SX_IF_REPNE),
+	};
+}
+
+static void advance(struct sx_cpu *c, const struct string *s, unsigned reg, u64 n)
+{
+	sx_reg_set(c, reg, c->gpr[reg] + n * (u64)s->step, s->addr_size);
+}
+
+static u64 count_left(const struct sx_cpu *c, const struct string *s)
+{
+	return c->gpr[X86_RCX] & s->mask;
+}
+
+static void count_down(struct sx_cpu *c, const struct string *s, u64 n)
+{
+	if (s->repeats)
+		sx_reg_set(c, X86_RCX, c->gpr[X86_RCX] - n, s->addr_size);
+}
+
+static u64 source_lin(struct sx_cpu *c, const struct sx_insn *i, const struct string *s)
+{
+	u64 off = c->gpr[X86_RSI] & s->mask;
+
+	return s->is_flat ? off + c->seg_base[i->seg]
+			  : sx_seg_lin(c, i, i->seg, off, s->size, false);
+}
+
+static u64 dest_lin(struct sx_cpu *c, const struct sx_insn *i, const struct string *s,
+		    bool is_write)
+{
+	u64 off = c->gpr[X86_RDI] & s->mask;
+
+	return s->is_flat ? off : sx_seg_lin(c, i, X86_ES, off, s->size, is_write);
+}
+
+/* Elements up to the end of lin's page, at most n. 0: the first one crosses it. */
+static u64 fit_page(const struct string *s, u64 lin, u64 n)
+{
+	u64 room = (PAGE_SIZE - (lin & ~PAGE_MASK)) / s->size;
+
+	return n < room ? n : room;
+}
+
+/* May whole pieces be done? */
+static bool is_bulk(const struct sx_cpu *c, const struct string *s)
+{
+	return s->repeats && s->is_flat && s->step > 0 && !(c->mode & SX_MODE_STEP);
+}
+
+static bool must_stop(const struct sx_cpu *c)
+{
+	return (c->mode & SX_MODE_STEP) || __atomic_load_n(&c->request, __ATOMIC_RELAXED) ||
+	       c->replaced;
+}
+
+/*
+ * The shape of MOVS, STOS, LODS, INS, OUTS: piece() does up to n elements and returns how many,
+ * registers not updated but for the result.
+ */
+typedef u64 piece_fn(struct sx_cpu *c, const struct sx_insn *i, const struct string *s, u64 n);
+
+/* False: stopped half-way; the instruction is to be started again. */
+static always_inline bool string_run(struct sx_cpu *c, const struct sx_insn *i, piece_fn *piece,
+				     bool has_source, bool has_dest)
+{
+	struct string s = string_begin(c, i);
+
+	for (;;) {
+		u64 n = s.repeats ? count_left(c, &s) : 1;
+		u64 done;
+
+		if (!n)
+			return true;
+		done = piece(c, i, &s, n);
+		if (has_source)
+			advance(c, &s, X86_RSI, done);
+		if (has_dest)
+			advance(c, &s, X86_RDI, done);
+		count_down(c, &s, done);
+		if (!s.repeats || done == n)
+			return true;
+		if (must_stop(c))
+			return false;
+	}
+}
+
+#define STRING_OP(name, piece, has_source, has_dest)                                               \
+	static void name(struct sx_cpu *c, const struct sx_insn *i)                                \
+	{                                                                                          \
+		if (!string_run(c, i, piece, has_source, has_dest)) {                              \
+			sx_block_leave(c, i);                                                      \
+			return;                                                                    \
+		}                                                                                  \
+		SX_NEXT(c, i);                                                                     \
+	}
+
+/* --- MOVS --- */
+
+/* Ascending, as the instruction does it: a destination just above the source repeats a pattern. */
+static void copy_elements(u8 *to, const u8 *from, u64 n, unsigned size)
+{
+	for (u64 k = 0; k < n; k++)
+		sx_host_store(to + k * size, sx_host_load(from + k * size, size), size);
+}
+
+static u64 movs_piece(struct sx_cpu *c, const struct sx_insn *i, const struct string *s, u64 n)
+{
+	u64 from = source_lin(c, i, s), to = dest_lin(c, i, s, true);
+
+	if (is_bulk(c, s)) {
+		u64 k = fit_page(s, to, fit_page(s, from, n));
+		const u8 *src = k ? sx_host_read_page(c, i, from) : NULL;
+		u8 *dst = src ? sx_host_write_page(c, i, to) : NULL;
+
+		if (dst) {
+			if ((u64)(dst - src) < k * s->size)
+				copy_elements(dst, src, k, s->size);
+			else
+				memmove(dst, src, k * s->size);
+			return k;
+		}
+	}
+	sx_store(c, i, to, sx_load(c, i, from, s->size), s->size);
+	return 1;
+}
+
+STRING_OP(movs, movs_piece, true, true)
+
+/* --- STOS --- */
+
+static void fill_elements(u8 *to, u64 v, u64 n, unsigned size)
+{
+	if (size == 1 || (v & bytes_mask(size)) == 0) {
+		memset(to, (u8)v, n * size);
+		return;
+	}
+	for (u64 k = 0; k < n; k++)
+		sx_host_store(to + k * size, v, size);
+}
+
+static u64 stos_piece(struct sx_cpu *c, const struct sx_insn *i, const struct string *s, u64 n)
+{
+	u64 to = dest_lin(c, i, s, true);
+
+	if (is_bulk(c, s)) {
+		u64 k = fit_page(s, to, n);
+		u8 *dst = k ? sx_host_write_page(c, i, to) : NULL;
+
+		if (dst) {
+			fill_elements(dst, c->gpr[X86_RAX], k, s->size);
+			return k;
+		}
+	}
+	sx_store(c, i, to, c->gpr[X86_RAX], s->size);
+	return 1;
+}
+
+STRING_OP(stos, stos_piece, false, true)
+
+/* --- LODS --- */
+
+static u64 lods_piece(struct sx_cpu *c, const struct sx_insn *i, const struct string *s,
+		      unused u64 n)
+{
+	sx_reg_set(c, X86_RAX, sx_load(c, i, source_lin(c, i, s), s->size), s->size);
+	return 1;
+}
+
+STRING_OP(lods, lods_piece, true, false)
+
+/* --- CMPS, SCAS --- */
+
+#define COMPARE_ASM(sfx, a, b, f)                                                                  \
+	asm("cmp" #sfx " %[src], %[dest]\n\t" SX_ASM_SAVE_FLAGS                                    \
+	    : "=&a"(f)                                                                             \
+	    : [dest] "q"(a), [src] "q"(b)                                                          \
+	    : "cc")
+
+static void set_compare_flags(struct sx_cpu *c, u64 a, u64 b, unsigned size)
+{
+	u32 f;
+
+	if (size == 1)
+		COMPARE_ASM(b, (u8)a, (u8)b, f);
+	else if (size == 2)
+		COMPARE_ASM(w, (u16)a, (u16)b, f);
+	else if (size == 4)
+		COMPARE_ASM(l, (u32)a, (u32)b, f);
+	else
+		COMPARE_ASM(q, a, b, f);
+	c->cc = (u16)f;
+}
+
+/* Goes on while elements are equal (REPE) or differ (REPNE); b NULL: compares with rAX. */
+static u64 compare_run(const u8 *a, u64 rax, const u8 *b, u64 n, unsigned size, bool goes_on_equal,
+		       u64 out[2])
+{
+	u64 k = 0;
+
+	do {
+		out[0] = a ? sx_host_load(a + k * size, size) : rax & bytes_mask(size);
+		out[1] = sx_host_load(b + k * size, size);
+		k++;
+	} while (k < n && (out[0] == out[1]) == goes_on_equal);
+	return k;
+}
+
+/* Up to n elements; returns how many were compared. v: the last pair. */
+static u64 compare_piece(struct sx_cpu *c, const struct sx_insn *i, const struct string *s, u64 n,
+			 bool is_scan, u64 v[2])
+{
+	u64 a = is_scan ? 0 : source_lin(c, i, s), b = dest_lin(c, i, s, false);
+
+	if (is_bulk(c, s)) {
+		u64 k = fit_page(s, b, is_scan ? n : fit_page(s, a, n));
+		const u8 *pa = k && !is_scan ? sx_host_read_page(c, i, a) : NULL;
+		const u8 *pb = k && (is_scan || pa) ? sx_host_read_page(c, i, b) : NULL;
+
+		if (pb)
+			return compare_run(pa, c->gpr[X86_RAX], pb, k, s->size,
+					   i->flags & SX_IF_REP, v);
+	}
+	v[0] = is_scan ? c->gpr[X86_RAX] & bytes_mask(s->size) : sx_load(c, i, a, s->size);
+	v[1] = sx_load(c, i, b, s->size);
+	return 1;
+}
+
+static bool compare_string(struct sx_cpu *c, const struct sx_insn *i, bool is_scan)
+{
+	struct string s = string_begin(c, i);
+
+	for (;;) {
+		u64 n = s.repeats ? count_left(c, &s) : 1;
+		u64 done, v[2];
+
+		if (!n)
+			return true;
+		done = compare_piece(c, i, &s, n, is_scan, v);
+		if (!is_scan)
+			advance(c, &s, X86_RSI, done);
+		advance(c, &s, X86_RDI, done);
+		count_down(c, &s, done);
+		set_compare_flags(c, v[0], v[1], s.size);
+		if (!s.repeats || done == n || (v[0] == v[1]) != !!(i->flags & SX_IF_REP))
+			return true;
+		if (must_stop(c))
+			return false;
+	}
+}
+
+static void cmps(struct sx_cpu *c, const struct sx_insn *i)
+{
+	if (!compare_string(c, i, false)) {
+		sx_block_leave(c, i);
+		return;
+	}
+	SX_NEXT(c, i);
+}
+
+static void scas(struct sx_cpu *c, const struct sx_insn *i)
+{
+	if (!compare_string(c, i, true)) {
+		sx_block_leave(c, i);
+		return;
+	}
+	SX_NEXT(c, i);
+}
+
+/* --- INS, OUTS --- */
+
+static u64 ins_piece(struct sx_cpu *c, const struct sx_insn *i, const struct string *s,
+		     unused u64 n)
+{
+	u16 port = (u16)c->gpr[X86_RDX];
+	u64 to;
+
+	sx_io_check(c, i, port, s->size);
+	/* A read may change the device: nothing may fault after it. */
+	to = dest_lin(c, i, s, true);
+	sx_probe_write(c, i, to, s->size);
+	sx_store(c, i, to, sx_io_read(c, port, s->size), s->size);
+	return 1;
+}
+
+static u64 outs_piece(struct sx_cpu *c, const struct sx_insn *i, const struct string *s,
+		      unused u64 n)
+{
+	u16 port = (u16)c->gpr[X86_RDX];
+
+	sx_io_check(c, i, port, s->size);
+	sx_io_write(c, port, sx_load(c, i, source_lin(c, i, s), s->size), s->size);
+	return 1;
+}
+
+STRING_OP(ins, ins_piece, false, true)
+STRING_OP(outs, outs_piece, true, false)
+
+sx_insn_fn *sx_bind_string(struct sx_insn *i)
+{
+	switch ((int)sx_insn_op(i)) {
+	case SX_MOVS:
+		return movs;
+	case SX_STOS:
+		return stos;
+	case SX_LODS:
+		return lods;
+	case SX_CMPS:
+		return cmps;
+	case SX_SCAS:
+		return scas;
+	case SX_INS:
+		return ins;
+	case SX_OUTS:
+		return outs;
+	}
+	return NULL;
+}

@@ -1,0 +1,312 @@
+/*
+ * Guest memory accesses that the TLB could not serve: page crossings, devices, code pages, faults.
+ *
+ * Every one is cut at page boundaries; both pages of a crossing write are translated, and so may
+ * fault, before the first byte changes. A write into a page that holds decoded code makes that
+ * code stale (gmem_code_written); when it is the block being executed, the block is left after the
+ * storing instruction.
+ */
+#include "accel/soft/accel_priv.h"
+#include "accel/soft/debug.h"
+#include "accel/soft/exec.h"
+#include "accel/soft/sync.h"
+#include "accel/soft/translate.h"
+#include "mem/gmem.h"
+
+/* --- devices --- */
+
+static bool apic_has(const struct sx_cpu *c, gpa_t gpa)
+{
+	return (gpa & PAGE_MASK) == c->apic_page;
+}
+
+/* The local APIC's registers are 32 bits wide, 16 bytes apart (SDM 3A, 10.4.1). */
+static u64 apic_read(struct sx_cpu *c, gpa_t gpa, unsigned size)
+{
+	u32 off = (u32)(gpa & 0xfff);
+	u64 v = c->vcpu.apic->ops->mmio_read(c->vcpu.apic, off & ~3u);
+
+	return (v >> ((off & 3) * 8)) & bytes_mask(size);
+}
+
+static void apic_write(struct sx_cpu *c, gpa_t gpa, u64 value, unsigned size)
+{
+	u32 off = (u32)(gpa & 0xfff);
+
+	if (size >= 4 && !(off & 3))
+		c->vcpu.apic->ops->mmio_write(c->vcpu.apic, off, (u32)value);
+}
+
+static u64 device_read(struct sx_cpu *c, gpa_t gpa, unsigned size)
+{
+	const struct accel_host *h = &c->accel->accel.host;
+	u64 v;
+
+	if (apic_has(c, gpa))
+		return apic_read(c, gpa, size);
+	c->vcpu.exits++;
+	sx_outside_begin(c);
+	v = h->mmio_read(h->opaque, gpa, size);
+	sx_outside_end(c);
+	return v & bytes_mask(size);
+}
+
+static void device_write(struct sx_cpu *c, gpa_t gpa, u64 value, unsigned size)
+{
+	const struct accel_host *h = &c->accel->accel.host;
+
+	if (apic_has(c, gpa)) {
+		apic_write(c, gpa, value, size);
+		return;
+	}
+	c->vcpu.exits++;
+	sx_outside_begin(c);
+	h->mmio_write(h->opaque, gpa, value & bytes_mask(size), size);
+	sx_outside_end(c);
+}
+
+/* Devices take 1, 2, 4 and 8 bytes; anything else is cut up. */
+static unsigned device_piece(unsigned size)
+{
+	return size >= 8 ? 8 : size >= 4 ? 4 : size >= 2 ? 2 : 1;
+}
+
+/* --- one page --- */
+
+static void xlat_load(struct sx_cpu *c, const struct sx_xlat *x, u8 *buf, unsigned size)
+{
+	if (x->host) {
+		if (size <= 8 && is_power_of_two(size))
+			bytes_store(buf, sx_host_load(x->host, size), size);
+		else
+			memcpy(buf, x->host, size);
+		return;
+	}
+	for (unsigned done = 0, n; done < size; done += n) {
+		n = device_piece(size - done);
+		bytes_store(buf + done, device_read(c, x->gpa + done, n), n);
+	}
+}
+
+/* The block being executed may hold what was just written: leave it after this instruction. */
+static void leave_after(struct sx_cpu *c, const struct sx_insn *i, const u32 *code)
+{
+	struct sx_insn *next;
+
+	/* Whatever ends a block looks at the next one's code word anyway. */
+	if (!i || !c->block || c->block->code != code || c->replaced || (i->flags & SX_IF_END))
+		return;
+	next = (struct sx_insn *)i + 1; /* the block is this vCPU's own */
+	c->replaced = next;
+	c->replaced_fn = next->fn;
+	next->fn = sx_block_leave;
+}
+
+/* Before bytes of a page change: nothing decoded from it stays good. */
+static void xlat_touch(struct sx_cpu *c, const struct sx_insn *i, const struct sx_xlat *x)
+{
+	if (!x->is_code)
+		return;
+	gmem_code_written(x->range->block, x->block_page);
+	leave_after(c, i, x->code);
+}
+
+static void xlat_store(struct sx_cpu *c, const struct sx_insn *i, const struct sx_xlat *x,
+		       const u8 *buf, unsigned size)
+{
+	if (x->host && !x->range->is_readonly) {
+		xlat_touch(c, i, x);
+		if (size <= 8 && is_power_of_two(size))
+			sx_host_store(x->host, bytes_load(buf, size), size);
+		else
+			memcpy(x->host, buf, size);
+		return;
+	}
+	for (unsigned done = 0, n; done < size; done += n) {
+		n = device_piece(size - done);
+		device_write(c, x->gpa + done, bytes_load(buf + done, n), n);
+	}
+}
+
+/* --- cut at page boundaries --- */
+
+/* How much of [lin, lin + size) is in lin's page. */
+static unsigned first_part(u64 lin, unsigned size)
+{
+	u64 room = PAGE_SIZE - (lin & ~PAGE_MASK);
+
+	return size < room ? size : (unsigned)room;
+}
+
+/* Linear addresses are 32 bits wide outside IA-32e mode. */
+static u64 wrap(const struct sx_cpu *c, u64 lin)
+{
+	return sx_is_long(c) ? lin : (u32)lin;
+}
+
+/* #AC, where the application asked for it. Operands of 16 bytes and more have rules of their own. */
+static void check_alignment(struct sx_cpu *c, const struct sx_insn *i, u64 lin, unsigned size)
+{
+	if (unlikely(sx_checks_alignment(c)) && size <= 8 && (lin & (size - 1)))
+		sx_throw(c, i, X86_AC, 0);
+}
+
+static void load_any(struct sx_cpu *c, const struct sx_insn *i, u64 lin, void *buf, unsigned size,
+		     enum sx_tlb_set set)
+{
+	unsigned first = first_part(lin, size);
+	struct sx_xlat x, y;
+
+	sx_translate(c, i, lin, SX_READ, set, &x);
+	if (first < size)
+		sx_translate(c, i, wrap(c, lin + first), SX_READ, set, &y);
+	sx_debug_access(c, lin, size, false);
+	xlat_load(c, &x, buf, first);
+	if (first < size)
+		xlat_load(c, &y, (u8 *)buf + first, size - first);
+}
+
+static void store_any(struct sx_cpu *c, const struct sx_insn *i, u64 lin, const void *buf,
+		      unsigned size, enum sx_tlb_set set)
+{
+	unsigned first = first_part(lin, size);
+	struct sx_xlat x, y;
+
+	sx_translate(c, i, lin, SX_WRITE, set, &x);
+	if (first < size)
+		sx_translate(c, i, wrap(c, lin + first), SX_WRITE, set, &y);
+	sx_debug_access(c, lin, size, true);
+	xlat_store(c, i, &x, buf, first);
+	if (first < size)
+		xlat_store(c, i, &y, (const u8 *)buf + first, size - first);
+}
+
+u64 sx_load_slow(struct sx_cpu *c, const struct sx_insn *i, u64 lin, unsigned size)
+{
+	u8 buf[8] = {0};
+
+	lin = wrap(c, lin);
+	check_alignment(c, i, lin, size);
+	load_any(c, i, lin, buf, size, c->tlb_set);
+	return bytes_load(buf, size);
+}
+
+void sx_store_slow(struct sx_cpu *c, const struct sx_insn *i, u64 lin, u64 value, unsigned size)
+{
+	u8 buf[8];
+
+	lin = wrap(c, lin);
+	check_alignment(c, i, lin, size);
+	bytes_store(buf, value, size);
+	store_any(c, i, lin, buf, size, c->tlb_set);
+}
+
+void sx_load_bytes_slow(struct sx_cpu *c, const struct sx_insn *i, u64 lin, void *buf,
+			unsigned size)
+{
+	load_any(c, i, wrap(c, lin), buf, size, c->tlb_set);
+}
+
+void sx_store_bytes_slow(struct sx_cpu *c, const struct sx_insn *i, u64 lin, const void *buf,
+			 unsigned size)
+{
+	store_any(c, i, wrap(c, lin), buf, size, c->tlb_set);
+}
+
+void sx_probe_write(struct sx_cpu *c, const struct sx_insn *i, u64 lin, unsigned size)
+{
+	struct sx_xlat x;
+	unsigned first;
+
+	if (sx_tlb_write(c, lin, size))
+		return;
+	lin = wrap(c, lin);
+	first = first_part(lin, size);
+	check_alignment(c, i, lin, size);
+	sx_translate(c, i, lin, SX_WRITE, c->tlb_set, &x);
+	if (first < size)
+		sx_translate(c, i, wrap(c, lin + first), SX_WRITE, c->tlb_set, &x);
+}
+
+static u8 *host_rw_any(struct sx_cpu *c, const struct sx_insn *i, u64 lin, unsigned size,
+		       enum sx_tlb_set set)
+{
+	struct sx_xlat x;
+
+	sx_translate(c, i, lin, SX_WRITE, set, &x);
+	if (first_part(lin, size) < size) {
+		sx_translate(c, i, wrap(c, lin + first_part(lin, size)), SX_WRITE, set, &x);
+		return NULL;
+	}
+	if (!x.host || x.range->is_readonly)
+		return NULL;
+	sx_debug_access(c, lin, size, true);
+	xlat_touch(c, i, &x);
+	return x.host;
+}
+
+u8 *sx_host_rw_slow(struct sx_cpu *c, const struct sx_insn *i, u64 lin, unsigned size)
+{
+	lin = wrap(c, lin);
+	check_alignment(c, i, lin, size);
+	return host_rw_any(c, i, lin, size, c->tlb_set);
+}
+
+u8 *sx_host_read_page(struct sx_cpu *c, const struct sx_insn *i, u64 lin)
+{
+	struct sx_xlat x;
+
+	sx_translate(c, i, wrap(c, lin), SX_READ, c->tlb_set, &x);
+	return sx_debug_watches(c, lin & PAGE_MASK) ? NULL : x.host;
+}
+
+u8 *sx_host_write_page(struct sx_cpu *c, const struct sx_insn *i, u64 lin)
+{
+	lin = wrap(c, lin);
+	if (sx_debug_watches(c, lin & PAGE_MASK))
+		return NULL;
+	return host_rw_any(c, i, lin, 1, c->tlb_set);
+}
+
+/* --- as supervisor --- */
+
+/* Privileged structures are read with the rights of CPL 0, and SMAP holds for them whatever
+ * EFLAGS.AC says (SDM 3A, 4.6). */
+static enum sx_tlb_set system_set(const struct sx_cpu *c)
+{
+	return c->cr4 & X86_CR4_SMAP ? SX_TLB_SUPERVISOR : SX_TLB_SUPERVISOR_AC;
+}
+
+static struct sx_tlb_entry *system_slot(struct sx_cpu *c, u64 lin)
+{
+	return sx_tlb_slot(c->tlbs.set[system_set(c)], lin);
+}
+
+u64 sx_load_system(struct sx_cpu *c, const struct sx_insn *i, u64 lin, unsigned size)
+{
+	const struct sx_tlb_entry *e = system_slot(c, lin);
+	u8 buf[8] = {0};
+
+	if (e->read == ((lin + size - 1) & PAGE_MASK))
+		return sx_host_load((u8 *)(lin + e->addend), size);
+	load_any(c, i, wrap(c, lin), buf, size, system_set(c));
+	return bytes_load(buf, size);
+}
+
+void sx_store_system(struct sx_cpu *c, const struct sx_insn *i, u64 lin, u64 value, unsigned size)
+{
+	const struct sx_tlb_entry *e = system_slot(c, lin);
+	u8 buf[8];
+
+	if (e->write == ((lin + size - 1) & PAGE_MASK)) {
+		sx_host_store((u8 *)(lin + e->addend), value, size);
+		return;
+	}
+	bytes_store(buf, value, size);
+	store_any(c, i, wrap(c, lin), buf, size, system_set(c));
+}
+
+u8 *sx_host_rw_system(struct sx_cpu *c, const struct sx_insn *i, u64 lin, unsigned size)
+{
+	return host_rw_any(c, i, wrap(c, lin), size, system_set(c));
+}

@@ -1,0 +1,253 @@
+/*
+ * The run loop: events, requests, blocks.
+ *
+ * Exceptions come back here by a long jump, with RIP at the instruction and the event noted. Blocks
+ * chain to each other without returning as long as nothing is requested; what has to be looked at
+ * between instructions (TF, breakpoints, an interrupt shadow, a CS limit) sets SX_REQ_STEP, so
+ * that each block returns.
+ */
+#include "accel/soft/run.h"
+
+#include "accel/soft/accel_priv.h"
+#include "accel/soft/debug.h"
+#include "accel/soft/event.h"
+#include "accel/soft/exec.h"
+#include "accel/soft/fpu.h"
+#include "accel/soft/segment.h"
+#include "accel/soft/state.h"
+#include "accel/soft/sync.h"
+#include "accel/soft/system.h"
+
+/* --- interrupts --- */
+
+/* INIT: the power-on state, but for what SDM 3A, table 9-1 says INIT leaves alone. */
+static void take_init(struct sx_cpu *c)
+{
+	struct vcpu_apic *a = c->vcpu.apic;
+	bool is_bsp = a->ops->base(a) & X86_APIC_BASE_BSP;
+
+	a->ops->take_init(a);
+	sx_state_init(c, is_bsp);
+	sx_apic_base_changed(c);
+}
+
+/* SIPI: real mode at the page that it names (SDM 3A, 8.4.3). */
+static void take_sipi(struct sx_cpu *c)
+{
+	u8 page = c->vcpu.apic->ops->take_sipi(c->vcpu.apic);
+
+	if (c->run_state != X86_WAIT_FOR_SIPI)
+		return;
+	sx_seg_set_real(c, X86_CS, (u16)(page << 8));
+	c->gpr[SX_RIP] = 0;
+	c->run_state = X86_RUNNABLE;
+	sx_mode_update(c);
+}
+
+static bool take_nmi(struct sx_cpu *c, unsigned pending)
+{
+	if (!(pending & APIC_PENDING_NMI) && !c->nmi_pending)
+		return false;
+	c->nmi_waits = c->nmi_blocked;
+	if (c->nmi_blocked)
+		return false;
+	if (c->nmi_pending)
+		c->nmi_pending = false;
+	else
+		c->vcpu.apic->ops->take_nmi(c->vcpu.apic);
+	c->run_state = X86_RUNNABLE;
+	sx_event_set(c, X86_EVENT_NMI, X86_NMI);
+	return true;
+}
+
+static void take_interrupt(struct sx_cpu *c, unsigned pending)
+{
+	int vector;
+
+	/* Look again when IF is set next: for this one, or for others behind it. */
+	c->intr_waits = pending & APIC_PENDING_INTR;
+	if (!(pending & APIC_PENDING_INTR) || !(c->sysflags & X86_FLAG_IF))
+		return;
+	vector = c->vcpu.apic->ops->acknowledge(c->vcpu.apic);
+	if (vector < 0)
+		return;
+	c->run_state = X86_RUNNABLE;
+	sx_event_set(c, X86_EVENT_INTERRUPT, (u8)vector);
+}
+
+static void look_for_events(struct sx_cpu *c)
+{
+	struct vcpu_apic *a = c->vcpu.apic;
+	unsigned pending = a->ops->pending(a);
+
+	if (pending & APIC_PENDING_INIT) {
+		take_init(c);
+		pending = a->ops->pending(a);
+	}
+	if (pending & APIC_PENDING_SIPI)
+		take_sipi(c);
+	if (c->run_state == X86_WAIT_FOR_SIPI)
+		return;
+	if (!take_nmi(c, pending))
+		take_interrupt(c, pending);
+}
+
+/* --- requests --- */
+
+/* True: leave the run loop with *stop. */
+static bool serve(struct sx_cpu *c, enum vcpu_stop *stop)
+{
+	u32 keep = SX_REQ_STEP | SX_REQ_FLUSHES;
+	u32 r;
+
+	/* After STI and MOV SS nothing but flushes may come between. */
+	if (c->interrupt_shadow)
+		keep |= SX_REQ_KICK;
+	r = __atomic_fetch_and(&c->request, keep, __ATOMIC_SEQ_CST);
+	if (r & SX_REQ_FLUSHES)
+		sx_serve_flushes(c);
+	if (r & SX_REQ_RESET) {
+		*stop = VCPU_STOP_RESET;
+		return true;
+	}
+	if ((r & SX_REQ_CLOCK) && (c->kvm_system_time & 1))
+		sx_kvmclock_write_time(c);
+	if (!(r & ~keep & SX_REQ_KICK))
+		return false;
+	c->vcpu.insns = c->retired;
+	if (vcpu_is_wanted(&c->vcpu)) {
+		/* What else the kick was for is looked at when run is entered again. */
+		*stop = VCPU_STOP_REQUEST;
+		return true;
+	}
+	look_for_events(c);
+	return false;
+}
+
+/* --- instructions --- */
+
+static void execute(struct sx_cpu *c)
+{
+	sx_block_enter(c, sx_block_find(c));
+	c->block = NULL;
+}
+
+/* One instruction, with what is to be seen before and after it (SDM 3B, 17.3.1). */
+static void execute_step(struct sx_cpu *c)
+{
+	bool traps = c->sysflags & X86_FLAG_TF;
+	struct sx_block *b;
+	u64 hits;
+	enum sx_op op;
+
+	if (!(c->sysflags & X86_FLAG_RF)) {
+		hits = sx_debug_match_code(c, sx_code_lin(c));
+		if (hits)
+			sx_throw_debug(c, NULL, hits);
+	}
+	b = sx_block_find(c);
+	op = sx_insn_op(&b->insn[0]);
+	c->sysflags &= ~X86_FLAG_RF;
+	c->interrupt_shadow = 0;
+	c->pending_dr6 = 0;
+	sx_block_enter(c, b);
+	c->block = NULL;
+	sx_mode_update(c);
+
+	hits = c->pending_dr6;
+	/* System calls mask TF before the trap would come. */
+	if (traps && op != SX_SYSCALL && op != SX_SYSENTER)
+		hits |= X86_DR6_BS;
+	c->pending_dr6 = 0;
+	if (hits)
+		sx_throw_debug(c, NULL, hits);
+}
+
+/* Comes back here by a long jump when an exception was raised. */
+static noinline enum vcpu_stop run_loop(struct sx_cpu *c)
+{
+	enum vcpu_stop stop;
+
+	if (__builtin_setjmp(c->unwind)) {
+		if (c->interrupt_shadow) {
+			c->interrupt_shadow = 0;
+			sx_mode_update(c);
+		}
+	}
+	for (;;) {
+		if (c->event.is_set)
+			sx_event_deliver(c);
+		if (__atomic_load_n(&c->request, __ATOMIC_RELAXED) & ~(u32)SX_REQ_STEP) {
+			if (serve(c, &stop))
+				return stop;
+			if (c->event.is_set)
+				continue;
+		}
+		if (unlikely(c->run_state != X86_RUNNABLE))
+			sx_wait_request(c);
+		else if (unlikely(c->mode & SX_MODE_STEP))
+			execute_step(c);
+		else
+			execute(c);
+	}
+}
+
+static void come_inside(struct sx_cpu *c)
+{
+	struct gmem *g = c->accel->accel.gmem;
+
+	gmem_enter(g);
+	c->map = gmem_current_map(g);
+	c->last_range = NULL;
+	sx_outside_end(c);
+}
+
+static void go_outside(struct sx_cpu *c)
+{
+	sx_fpu_sync(c);
+	c->vcpu.insns = c->retired;
+	sx_outside_begin(c);
+	gmem_leave(c->accel->accel.gmem);
+}
+
+enum vcpu_stop sx_run(struct vcpu *v)
+{
+	struct sx_cpu *c = sx_cpu_of(v);
+	enum vcpu_stop stop;
+
+	if (vcpu_is_wanted(v))
+		return VCPU_STOP_REQUEST;
+	come_inside(c);
+	sx_apic_base_changed(c);
+	/* Whatever came while we were away. */
+	__atomic_fetch_or(&c->request, SX_REQ_KICK, __ATOMIC_RELAXED);
+	stop = run_loop(c);
+	go_outside(c);
+	return stop;
+}
+
+/* As run_loop, once. */
+static noinline bool step_raw(struct sx_cpu *c)
+{
+	if (__builtin_setjmp(c->unwind))
+		return false;
+	if (c->event.is_set) {
+		sx_event_deliver(c);
+		return true;
+	}
+	c->mode |= SX_MODE_STEP;
+	__atomic_fetch_or(&c->request, SX_REQ_STEP, __ATOMIC_RELAXED);
+	execute(c);
+	return true;
+}
+
+bool sx_step_raw(struct sx_cpu *c)
+{
+	bool is_done;
+
+	come_inside(c);
+	is_done = step_raw(c);
+	sx_mode_update(c);
+	go_outside(c);
+	return is_done;
+}

@@ -1,0 +1,159 @@
+/*
+ * The software accelerator: its objects, and how it meets guest memory's changes.
+ */
+#include "accel/soft/soft.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "accel/soft/accel_priv.h"
+#include "accel/soft/block.h"
+#include "accel/soft/isa.h"
+#include "accel/soft/mmu.h"
+#include "accel/soft/run.h"
+#include "accel/soft/state.h"
+#include "accel/soft/sync.h"
+#include "accel/soft/system.h"
+#include "base/alloc.h"
+#include "base/err.h"
+
+static struct sx_accel *accel_of(struct accel *a)
+{
+	return container_of(a, struct sx_accel, accel);
+}
+
+/* --- guest memory --- */
+
+static void map_changed(struct gmem_listener *l, unused const struct gmem_map *old,
+			unused const struct gmem_map *new)
+{
+	sx_flush_everywhere(container_of(l, struct sx_accel, listener), NULL, SX_REQ_FLUSH_TLB);
+}
+
+static void log_changed(struct gmem_listener *l, unused struct gmem_block *b, unused bool is_on)
+{
+	sx_flush_everywhere(container_of(l, struct sx_accel, listener), NULL, SX_REQ_FLUSH_WRITES);
+}
+
+static void log_cleared(struct gmem_listener *l, unused struct gmem_block *b)
+{
+	sx_flush_everywhere(container_of(l, struct sx_accel, listener), NULL, SX_REQ_FLUSH_WRITES);
+}
+
+/* --- vCPUs --- */
+
+static void vcpu_kick_(struct vcpu *v)
+{
+	sx_request(sx_cpu_of(v), SX_REQ_KICK);
+}
+
+static void vcpu_free_(struct vcpu *v)
+{
+	struct sx_cpu *c = sx_cpu_of(v);
+
+	__atomic_store_n(&c->accel->vcpu[v->id], NULL, __ATOMIC_RELEASE);
+	sx_cache_fini(c);
+	free(c);
+}
+
+static const struct vcpu_ops vcpu_ops = {
+	.run = sx_run,
+	.kick = vcpu_kick_,
+	.get_state = sx_state_get,
+	.set_state = sx_state_set,
+	.free = vcpu_free_,
+};
+
+static int vcpu_new(struct accel *a, unsigned id, const struct x86_cpuid *cpuid,
+		    struct vcpu_apic *apic, struct vcpu **out, struct err *err)
+{
+	struct sx_accel *s = accel_of(a);
+	struct sx_cpu *c;
+	struct x86_cpu_state power_on;
+
+	assert(id < ACCEL_MAX_VCPUS && !s->vcpu[id] && apic);
+	c = aligned_alloc(64, align_up(sizeof(*c), 64));
+	if (!c)
+		return err_set(err, -ENOMEM, "vCPU %u: out of memory", id);
+	memset(c, 0, sizeof(*c));
+	c->vcpu = (struct vcpu){.ops = &vcpu_ops, .accel = a, .id = id, .apic = apic};
+	c->accel = s;
+	c->cpuid = *cpuid;
+	c->features = sx_features_from_cpuid(cpuid);
+	c->apic_page = ~(u64)0;
+	sx_cache_init(c);
+	sx_tlb_init(c);
+	x86_cpu_reset(&power_on, id == 0);
+	sx_state_load(c, &power_on);
+	__atomic_store_n(&s->vcpu[id], c, __ATOMIC_RELEASE);
+	*out = &c->vcpu;
+	return 0;
+}
+
+static void clock_changed(struct accel *a, bool is_running)
+{
+	struct sx_accel *s = accel_of(a);
+
+	for (unsigned k = 0; is_running && k < ACCEL_MAX_VCPUS; k++) {
+		struct sx_cpu *c = __atomic_load_n(&s->vcpu[k], __ATOMIC_ACQUIRE);
+
+		if (c)
+			sx_request(c, SX_REQ_CLOCK);
+	}
+}
+
+static void accel_free_(struct accel *a)
+{
+	struct sx_accel *s = accel_of(a);
+
+	gmem_unlisten(a->gmem, &s->listener);
+	pthread_mutex_destroy(&s->code_lock);
+	pthread_mutex_destroy(&s->split_lock);
+	free(s);
+}
+
+static const struct accel_ops accel_ops = {
+	.vcpu_new = vcpu_new,
+	.clock_changed = clock_changed,
+	.free = accel_free_,
+};
+
+/* What the guest's instructions do by the host's own: only where the host has them. */
+#define HOST_1_ECX    0x02980203u /* SSE3, PCLMUL, SSSE3, SSE4.1, SSE4.2, POPCNT, AES */
+#define HOST_1_RDRAND BIT32(30)
+#define HOST_7_EBX    (BIT32(18) | BIT32(19) | BIT32(29)) /* RDSEED, ADX, SHA */
+
+static void choose_features(struct x86_features *f)
+{
+	struct x86_features host;
+	u32 by_host = HOST_1_ECX | HOST_1_RDRAND;
+
+	x86_features_of_host(&host);
+	x86_features_of_model("posada-v2", f);
+	f->leaf1_ecx &= host.leaf1_ecx | ~by_host;
+	f->leaf7_ebx &= host.leaf7_ebx | ~HOST_7_EBX;
+}
+
+int soft_accel_new(const struct accel_config *config, struct accel **out, unused struct err *err)
+{
+	struct sx_accel *s = NEW(struct sx_accel);
+
+	s->accel = (struct accel){
+		.ops = &accel_ops,
+		.name = "soft",
+		.gmem = config->gmem,
+		.clock = config->clock,
+		.host = config->host,
+	};
+	choose_features(&s->accel.features);
+	pthread_mutex_init(&s->code_lock, NULL);
+	pthread_mutex_init(&s->split_lock, NULL);
+	s->listener = (struct gmem_listener){
+		.map_changed = map_changed,
+		.log_changed = log_changed,
+		.log_cleared = log_cleared,
+	};
+	gmem_listen(config->gmem, &s->listener);
+	*out = &s->accel;
+	return 0;
+}

@@ -1,0 +1,39 @@
+/*
+ * What vCPUs ask of each other: flushes that must have happened everywhere before someone goes on.
+ *
+ * A vCPU is inside while its thread may use its TLBs, and outside while it is halted, in a device's
+ * callback, waiting for another, or not in run at all. Coming inside it serves the flushes it was
+ * asked for before it does anything else; so someone who waits for a flush need not wait for a
+ * vCPU that is outside. Whoever waits is outside himself: two that wait for each other both pass.
+ *
+ * The argument: the asker sets the request bit, then looks at is_inside; the vCPU sets is_inside,
+ * then looks at the request. All four are sequentially consistent, so one of the two sees the
+ * other.
+ */
+#ifndef ACCEL_SOFT_SYNC_H
+#define ACCEL_SOFT_SYNC_H
+
+#include "accel/soft/cpu.h"
+
+struct gmem_block;
+struct sx_accel;
+
+#define SX_REQ_FLUSHES (SX_REQ_FLUSH_TLB | SX_REQ_FLUSH_WRITES)
+
+void sx_outside_begin(struct sx_cpu *c);
+void sx_outside_end(struct sx_cpu *c); /* serves flushes: host pointers taken before are stale */
+
+/* Sets request bits and wakes a halted vCPU. Any thread; async-signal-safe. */
+void sx_request(struct sx_cpu *c, u32 bits);
+/* Waits until some request other than SX_REQ_STEP is there. The vCPU is outside meanwhile. */
+void sx_wait_request(struct sx_cpu *c);
+/* The requested flushes. */
+void sx_serve_flushes(struct sx_cpu *c);
+
+/* Asks all vCPUs but self (NULL: none) for flushes, and returns when they are done. Any thread. */
+void sx_flush_everywhere(struct sx_accel *a, struct sx_cpu *self, u32 flushes);
+
+/* As gmem_code_mark; and no vCPU can write the page by its TLB when it returns. */
+u32 sx_code_mark(struct sx_cpu *c, struct gmem_block *b, u64 page);
+
+#endif

@@ -1,0 +1,35 @@
+/*
+ * From linear to host addresses by the long way: walk, enter into the TLB, and say what is there.
+ */
+#ifndef ACCEL_SOFT_TRANSLATE_H
+#define ACCEL_SOFT_TRANSLATE_H
+
+#include "accel/soft/cpu.h"
+#include "accel/soft/mmu.h"
+
+struct sx_xlat {
+	u8 *host; /* of the byte at lin; NULL: the access goes to a device */
+	gpa_t gpa;
+	const struct gmem_range *range; /* with host */
+	u64 block_page;                 /* the page's number in range->block */
+	u32 *code;                      /* the page's code word */
+	bool is_code;                   /* decoded code stands there: gmem_code_written first */
+};
+
+/* Raises what the access raises. A write is noted in the dirty log. */
+void sx_translate(struct sx_cpu *c, const struct sx_insn *i, u64 lin, enum sx_access access,
+		  enum sx_tlb_set set, struct sx_xlat *out);
+
+/* The page that RIP's linear address is in; host is NULL when it is not memory. Raises faults. */
+const struct sx_itlb_entry *sx_translate_code(struct sx_cpu *c, u64 lin);
+
+/* Does the instruction's memory operand, or its implied one, lie in the stack segment? */
+bool sx_uses_stack(const struct sx_insn *i);
+
+/* Alignment checks are on: CR0.AM, EFLAGS.AC, CPL 3 (SDM 3A, 6.15, #AC). */
+static inline bool sx_checks_alignment(const struct sx_cpu *c)
+{
+	return c->cpl == 3 && (c->cr0 & X86_CR0_AM) && (c->sysflags & X86_FLAG_AC);
+}
+
+#endif
