@@ -1,6 +1,7 @@
 /* irqchip/lapic: registers, priorities, timer, x2APIC, state. */
 #include "base/err.h"
 #include "lapic_fixture.h"
+#include "state/state.h"
 
 #define TIMER_VECTOR 0xec
 
@@ -457,6 +458,35 @@ TEST(a_timer_that_is_due_is_saved_as_fired)
 	CHECK_EQ(lapic_set_state(apic(&f, 0), &state, &err), 0);
 	fake_clock_advance(f.clock, NSEC_PER_SEC);
 	CHECK_EQ(apic_pending(&f, 0), 0); /* not a second time */
+	apics_fini(&f);
+}
+
+TEST(the_state_goes_through_its_table)
+{
+	AUTO(state_writer_free) struct state_writer *w = state_writer_new();
+	struct x86_lapic_state state, again = {0};
+	struct state_reader *r;
+	struct err err = ERR_INIT;
+	const char *name;
+	struct apics f;
+	const void *data;
+	u32 instance;
+	size_t size;
+
+	apics_init(&f, 1);
+	apic_enable(&f, 0);
+	apics_msi(&f, 0xfee00000, 0x700); /* ExtINT */
+	apics_post(&f, 0, 0xa0);
+	lapic_get_state(apic(&f, 0), &state);
+	CHECK(state.extint_pending);
+	state_save(w, &x86_lapic_state_table, 0, &state);
+	data = state_writer_finish(w, &size);
+	r = state_reader_new(data, size);
+	CHECK_EQ(state_reader_next(r, &name, &instance, &err), 1);
+	CHECK_EQ(state_load(r, &x86_lapic_state_table, &again, &err), 0);
+	CHECK_MEM(&again, &state, sizeof(state));
+	CHECK_EQ(lapic_set_state(apic(&f, 0), &again, &err), 0);
+	state_reader_free(r);
 	apics_fini(&f);
 }
 
