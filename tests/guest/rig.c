@@ -136,12 +136,8 @@ static void rig_config(struct rig *r, struct accel_config *out)
 static int rig_open_kvm(struct rig *r, struct err *err)
 {
 	struct accel_config config;
-	int ret;
 
 	rig_config(r, &config);
-	ret = kv_open(&r->kvm_fd, err);
-	if (ret < 0)
-		return ret;
 	config.kvm_fd = r->kvm_fd;
 	return kv_accel_new(&config, &r->accel, err);
 }
@@ -191,16 +187,31 @@ static int rig_add_vcpus(struct rig *r, unsigned n, const struct x86_features *f
 	return 0;
 }
 
+/* The TSC's frequency: KVM's where that runs, for some hosts can't make it another. */
+static int rig_find_tsc(struct rig *r, const char *accel, u64 *out_hz, struct err *err)
+{
+	int ret;
+
+	*out_hz = 0;
+	if (strcmp(accel, "kvm"))
+		return 0;
+	ret = kv_open(&r->kvm_fd, err);
+	return ret < 0 ? ret : kv_tsc_hz(r->kvm_fd, out_hz, err);
+}
+
 static int rig_open_parts(struct rig *r, const char *accel, struct err *err)
 {
+	u64 tsc_hz;
 	int ret = loop_new(&r->loop, err);
 
+	if (!ret)
+		ret = rig_find_tsc(r, accel, &tsc_hz, err);
 	if (ret < 0)
 		return ret;
 	r->epoch = epoch_new();
 	epoch_attach(r->epoch);
 	r->gmem = gmem_new(r->epoch, !strcmp(accel, "soft"));
-	r->clock = vclock_new(r->loop, 0);
+	r->clock = vclock_new(r->loop, tsc_hz);
 	ret = rig_add_memory(r, err);
 	return ret < 0 ? ret : rig_open_accel(r, accel, err);
 }

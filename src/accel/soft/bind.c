@@ -81,6 +81,8 @@ bool sx_bind(const struct sx_block *b, struct sx_insn *i, unsigned off)
 	if (!i->fn)
 		i->fn = sx_bind_string(i);
 	if (!i->fn)
+		i->fn = sx_bind_wide(i);
+	if (!i->fn)
 		i->fn = sx_bind_misc(i);
 	if (!i->fn)
 		i->fn = sx_bind_segment(i);

@@ -18,6 +18,7 @@ bool sx_bind(const struct sx_block *b, struct sx_insn *i, unsigned off);
 
 sx_insn_fn *sx_bind_alu(struct sx_insn *i);
 sx_insn_fn *sx_bind_mov(struct sx_insn *i);
+sx_insn_fn *sx_bind_wide(struct sx_insn *i);
 sx_insn_fn *sx_bind_shift(struct sx_insn *i);
 sx_insn_fn *sx_bind_bit(struct sx_insn *i);
 sx_insn_fn *sx_bind_muldiv(struct sx_insn *i);

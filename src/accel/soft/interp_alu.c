@@ -391,6 +391,8 @@ sx_insn_fn *sx_bind_alu(struct sx_insn *i)
 	case SX_SHAPE_REG_RM:
 		if (is_mem)
 			return row->rm[k];
+		if (!row->rr[k])
+			return NULL;
 		u8 dest = i->reg;
 		i->reg = i->rm;
 		i->rm = dest;

@@ -29,7 +29,8 @@ static void check_offset(struct sx_cpu *c, const struct sx_insn *i, const struct
 {
 	bool is_64 = sx_is_long(c) && (sx_desc_attr(cs) & X86_ATTR_L);
 
-	if (is_64 ? !sx_is_canonical(offset) : offset > sx_desc_limit(cs))
+	/* Other code takes the low half of what 64-bit code pushed or popped. */
+	if (is_64 ? !sx_is_canonical(offset) : (u32)offset > sx_desc_limit(cs))
 		sx_throw_gp(c, i, 0);
 }
 
@@ -273,13 +274,10 @@ static void far_imm(struct sx_cpu *c, const struct sx_insn *i)
 static void far_mem(struct sx_cpu *c, const struct sx_insn *i)
 {
 	u64 lin = sx_ea(c, i, i->size + 2, false);
-	struct target t = {
-		.offset = sx_load(c, i, lin, i->size),
-		.selector = (u16)sx_load(c, i, lin + i->size, 2),
-		.size = i->size,
-		.is_call = sx_insn_op(i) == SX_CALL_FAR_M,
-	};
+	struct target t = {.size = i->size, .is_call = sx_insn_op(i) == SX_CALL_FAR_M};
 
+	t.offset = sx_load(c, i, lin, i->size);
+	t.selector = (u16)sx_load(c, i, lin + i->size, 2);
 	far_transfer(c, i, &t);
 }
 
@@ -319,7 +317,6 @@ static void check_return_code(struct sx_cpu *c, const struct sx_insn *i, const s
 	if (!sx_desc_is_present(out))
 		sx_throw(c, i, X86_NP, code);
 	sx_desc_set_accessed(c, i, out);
-	check_offset(c, i, out, r->rip);
 }
 
 /* What the new privilege must not see is taken away (SDM 2B, RET). */
@@ -383,6 +380,7 @@ static void return_finish(struct sx_cpu *c, const struct sx_insn *i, struct far_
 	}
 	if (is_outer || r->has_stack)
 		has_ss = return_stack(c, i, r, &cs, &ss);
+	check_offset(c, i, &cs, r->rip);
 
 	if (is_outer || r->has_stack) {
 		if (has_ss)

@@ -88,10 +88,15 @@ static void pop_m(struct sx_cpu *c, const struct sx_insn *i)
 	SX_NEXT(c, i);
 }
 
-/* Segment registers are pushed as zero-extended values of the operand's size. */
+/* With a 32-bit operand the upper half of the slot stays as it was, as on all recent processors
+ * (SDM 2B, PUSH); with 64 bits the selector is zero-extended. */
 static void push_seg(struct sx_cpu *c, const struct sx_insn *i)
 {
-	sx_push(c, i, c->seg[i->reg].selector, i->size);
+	unsigned bytes = i->size == 4 ? 2 : i->size;
+	u64 off = c->gpr[X86_RSP] - i->size;
+
+	sx_store(c, i, sx_stack_lin(c, i, off, bytes, true), c->seg[i->reg].selector, bytes);
+	sx_stack_move(c, -(u64)i->size);
 	SX_NEXT(c, i);
 }
 

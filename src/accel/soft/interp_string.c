@@ -11,6 +11,7 @@
 #include "accel/soft/exec.h"
 #include "accel/soft/io.h"
 #include "accel/soft/segment.h"
+#include "accel/soft/translate.h"
 
 /* Where a string instruction stands: fetched from the registers, written back after each piece. */
 struct string {
@@ -80,7 +81,8 @@ static u64 fit_page(const struct string *s, u64 lin, u64 n)
 /* May whole pieces be done? */
 static bool is_bulk(const struct sx_cpu *c, const struct string *s)
 {
-	return s->repeats && s->is_flat && s->step > 0 && !(c->mode & SX_MODE_STEP);
+	return s->repeats && s->is_flat && s->step > 0 && !(c->mode & SX_MODE_STEP) &&
+	       !sx_checks_alignment(c);
 }
 
 static bool must_stop(const struct sx_cpu *c)
@@ -256,8 +258,9 @@ static u64 compare_piece(struct sx_cpu *c, const struct sx_insn *i, const struct
 			return compare_run(pa, c->gpr[X86_RAX], pb, k, s->size,
 					   i->flags & SX_IF_REP, v);
 	}
-	v[0] = is_scan ? c->gpr[X86_RAX] & bytes_mask(s->size) : sx_load(c, i, a, s->size);
+	/* The destination first: it is the one whose fault is reported. */
 	v[1] = sx_load(c, i, b, s->size);
+	v[0] = is_scan ? c->gpr[X86_RAX] & bytes_mask(s->size) : sx_load(c, i, a, s->size);
 	return 1;
 }
 
@@ -328,8 +331,21 @@ static u64 outs_piece(struct sx_cpu *c, const struct sx_insn *i, const struct st
 	return 1;
 }
 
-STRING_OP(ins, ins_piece, false, true)
-STRING_OP(outs, outs_piece, true, false)
+STRING_OP(ins_run, ins_piece, false, true)
+STRING_OP(outs_run, outs_piece, true, false)
+
+/* The permission is checked even when there is nothing to do. */
+static void ins(struct sx_cpu *c, const struct sx_insn *i)
+{
+	sx_io_check(c, i, (u16)c->gpr[X86_RDX], i->size);
+	ins_run(c, i);
+}
+
+static void outs(struct sx_cpu *c, const struct sx_insn *i)
+{
+	sx_io_check(c, i, (u16)c->gpr[X86_RDX], i->size);
+	outs_run(c, i);
+}
 
 sx_insn_fn *sx_bind_string(struct sx_insn *i)
 {

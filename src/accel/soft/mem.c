@@ -144,10 +144,27 @@ static u64 wrap(const struct sx_cpu *c, u64 lin)
 	return sx_is_long(c) ? lin : (u32)lin;
 }
 
-/* #AC, where the application asked for it. Operands of 16 bytes and more have rules of their own. */
+/* What alignment checking asks of an operand (SDM 3A, table 6-7): its size; 8 for extended reals, 2
+ * or 4 for x87's environment and state. */
+static unsigned natural_alignment(unsigned size)
+{
+	switch (size) {
+	case 10:
+		return 8;
+	case 14:
+	case 94:
+		return 2;
+	case 28:
+	case 108:
+		return 4;
+	}
+	return is_power_of_two(size) ? size : 1;
+}
+
+/* #AC, where the application asked for it. */
 static void check_alignment(struct sx_cpu *c, const struct sx_insn *i, u64 lin, unsigned size)
 {
-	if (unlikely(sx_checks_alignment(c)) && size <= 8 && (lin & (size - 1)))
+	if (unlikely(sx_checks_alignment(c)) && !is_aligned(lin, natural_alignment(size)))
 		sx_throw(c, i, X86_AC, 0);
 }
 
@@ -204,13 +221,17 @@ void sx_store_slow(struct sx_cpu *c, const struct sx_insn *i, u64 lin, u64 value
 void sx_load_bytes_slow(struct sx_cpu *c, const struct sx_insn *i, u64 lin, void *buf,
 			unsigned size)
 {
-	load_any(c, i, wrap(c, lin), buf, size, c->tlb_set);
+	lin = wrap(c, lin);
+	check_alignment(c, i, lin, size);
+	load_any(c, i, lin, buf, size, c->tlb_set);
 }
 
 void sx_store_bytes_slow(struct sx_cpu *c, const struct sx_insn *i, u64 lin, const void *buf,
 			 unsigned size)
 {
-	store_any(c, i, wrap(c, lin), buf, size, c->tlb_set);
+	lin = wrap(c, lin);
+	check_alignment(c, i, lin, size);
+	store_any(c, i, lin, buf, size, c->tlb_set);
 }
 
 void sx_probe_write(struct sx_cpu *c, const struct sx_insn *i, u64 lin, unsigned size)

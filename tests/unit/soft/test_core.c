@@ -1,0 +1,99 @@
+/*
+ * The software CPU as a whole, on small programs.
+ */
+#include "core_fixture.h"
+#include "test.h"
+
+CODE(sum_loop, "xor %eax, %eax\n mov $1000, %ecx\n 1: add %rcx, %rax\n dec %ecx\n jnz 1b\n"
+	       "mov %rax, %rbx\n" STOP);
+
+TEST(a_loop_in_long_mode_sums)
+{
+	struct core k;
+	struct x86_cpu_state s;
+
+	core_init(&k);
+	core_long_mode(&k, &s);
+	core_load(&k, CORE_CODE, sum_loop, CODE_SIZE(sum_loop));
+	CHECK_EQ(core_run(&k, &s), VCPU_STOP_REQUEST);
+	CHECK_EQ(s.gpr[X86_RBX], 500500);
+	core_fini(&k);
+}
+
+CODE(memory_64,
+     "mov $0x200ffc, %rdi\n"
+     "mov $0x1122334455667788, %rax\n mov %rax, (%rdi)\n" /* crosses a page */
+     "mov 4(%rdi), %ebx\n"
+     "lock addl $1, (%rdi)\n"
+     "mov (%rdi), %rcx\n"
+     "lea mem_here(%rip), %rdx\n mem_here:\n"
+     "call 1f\n jmp 2f\n 1: push %rdx\n pop %rsi\n ret\n 2:\n" STOP);
+
+TEST(memory_is_read_and_written_across_pages)
+{
+	struct core k;
+	struct x86_cpu_state s;
+
+	core_init(&k);
+	core_long_mode(&k, &s);
+	core_load(&k, CORE_CODE, memory_64, CODE_SIZE(memory_64));
+	CHECK_EQ(core_run(&k, &s), VCPU_STOP_REQUEST);
+	CHECK_EQ(s.gpr[X86_RBX], 0x11223344);
+	CHECK_EQ(s.gpr[X86_RCX], 0x1122334455667789);
+	CHECK_EQ(s.gpr[X86_RSI], s.gpr[X86_RDX]);
+	CHECK_EQ(s.gpr[X86_RSP], CORE_STACK);
+	core_fini(&k);
+}
+
+CODE(fault_64, "mov $0x5555000000, %rax\n fault_at: mov (%rax), %rbx\n" STOP);
+CODE(fault_handler, "pop %rbx\n pop %rcx\n mov %cr2, %rdx\n" STOP);
+
+TEST(a_page_fault_reaches_its_handler)
+{
+	struct core k;
+	struct x86_cpu_state s;
+
+	core_init(&k);
+	core_long_mode(&k, &s);
+	core_load(&k, CORE_CODE, fault_64, CODE_SIZE(fault_64));
+	core_load(&k, CORE_CODE + 0x1000, fault_handler, CODE_SIZE(fault_handler));
+	core_set_gate(&k, X86_PF, CORE_CODE + 0x1000, CORE_CS64, 1, 0x8e);
+	CHECK_EQ(core_run(&k, &s), VCPU_STOP_REQUEST);
+	CHECK_EQ(s.gpr[X86_RBX], 0);
+	CHECK_EQ(s.gpr[X86_RCX], CORE_CODE + 10);
+	CHECK_EQ(s.gpr[X86_RDX], 0x5555000000);
+	core_fini(&k);
+}
+
+TEST(a_fault_without_handlers_resets)
+{
+	struct core k;
+	struct x86_cpu_state s;
+
+	core_init(&k);
+	core_long_mode(&k, &s);
+	core_load(&k, CORE_CODE, fault_64, CODE_SIZE(fault_64));
+	CHECK_EQ(core_run(&k, &s), VCPU_STOP_RESET);
+	core_fini(&k);
+}
+
+CODE(real_mode, ".code16\n mov $0x1234, %ax\n mov %ax, %ds\n movw $0x5678, 0x10\n"
+		"mov 0x10, %bx\n push %bx\n pop %cx\n int $0x21\n" STOP);
+CODE(real_handler, ".code16\n mov $0x99, %dl\n iret\n");
+
+TEST(real_mode_runs_and_interrupts)
+{
+	struct core k;
+	struct x86_cpu_state s;
+
+	core_init(&k);
+	core_real_mode(&k, &s);
+	core_load(&k, CORE_CODE, real_mode, CODE_SIZE(real_mode));
+	core_load(&k, 0x5000, real_handler, CODE_SIZE(real_handler));
+	core_load(&k, 0x21 * 4, "\x00\x00\x00\x05", 4);
+	CHECK_EQ(core_run(&k, &s), VCPU_STOP_REQUEST);
+	CHECK_EQ(s.gpr[X86_RCX] & 0xffff, 0x5678);
+	CHECK_EQ(s.gpr[X86_RDX] & 0xff, 0x99);
+	CHECK_EQ(*core_ram(&k, 0x12350), 0x78);
+	core_fini(&k);
+}
