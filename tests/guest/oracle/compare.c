@@ -259,7 +259,7 @@ static void compare_registers(struct compare *k)
 	const struct oracle_result *n = k->native, *s = k->soft;
 	u64 mask = k->c->bits == 64 ? ~(u64)0 : 0xffffffff;
 	u64 flags = X86_FLAGS_ARITH | X86_FLAG_TF | X86_FLAG_IF | X86_FLAG_DF | X86_FLAG_IOPL |
-		    X86_FLAG_NT | X86_FLAG_AC | X86_FLAG_ID;
+		    X86_FLAG_NT | X86_FLAG_AC | X86_FLAG_ID | X86_FLAG_RF;
 
 	for (unsigned i = 0; i < X86_GPRS && !compare_is_undefined(k->c); i++) {
 		u64 m = i == X86_RSP ? compare_stack_mask(k) : mask;
