@@ -77,6 +77,24 @@ TEST(an_edge_is_acknowledged_and_ended)
 	device_free(pic_device(pic));
 }
 
+TEST(nothing_interrupts_before_initialization)
+{
+	struct fake_irq intr = {0};
+	struct pic *pic = pic_new(fake_irq_line(&intr));
+
+	raise(pic, 0);
+	raise(pic, 8);
+	CHECK_EQ(intr.rises, 0);
+	pic_set_up(pic, 1); /* forgets edges that came before */
+	CHECK(!intr.level);
+	lower(pic, 0);
+	raise(pic, 0);
+	CHECK(intr.level);
+	device_reset(pic_device(pic));
+	CHECK(!intr.level);
+	device_free(pic_device(pic));
+}
+
 TEST(a_pulse_is_not_lost_and_a_mask_holds_it)
 {
 	struct fake_irq intr = {0};
