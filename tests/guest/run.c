@@ -1,7 +1,7 @@
 /*
  * Runs guest programs on every accelerator that works here, and compares bit for bit.
  *
- * guest_run [--hardware] PROGRAM.bin...: 0 when all agree, 1 when two differ, one got stuck or a
+ * guest_run [--hardware] [--alone] PROGRAM.bin...: 0 when all agree, 1 when two differ, one got stuck or a
  * program that checks itself exits with another code than 0, 77
  * (skipped) when fewer than two accelerators run them. Compared are all events in their order (port
  * writes and reads, accesses to unmapped memory), the registers at the end, and all of RAM. The
@@ -9,6 +9,7 @@
  *
  * --hardware: a KVM that only emulates doesn't count. Such kernels know but a part of the
  * instructions, and take short cuts: CPUID is the host's, writes across pages are not one.
+ * --alone: the programs check themselves; one accelerator is enough.
  *
  * What differs between processors by the architecture's own leave is not compared: where x87 left
  * its last instruction, and what is in segments that are unusable.
@@ -290,24 +291,44 @@ static int run_program(const char *path, const char *const *accels, unsigned n,
 	return result;
 }
 
+struct options {
+	bool needs_hardware, is_alone;
+	int first; /* program in argv */
+};
+
+static struct options parse_options(int argc, char **argv)
+{
+	struct options o = {.first = 1};
+
+	for (; o.first < argc && argv[o.first][0] == '-'; o.first++) {
+		if (!strcmp(argv[o.first], "--hardware"))
+			o.needs_hardware = true;
+		else if (!strcmp(argv[o.first], "--alone"))
+			o.is_alone = true;
+		else
+			o.first = argc;
+	}
+	if (o.first >= argc) {
+		fprintf(stderr, "usage: guest_run [--hardware] [--alone] PROGRAM.bin...\n");
+		exit(1);
+	}
+	return o;
+}
+
 int main(int argc, char **argv)
 {
-	bool needs_hardware = argc > 1 && !strcmp(argv[1], "--hardware");
+	struct options o = parse_options(argc, argv);
 	const char *accels[MAX_ACCELS];
 	struct x86_features common;
-	int result = 0, first = 1 + needs_hardware;
+	int result = 0;
 
-	if (argc <= first) {
-		fprintf(stderr, "usage: guest_run [--hardware] PROGRAM.bin...\n");
-		return 1;
-	}
 	signal(SIGALRM, on_alarm);
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	unsigned n = find_accels(needs_hardware, accels, &common);
-	for (int i = first; i < argc; i++)
+	unsigned n = find_accels(o.needs_hardware, accels, &common);
+	for (int i = o.first; i < argc; i++)
 		result |= run_program(argv[i], accels, n, &common);
-	if (!result && n < 2) {
-		printf("SKIP: fewer than two accelerators work here: nothing to compare\n");
+	if (!result && n < (o.is_alone ? 1 : 2)) {
+		printf("SKIP: %u accelerators work here: nothing to compare\n", n);
 		return SKIPPED;
 	}
 	return result;
