@@ -141,6 +141,7 @@ TEST(each_byte_is_an_edge)
 	data(&f, 0xff); /* reset: acknowledge, self test */
 	CHECK_EQ(f.keyboard.rises, 1);
 	CHECK_SURVIVES_SAVE_AND_LOAD(i8042_device(f.c));
+	CHECK_STANDS_DAMAGED_STATE(i8042_device(f.c));
 	f.keyboard.rises = 1;
 	CHECK_EQ(take_byte(&f, false), 0xfa);
 	CHECK_EQ(f.keyboard.rises, 2);

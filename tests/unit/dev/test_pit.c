@@ -74,6 +74,7 @@ TEST(the_rate_generator_ticks_and_nothing_else_fires)
 	CHECK_EQ(f.irq.rises - before, 100);
 	CHECK_EQ(fake_clock_fired(f.clock), 100);
 	CHECK_SURVIVES_SAVE_AND_LOAD(pit_device(f.pit));
+	CHECK_STANDS_DAMAGED_STATE(pit_device(f.pit));
 	before = f.irq.rises;
 	fake_clock_advance(f.clock, NSEC_PER_SEC);
 	CHECK_EQ(f.irq.rises - before, 100);
@@ -243,6 +244,7 @@ TEST(port_0x61_gates_channel_2_and_shows_its_output)
 	advance(&f, 3);
 	CHECK_EQ(io_read(io, 0, 1) & 0x20, 0x20);
 	CHECK_SURVIVES_SAVE_AND_LOAD(port61_device(f.port61));
+	CHECK_STANDS_DAMAGED_STATE(port61_device(f.port61));
 	fixture_fini(&f);
 }
 

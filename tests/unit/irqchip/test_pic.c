@@ -62,6 +62,7 @@ TEST(an_edge_is_acknowledged_and_ended)
 	CHECK(intr.level && pic_is_pending(pic));
 	CHECK_EQ(io_read(pic_master_io(pic), 0, 1), 0x10); /* IRR */
 	CHECK_SURVIVES_SAVE_AND_LOAD(pic_device(pic));
+	CHECK_STANDS_DAMAGED_STATE(pic_device(pic));
 	CHECK_EQ(pic_acknowledge(pic), 0x34);
 	CHECK(!intr.level);
 	command(pic_master_io(pic), 0x0b);
