@@ -271,6 +271,44 @@ TEST(a_rising_gate_triggers_the_one_shot)
 	fixture_fini(&f);
 }
 
+TEST(a_low_gate_stops_the_square_wave)
+{
+	struct fixture f;
+
+	fixture_init(&f);
+	control(&f, 0xb6);
+	io_write(port61_io(f.port61), 0, 1, 1); /* before there is a count */
+	load16(&f, 2, 1000);
+	advance(&f, 700);
+	CHECK(!pit_out(f.pit, 2));
+	io_write(port61_io(f.port61), 0, 0, 1);
+	CHECK(pit_out(f.pit, 2));
+	advance(&f, 10000);
+	io_write(port61_io(f.port61), 0, 1, 1); /* from the beginning */
+	advance(&f, 100);
+	CHECK(pit_out(f.pit, 2));
+	advance(&f, 600);
+	CHECK(!pit_out(f.pit, 2));
+	fixture_fini(&f);
+}
+
+TEST(channel_0_may_be_gated_too)
+{
+	struct fixture f;
+
+	fixture_init(&f);
+	control(&f, 0x30);
+	load16(&f, 0, 1000);
+	pit_set_gate(f.pit, 0, false);
+	CHECK(fake_clock_is_idle(f.clock));
+	advance(&f, 5000);
+	CHECK(!f.irq.level);
+	pit_set_gate(f.pit, 0, true);
+	advance(&f, 1001);
+	CHECK(f.irq.level);
+	fixture_fini(&f);
+}
+
 TEST(the_refresh_bit_toggles)
 {
 	struct fixture f;

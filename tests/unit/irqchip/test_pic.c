@@ -243,6 +243,30 @@ TEST(special_mask_mode_lets_lower_ones_in)
 	device_free(pic_device(pic));
 }
 
+TEST(initialization_may_be_short)
+{
+	struct fake_irq intr = {0};
+	struct pic *pic = pic_new(fake_irq_line(&intr));
+
+	command(pic_master_io(pic), 0x12); /* single, no ICW4 */
+	data(pic_master_io(pic), 0x47);
+	data(pic_master_io(pic), 0xfd);
+	CHECK_EQ(io_read(pic_master_io(pic), 1, 1), 0xfd);
+	raise(pic, 1);
+	CHECK_EQ(pic_acknowledge(pic), 0x41);
+	command(pic_master_io(pic), 0x40); /* no operation */
+	command(pic_master_io(pic), 0x21);
+	command(pic_master_io(pic), 0x20); /* nothing is in service */
+	command(pic_master_io(pic), 0x0b);
+	CHECK_EQ(io_read(pic_master_io(pic), 0, 1), 0);
+	command(pic_master_io(pic), 0x10); /* ICW3, no ICW4 */
+	data(pic_master_io(pic), 0x50);
+	data(pic_master_io(pic), 0x04);
+	data(pic_master_io(pic), 0xfe);
+	CHECK_EQ(io_read(pic_master_io(pic), 1, 1), 0xfe);
+	device_free(pic_device(pic));
+}
+
 TEST(polling_acknowledges)
 {
 	struct fake_irq intr = {0};
