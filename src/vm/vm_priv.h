@@ -6,6 +6,7 @@
 
 #include <pthread.h>
 
+#include "base/err.h"
 #include "base/loop.h"
 #include "vm/vm.h"
 

@@ -216,10 +216,15 @@ static void compare_ram(const struct outcome *a, const struct outcome *b)
 
 static bool is_sound(const struct outcome *o)
 {
+	const struct x86_cpu_state *s = &o->state;
+
 	if (o->has_exited)
 		return true;
-	fprintf(stderr, "run: on %s the program stopped (%d) after %u events. %s\n",
-		o->accel, (int)o->stop, o->n_log, o->broken);
+	fprintf(stderr,
+		"run: on %s the program stopped (%d) after %u events at %#lx:%#lx, CR0 %#lx, "
+		"CR2 %#lx. %s\n",
+		o->accel, (int)o->stop, o->n_log, s->seg[X86_CS].base, s->rip, s->cr0, s->cr2,
+		o->broken);
 	return false;
 }
 

@@ -91,6 +91,7 @@ static void fpu_fxsave(struct sx_cpu *c, const struct sx_insn *i)
 	struct sx_fpu image;
 
 	xsave_make_legacy(c, i, &image);
+	sx_probe_write(c, i, lin, X86_FXSAVE_SIZE);
 	sx_store_bytes(c, i, lin, &image, fxsave_bytes(c));
 	SX_NEXT(c, i);
 }
@@ -100,7 +101,7 @@ static void fpu_fxrstor(struct sx_cpu *c, const struct sx_insn *i)
 	u64 lin = fxsave_begin(c, i, false);
 	struct sx_fpu image;
 
-	sx_load_bytes(c, i, lin, &image, fxsave_bytes(c));
+	sx_load_bytes(c, i, lin, &image, X86_FXSAVE_SIZE);
 	if (image.mxcsr & ~SX_MXCSR_VALID)
 		sx_throw_gp(c, i, 0);
 	xsave_take_x87(c, i, &image);

@@ -85,6 +85,11 @@ static void far_to_code(struct sx_cpu *c, const struct sx_insn *i, const struct 
 {
 	struct sx_pusher p = sx_pusher_on_stack(c, t->size);
 
+	/* The stack is the new code's: in 64-bit code, without SS's base. */
+	if (sx_is_long(c) && (sx_desc_attr(d) & X86_ATTR_L)) {
+		p = sx_pusher_flat(c, c->gpr[X86_RSP], c->cpl);
+		p.size = t->size;
+	}
 	check_code(c, i, t->selector, d);
 	check_offset(c, i, d, t->offset);
 	if (t->is_call) {

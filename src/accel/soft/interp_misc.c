@@ -163,10 +163,10 @@ static void bound(struct sx_cpu *c, const struct sx_insn *i)
 {
 	u64 lin = sx_ea(c, i, i->size * 2, false);
 	i64 index = (i64)sx_sign_extend(c->gpr[i->reg], i->size);
-	i64 low = (i64)sx_sign_extend(sx_load(c, i, lin, i->size), i->size);
-	i64 high = (i64)sx_sign_extend(sx_load(c, i, lin + i->size, i->size), i->size);
 
-	if (index < low || index > high)
+	if (index < (i64)sx_sign_extend(sx_load(c, i, lin, i->size), i->size))
+		sx_throw(c, i, X86_BR, 0);
+	if (index > (i64)sx_sign_extend(sx_load(c, i, lin + i->size, i->size), i->size))
 		sx_throw(c, i, X86_BR, 0);
 	SX_NEXT(c, i);
 }

@@ -87,8 +87,9 @@ static bool is_bulk(const struct sx_cpu *c, const struct string *s)
 
 static bool must_stop(const struct sx_cpu *c)
 {
-	return (c->mode & SX_MODE_STEP) || __atomic_load_n(&c->request, __ATOMIC_RELAXED) ||
-	       c->replaced;
+	/* SX_REQ_STEP alone only wants the block's end to come back. */
+	return (c->mode & SX_MODE_STEP) || c->replaced ||
+	       (__atomic_load_n(&c->request, __ATOMIC_RELAXED) & ~(u32)SX_REQ_STEP);
 }
 
 /*
@@ -247,30 +248,35 @@ static u64 compare_run(const u8 *a, u64 rax, const u8 *b, u64 n, unsigned size, 
 static u64 compare_piece(struct sx_cpu *c, const struct sx_insn *i, const struct string *s, u64 n,
 			 bool is_scan, u64 v[2])
 {
-	u64 a = is_scan ? 0 : source_lin(c, i, s), b = dest_lin(c, i, s, false);
+	u64 b = dest_lin(c, i, s, false);
 
 	if (is_bulk(c, s)) {
+		u64 a = is_scan ? 0 : source_lin(c, i, s);
 		u64 k = fit_page(s, b, is_scan ? n : fit_page(s, a, n));
-		const u8 *pa = k && !is_scan ? sx_host_read_page(c, i, a) : NULL;
-		const u8 *pb = k && (is_scan || pa) ? sx_host_read_page(c, i, b) : NULL;
+		const u8 *pb = k ? sx_host_read_page(c, i, b) : NULL;
+		const u8 *pa = pb && !is_scan ? sx_host_read_page(c, i, a) : NULL;
 
-		if (pb)
+		if (pb && (is_scan || pa))
 			return compare_run(pa, c->gpr[X86_RAX], pb, k, s->size,
 					   i->flags & SX_IF_REP, v);
 	}
 	/* The destination first: it is the one whose fault is reported. */
 	v[1] = sx_load(c, i, b, s->size);
-	v[0] = is_scan ? c->gpr[X86_RAX] & bytes_mask(s->size) : sx_load(c, i, a, s->size);
+	v[0] = is_scan ? c->gpr[X86_RAX] & bytes_mask(s->size)
+		       : sx_load(c, i, source_lin(c, i, s), s->size);
 	return 1;
 }
 
+/* Flags change only when it ends or stops: a fault leaves them as they were (SDM 2B, REP). */
 static bool compare_string(struct sx_cpu *c, const struct sx_insn *i, bool is_scan)
 {
 	struct string s = string_begin(c, i);
+	bool is_over;
+	u64 v[2];
 
-	for (;;) {
+	do {
 		u64 n = s.repeats ? count_left(c, &s) : 1;
-		u64 done, v[2];
+		u64 done;
 
 		if (!n)
 			return true;
@@ -279,12 +285,10 @@ static bool compare_string(struct sx_cpu *c, const struct sx_insn *i, bool is_sc
 			advance(c, &s, X86_RSI, done);
 		advance(c, &s, X86_RDI, done);
 		count_down(c, &s, done);
-		set_compare_flags(c, v[0], v[1], s.size);
-		if (!s.repeats || done == n || (v[0] == v[1]) != !!(i->flags & SX_IF_REP))
-			return true;
-		if (must_stop(c))
-			return false;
-	}
+		is_over = !s.repeats || done == n || (v[0] == v[1]) != !!(i->flags & SX_IF_REP);
+	} while (!is_over && !must_stop(c));
+	set_compare_flags(c, v[0], v[1], s.size);
+	return is_over;
 }
 
 static void cmps(struct sx_cpu *c, const struct sx_insn *i)

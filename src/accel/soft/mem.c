@@ -144,8 +144,8 @@ static u64 wrap(const struct sx_cpu *c, u64 lin)
 	return sx_is_long(c) ? lin : (u32)lin;
 }
 
-/* What alignment checking asks of an operand (SDM 3A, table 6-7): its size; 8 for extended reals, 2
- * or 4 for x87's environment and state. */
+/* What alignment checking asks of an operand (SDM 3A, table 6-7): its size up to 8 bytes; 8 for
+ * extended reals, 2 or 4 for x87's environment and state. Larger ones have rules of their own. */
 static unsigned natural_alignment(unsigned size)
 {
 	switch (size) {
@@ -158,13 +158,14 @@ static unsigned natural_alignment(unsigned size)
 	case 108:
 		return 4;
 	}
-	return is_power_of_two(size) ? size : 1;
+	return size <= 8 && is_power_of_two(size) ? size : 1;
 }
 
 /* #AC, where the application asked for it. */
 static void check_alignment(struct sx_cpu *c, const struct sx_insn *i, u64 lin, unsigned size)
 {
-	if (unlikely(sx_checks_alignment(c)) && !is_aligned(lin, natural_alignment(size)))
+	if (unlikely(sx_checks_alignment(c)) && !is_aligned(lin, natural_alignment(size)) &&
+	    sx_is_canonical(lin))
 		sx_throw(c, i, X86_AC, 0);
 }
 

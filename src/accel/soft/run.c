@@ -132,15 +132,17 @@ static void execute(struct sx_cpu *c)
 	c->block = NULL;
 }
 
-/* One instruction, with what is to be seen before and after it (SDM 3B, 17.3.1). */
+/* One instruction, with what is to be seen before and after it (SDM 3B, 17.3.1). What MOV SS and POP
+ * SS hold off waits for the next one; their single-step trap is lost (SDM 3A, 6.8.3). */
 static void execute_step(struct sx_cpu *c)
 {
 	bool traps = c->sysflags & X86_FLAG_TF;
+	bool is_shadowed = c->interrupt_shadow & X86_SHADOW_MOV_SS;
 	struct sx_block *b;
 	u64 hits;
 	enum sx_op op;
 
-	if (!(c->sysflags & X86_FLAG_RF)) {
+	if (!(c->sysflags & X86_FLAG_RF) && !is_shadowed) {
 		hits = sx_debug_match_code(c, sx_code_lin(c));
 		if (hits)
 			sx_throw_debug(c, NULL, hits);
@@ -149,10 +151,13 @@ static void execute_step(struct sx_cpu *c)
 	op = sx_insn_op(&b->insn[0]);
 	c->sysflags &= ~X86_FLAG_RF;
 	c->interrupt_shadow = 0;
-	c->pending_dr6 = 0;
+	if (!is_shadowed)
+		c->pending_dr6 = 0;
 	sx_block_enter(c, b);
 	c->block = NULL;
 	sx_mode_update(c);
+	if (c->interrupt_shadow & X86_SHADOW_MOV_SS)
+		return;
 
 	hits = c->pending_dr6;
 	/* System calls mask TF before the trap would come. */

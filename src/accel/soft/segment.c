@@ -98,17 +98,22 @@ void sx_set_rflags(struct sx_cpu *c, u64 value, u64 mask)
 
 /* --- accesses --- */
 
-bool sx_uses_stack(const struct sx_insn *i)
+bool sx_uses_stack(const struct sx_cpu *c, const struct sx_insn *i)
 {
+	bool is_implied;
 	enum sx_op op;
 
 	if (!i)
 		return false;
 	op = sx_insn_op(i);
-	if ((i->flags & SX_IF_MEM) && op != SX_POP)
-		return !(i->flags & SX_IF_SEG) && (i->base == X86_RSP || i->base == X86_RBP);
-	return (op >= SX_PUSH && op <= SX_LEAVE) || op == SX_CALL || op == SX_RET ||
-	       op == SX_RETF || op == SX_IRET;
+	is_implied = (op >= SX_PUSH && op <= SX_LEAVE) || op == SX_CALL || op == SX_CALL_RM ||
+		     op == SX_RET || op == SX_RETF || op == SX_IRET;
+	if (!(i->flags & SX_IF_MEM))
+		return is_implied;
+	/* The operand's address is at fault, unless RSP is. */
+	if (is_implied && !sx_is_canonical(c->gpr[X86_RSP]))
+		return true;
+	return !(i->flags & SX_IF_SEG) && (i->base == X86_RSP || i->base == X86_RBP);
 }
 
 /* Is [off, off + size) inside the segment? */

@@ -71,19 +71,19 @@ void sx_simd_store_masked(struct sx_cpu *c, const struct sx_insn *i, const u8 *d
 	unsigned first = 0, last = size;
 	u64 lin;
 
+	if (sx_insn_addrsize(i) < 8)
+		off &= sx_insn_addrsize(i) == 4 ? 0xffffffff : 0xffff;
+	lin = sx_seg_lin(c, i, i->seg, off, size, true);
 	while (first < size && !(mask[first] & 0x80))
 		first++;
 	if (first == size)
 		return;
 	while (!(mask[last - 1] & 0x80))
 		last--;
-	if (sx_insn_addrsize(i) < 8)
-		off &= sx_insn_addrsize(i) == 4 ? 0xffffffff : 0xffff;
-	lin = sx_seg_lin(c, i, i->seg, off + first, last - first, true);
-	sx_probe_write(c, i, lin, last - first);
+	sx_probe_write(c, i, lin + first, last - first);
 	for (unsigned n = first; n < last; n++)
 		if (mask[n] & 0x80)
-			sx_store(c, i, lin + n - first, data[n], 1);
+			sx_store(c, i, lin + n, data[n], 1);
 }
 
 static void simd_maskmovdqu(struct sx_cpu *c, const struct sx_insn *i)

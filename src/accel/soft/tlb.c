@@ -178,7 +178,7 @@ static void check_canonical(struct sx_cpu *c, const struct sx_insn *i, u64 lin)
 	if (sx_is_canonical(lin) || !sx_is_long(c))
 		return;
 	/* Stack accesses raise #SS (SDM 1, 3.3.7.1); only explicit ones of SS are told apart. */
-	sx_throw(c, i, sx_uses_stack(i) ? X86_SSEG : X86_GP, 0);
+	sx_throw(c, i, sx_uses_stack(c, i) ? X86_SSEG : X86_GP, 0);
 }
 
 void sx_translate(struct sx_cpu *c, const struct sx_insn *i, u64 lin, enum sx_access access,

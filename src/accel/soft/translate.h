@@ -24,7 +24,7 @@ void sx_translate(struct sx_cpu *c, const struct sx_insn *i, u64 lin, enum sx_ac
 const struct sx_itlb_entry *sx_translate_code(struct sx_cpu *c, u64 lin);
 
 /* Does the instruction's memory operand, or its implied one, lie in the stack segment? */
-bool sx_uses_stack(const struct sx_insn *i);
+bool sx_uses_stack(const struct sx_cpu *c, const struct sx_insn *i);
 
 /* Alignment checks are on: CR0.AM, EFLAGS.AC, CPL 3 (SDM 3A, 6.15, #AC). */
 static inline bool sx_checks_alignment(const struct sx_cpu *c)

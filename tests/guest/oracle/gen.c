@@ -455,6 +455,17 @@ static bool gen_is_safe(const struct oracle_case *c)
 	return gen_is_safe_range(a + (u64)(bit >> 3));
 }
 
+/* Did the placing of the address take a register that the operation needs? */
+static bool gen_is_spoiled(const struct oracle_case *c)
+{
+	bool is_by_ax = c->insn.base == X86_RAX || c->insn.index == X86_RAX;
+	bool is_by_dx = c->insn.base == X86_RDX || c->insn.index == X86_RDX;
+	unsigned op = sx_insn_op(&c->insn);
+
+	/* The mask of components: ours has fewer than the host. */
+	return op >= SX_XSAVE && op <= SX_XRSTORS && (is_by_ax || is_by_dx);
+}
+
 static u64 gen_rip(struct gen *g)
 {
 	u64 linear = ORACLE_CODE + 0x800 + oracle_below(g->rng, 0x700);
@@ -505,5 +516,5 @@ bool oracle_generate(struct oracle_rng *r, u16 form, enum oracle_mode mode, u64 
 	gen_narrow(out);
 	gen_place_branch(&g);
 	gen_place_far(&g);
-	return gen_is_safe(out);
+	return gen_is_safe(out) && !gen_is_spoiled(out);
 }

@@ -252,7 +252,7 @@ static void prepare_fx_image(struct prepare *p)
 
 static void prepare_state_mask(struct prepare *p)
 {
-	p->c->gpr[X86_RAX] = oracle_below(p->rng, 4);
+	p->c->gpr[X86_RAX] = 1 + oracle_below(p->rng, 3);
 	p->c->gpr[X86_RDX] = 0;
 }
 
@@ -326,6 +326,8 @@ void oracle_prepare(struct oracle_rng *r, struct oracle_case *c, u64 target)
 		break;
 	case SX_MASKMOVQ:
 	case SX_MASKMOVDQU:
+		/* How it is checked for alignment is not defined. */
+		c->rflags &= ~X86_FLAG_AC;
 		c->gpr[X86_RDI] = prepare_data_address(&p);
 		break;
 	case SX_XLAT:

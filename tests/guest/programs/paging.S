@@ -4,8 +4,13 @@
 #define PML4 0x1000
 #define PD   0x3000
 #define PT   0x4000	/* maps linear 0x200000 and up */
-#define AT(page) (0x200000 + (page) * 0x1000)
 #define PTE(page) (PT + (page) * 8)
+	.set	AT0, 0x200000
+	.set	AT1, 0x201000
+	.set	AT2, 0x202000
+	.set	AT3, 0x203000
+	.set	AT4, 0x204000
+	.set	AT5, 0x205000
 
 	.code16
 	.globl	_start
@@ -41,23 +46,23 @@ _start:
 .endm
 	/* Reading sets A, writing D. */
 	SAY64	PTE(0)
-	movb	AT(0), %al
+	movb	AT0, %al
 	SAY64	PTE(0)
-	movb	$0xc3, AT(0)
+	movb	$0xc3, AT0
 	SAY64	PTE(0)
 	SAY64	PD + 8
 
-	FAULT	"movb AT(1), %al"		/* fine */
-	FAULT	"movb $1, AT(1)"		/* W, P: WP is on */
+	FAULT	"movb AT1, %al"		/* fine */
+	FAULT	"movb $1, AT1"		/* W, P: WP is on */
 	SAY64	PTE(1)
-	FAULT	"movb AT(2) + 0x123, %al"	/* not present, read */
-	FAULT	"movb $1, AT(2) + 0x456"	/* not present, write */
-	FAULT	"movl $1, AT(0) + 0xffe"	/* across into a read-only page */
-	movzwl	AT(0) + 0xffe, %eax
+	FAULT	"movb AT2 + 0x123, %al"	/* not present, read */
+	FAULT	"movb $1, AT2 + 0x456"	/* not present, write */
+	FAULT	"movl $1, AT0 + 0xffe"	/* across into a read-only page */
+	movzwl	AT0 + 0xffe, %eax
 	SAY	%eax				/* nothing was written */
-	FAULT	"movq $AT(3), %rax; call *%rax"	/* NX: an instruction fetch */
-	FAULT	"movb AT(4), %al"		/* RSVD */
-	movq	$AT(0), %rax
+	FAULT	"movq $AT3, %rax; call *%rax"	/* NX: an instruction fetch */
+	FAULT	"movb AT4, %al"		/* RSVD */
+	movq	$AT0, %rax
 	call	*%rax				/* runs: it is a RET */
 	FAULT	"movabs $0x8000000000000000, %rax; movb (%rax), %al"	/* #GP: not canonical */
 	FAULT	"movabs $0x0000800000000000, %rax; pushq (%rax)"
@@ -65,20 +70,20 @@ _start:
 	movq	%cr0, %rcx
 	andq	$~0x10000, %rcx
 	movq	%rcx, %cr0
-	FAULT	"movb $0x42, AT(1)"
+	FAULT	"movb $0x42, AT1"
 	orq	$0x10000, %rcx
 	movq	%rcx, %cr0
 	SAY64	PTE(1)
-	movb	AT(1), %al
+	movb	AT1, %al
 	SAY	%al
 	/* A page made present, and one made absent and flushed. */
 	movl	$0x15003, PTE(2)
 	movb	$0x99, 0x15123
-	movb	AT(2) + 0x123, %al
+	movb	AT2 + 0x123, %al
 	SAY	%al
 	movl	$0, PTE(0)
-	invlpg	AT(0)
-	FAULT	"movb AT(0), %al"
+	invlpg	AT0
+	FAULT	"movb AT0, %al"
 	/* As the user: no access to the supervisor's pages; faults come with the U bit. The rest of
 	 * memory is made the user's already, by the large page. */
 	pushq	$SEL_USER_DATA
@@ -88,10 +93,10 @@ _start:
 	pushq	$in_user
 	iretq
 in_user:
-	movb	AT(5), %al		/* fine */
-	FAULT	"movb AT(1), %al"	/* P, U */
-	FAULT	"movb $1, AT(2) + 8"	/* P, W, U */
-	FAULT	"movb AT(0) + 7, %al"	/* U, absent */
+	movb	AT5, %al		/* fine */
+	FAULT	"movb AT1, %al"	/* P, U */
+	FAULT	"movb $1, AT2 + 8"	/* P, W, U */
+	FAULT	"movb AT0 + 7, %al"	/* U, absent */
 	FAULT	"hlt"			/* #GP */
 	movq	$finish, %rbx
 	movq	%cr3, %rax		/* #GP, and out of here: see on_fault */

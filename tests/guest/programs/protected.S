@@ -1,6 +1,10 @@
 /* Protected mode: the switch, segment limits and types, exceptions with their error codes, back. */
 #include "guest.inc"
 
+	.set	SEL_SMALL, 0x30
+	.set	SEL_READONLY, 0x38
+	.set	SEL_ABSENT, 0x40
+
 	.code16
 	.globl	_start
 _start:
@@ -12,19 +16,6 @@ _start:
 	/* What segment registers hold. */
 	movw	%cs, %ax
 	SAY	%ax
-	movl	$SEL_DATA, %ecx
-	larl	%ecx, %eax
-	SAY	%eax
-	lsll	%ecx, %eax
-	SAY	%eax
-	movl	$0xfff8, %ecx		/* beyond the table: ZF clear */
-	xorl	%eax, %eax
-	larl	%ecx, %eax
-	setz	%al
-	SAY	%al
-	verw	%cx
-	setz	%al
-	SAY	%al
 
 	/* Each fault says vector, error code, and where; then goes on at the address in EBX. */
 .macro FAULT insn
@@ -122,9 +113,6 @@ idt_end:
 idtr:	.word	idt_end - idt - 1
 	.long	idt
 
-#define SEL_SMALL    0x30
-#define SEL_READONLY 0x38
-#define SEL_ABSENT   0x40
 	.balign 8
 gdt:	.quad	0
 	.quad	0x00cf9b000000ffff

@@ -1,4 +1,4 @@
-/* Real mode: integer arithmetic and its flags, 8, 16 and 32 bits, multiplication, division, BCD. */
+/* Real mode: integer arithmetic and its flags, 8, 16 and 32 bits, multiplication, division. */
 #include "guest.inc"
 
 	.code16
@@ -13,7 +13,6 @@ next_pair:
 	addw	$8, %si
 	cmpw	$operands_end, %si
 	jne	next_pair
-	call	decimal
 	call	divide
 	EXIT
 
@@ -75,35 +74,6 @@ pair:
 	bsrl	%edx, %eax
 	SAY	%eax
 1:	ret
-
-/* BCD adjustments, over all values of AL (SDM 2A, DAA and following). */
-decimal:
-	xorw	%di, %di
-1:	movw	%di, %ax
-	addb	$0x27, %al
-	daa
-	pushfw
-	SAY	%al
-	popw	%ax
-	andw	$(0x8d5 & ~FLAG_OF), %ax
-	SAY	%ax
-	movw	%di, %ax
-	subb	$0x48, %al
-	das
-	SAY	%al
-	movw	%di, %ax
-	aaa
-	SAY	%ax
-	movw	%di, %ax
-	aam
-	SAY	%ax
-	movw	%di, %ax
-	aad
-	SAY	%al
-	addw	$13, %di
-	cmpw	$0x100, %di
-	jb	1b
-	ret
 
 /* Quotients and remainders; a divide error goes to vector 0 with the IP of the instruction. */
 divide:
