@@ -36,8 +36,8 @@ int launch_open_console(struct launch *l, struct err *err);
 /* A program that stands beside ours (or in the build tree, or in libexec): free() the path. */
 char *launch_find_program(const char *name);
 /* Starts argv with each fds[i] as descriptor 3 + i, in a session of its own, stdin from /dev/null. */
-int launch_spawn(const char *path, const char *const argv[], const int *fds, size_t n_fds, pid_t *out,
-		 struct err *err);
+int launch_spawn(const char *path, const char *const argv[], const int *fds, size_t n_fds,
+		 pid_t *out, struct err *err);
 /* Ends what is still there and waits for it; removes the socket. */
 void launch_end(struct launch *l);
 

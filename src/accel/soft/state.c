@@ -15,7 +15,8 @@
 /* Fields that have the same name and meaning on both sides. */
 #define SAME_FIELDS(X)                                                                             \
 	X(gdt)                                                                                     \
-	X(idt) X(cr0) X(cr2) X(cr3) X(cr4) X(efer) X(dr6) X(dr7) X(xcr0) X(star) X(lstar) X(cstar) \
+	X(idt)                                                                                     \
+	X(cr0) X(cr2) X(cr3) X(cr4) X(efer) X(dr6) X(dr7) X(xcr0) X(star) X(lstar) X(cstar)        \
 		X(sfmask) X(kernel_gs_base) X(sysenter_cs) X(sysenter_esp) X(sysenter_eip) X(pat)  \
 			X(misc_enable) X(spec_ctrl) X(tsc_aux) X(tsc_adjust) X(mtrr_def_type)      \
 				X(mcg_status) X(smbase) X(tsc_offset) X(kvm_system_time)           \
