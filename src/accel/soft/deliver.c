@@ -236,6 +236,8 @@ void sx_event_deliver(struct sx_cpu *c)
 		f.rip = (f.rip + e.insn_len) & c->code_mask;
 	if (is_fault(&e))
 		f.rflags |= X86_FLAG_RF;
+	else if (e.kind == X86_EVENT_SOFT || e.kind == X86_EVENT_EXCEPTION)
+		f.rflags &= ~X86_FLAG_RF; /* a trap: its instruction has completed */
 
 	if (!(c->cr0 & X86_CR0_PE)) {
 		deliver_real(c, &f);

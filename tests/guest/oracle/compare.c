@@ -167,6 +167,9 @@ static bool compare_is_either_fault(const struct compare *k)
 		sx_insn_form(&k->c->insn)->attr & SX_A_ALIGN && oracle_address(k->c) & 15;
 	u64 either = BIT(X86_GP) | BIT(X86_SSEG);
 
+	/* A call's target is looked at before or after the push. */
+	if (sx_insn_op(&k->c->insn) == SX_CALL_RM || sx_insn_op(&k->c->insn) == SX_CALL_FAR_M)
+		return BIT(k->native->vector) & either && BIT(k->soft->vector) & either;
 	/* BOUND may compare with the first bound before it looks at the second. */
 	if (sx_insn_op(&k->c->insn) == SX_BOUND)
 		return BIT(k->native->vector) & (either | BIT(X86_BR) | BIT(X86_PF)) &&
@@ -220,13 +223,14 @@ static void compare_page_fault(struct compare *k)
 
 static void compare_exception(struct compare *k)
 {
-	bool is_kernel = k->native->vector == X86_PF && k->native->cr2 >= BIT(47);
+	/* Memory of this process's, or the kernel's. */
+	bool is_foreign = k->native->vector == X86_PF && k->native->cr2 >= ORACLE_SAFE_END;
 
 	if (compare_is_either_fault(k))
 		return;
 	compare_value(k, "vector", k->native->vector, k->soft->vector);
 	compare_value(k, "rip", k->native->rip, k->soft->rip);
-	if (k->native->vector != k->soft->vector || is_kernel)
+	if (k->native->vector != k->soft->vector || is_foreign)
 		return;
 	if (BIT(k->native->vector) &
 	    (BIT(X86_TS) | BIT(X86_NP) | BIT(X86_SSEG) | BIT(X86_GP) | BIT(X86_PF) | BIT(X86_AC)))
@@ -242,11 +246,12 @@ static void compare_selector(struct compare *k, const char *name, u16 native, u1
 }
 
 /* RETF with an immediate carries out of SP into ESP on a 16-bit stack; no manual says so. */
-static u64 compare_stack_mask(const struct oracle_case *c)
+static u64 compare_stack_mask(const struct compare *k)
 {
-	if (c->mode == ORACLE_16 && sx_insn_op(&c->insn) == SX_RETF)
+	if (k->c->mode == ORACLE_16 && sx_insn_op(&k->c->insn) == SX_RETF)
 		return 0xffff;
-	return c->bits == 64 ? ~(u64)0 : 0xffffffff;
+	/* Once in 32-bit code, what is above ESP is undefined. */
+	return k->c->bits == 64 && k->native->cs == ORACLE_CS64 ? ~(u64)0 : 0xffffffff;
 }
 
 static void compare_registers(struct compare *k)
@@ -254,10 +259,10 @@ static void compare_registers(struct compare *k)
 	const struct oracle_result *n = k->native, *s = k->soft;
 	u64 mask = k->c->bits == 64 ? ~(u64)0 : 0xffffffff;
 	u64 flags = X86_FLAGS_ARITH | X86_FLAG_TF | X86_FLAG_IF | X86_FLAG_DF | X86_FLAG_IOPL |
-		    X86_FLAG_NT | X86_FLAG_AC | X86_FLAG_ID;
+		    X86_FLAG_NT | X86_FLAG_AC | X86_FLAG_ID | X86_FLAG_RF;
 
 	for (unsigned i = 0; i < X86_GPRS && !compare_is_undefined(k->c); i++) {
-		u64 m = i == X86_RSP ? compare_stack_mask(k->c) : mask;
+		u64 m = i == X86_RSP ? compare_stack_mask(k) : mask;
 
 		compare_value(k, compare_gprs[i], n->gpr[i] & m, s->gpr[i] & m);
 	}

@@ -462,6 +462,10 @@ static bool gen_is_spoiled(const struct oracle_case *c)
 	bool is_by_dx = c->insn.base == X86_RDX || c->insn.index == X86_RDX;
 	unsigned op = sx_insn_op(&c->insn);
 
+	/* A selector that was not chosen may name a segment that only the host has. */
+	if (((op >= SX_MOV_SEG_RM && op <= SX_LSL) || op == SX_JMP_FAR_M || op == SX_CALL_FAR_M) &&
+	    c->insn.flags & SX_IF_MEM && !c->n_patches)
+		return oracle_address(c) - ORACLE_DATA < ORACLE_DATA_SIZE;
 	/* The mask of components: ours has fewer than the host. */
 	return op >= SX_XSAVE && op <= SX_XRSTORS && (is_by_ax || is_by_dx);
 }

@@ -246,7 +246,7 @@ static void prepare_fx_image(struct prepare *p)
 		bytes_store(area + X86_FXSAVE_MXCSR, oracle_random(p->rng), 4);
 	bytes_store(area + X86_XSAVE_HEADER, oracle_below(p->rng, 4), 1);
 	if (oracle_chance(p->rng, 16))
-		bytes_store(area + X86_XSAVE_HEADER + oracle_below(p->rng, 64), 0x80, 1);
+		bytes_store(area + X86_XSAVE_HEADER + 16 + oracle_below(p->rng, 8), 0x80, 1);
 	oracle_patch(p->c, p->target, area, sizeof(area));
 }
 
@@ -305,6 +305,13 @@ static void prepare_mxcsr(struct prepare *p)
 	oracle_patch(p->c, p->target, &mxcsr, 4);
 }
 
+/* A call into 64-bit code takes all of ESP for an address without a base. */
+static void prepare_plain_stack(struct prepare *p)
+{
+	if (p->c->mode == ORACLE_16)
+		p->c->gpr[X86_RSP] &= 0xffff;
+}
+
 static void prepare_frame_pointer(struct prepare *p)
 {
 	p->c->gpr[X86_RBP] = prepare_data_address(p);
@@ -358,8 +365,12 @@ void oracle_prepare(struct oracle_rng *r, struct oracle_case *c, u64 target)
 	case SX_CALL_RM:
 		prepare_rm(&p, prepare_jump(&p), c->insn.size);
 		break;
+	case SX_CALL_FAR:
+		prepare_plain_stack(&p);
+		break;
 	case SX_JMP_FAR_M:
 	case SX_CALL_FAR_M:
+		prepare_plain_stack(&p);
 		prepare_far_pointer(&p, prepare_code_selector(&p));
 		break;
 	case SX_LES:
