@@ -303,8 +303,8 @@ void core_real_mode(unused struct core *k, struct x86_cpu_state *s)
 
 void core_set_gate(struct core *k, unsigned vector, u64 offset, u16 selector, u8 ist, u8 type_dpl)
 {
-	u64 low = (offset & 0xffff) | (u64)selector << 16 | (u64)ist << 32 |
-		  (u64)type_dpl << 40 | (offset >> 16 & 0xffff) << 48;
+	u64 low = (offset & 0xffff) | (u64)selector << 16 | (u64)ist << 32 | (u64)type_dpl << 40 |
+		  (offset >> 16 & 0xffff) << 48;
 
 	store64(k, CORE_IDT + vector * 16, low);
 	store64(k, CORE_IDT + vector * 16 + 8, offset >> 32);

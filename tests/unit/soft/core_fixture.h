@@ -7,17 +7,17 @@
 
 #include "accel/accel.h"
 
-#define CORE_RAM    (8 * MIB)
-#define CORE_CODE   0x10000u  /* programs */
-#define CORE_DATA   0x200000u /* free for them */
-#define CORE_STACK  0x90000u  /* its top */
-#define CORE_TABLES 0x100000u /* page tables, GDT, IDT, TSS */
-#define CORE_GDT    0x108000u
-#define CORE_IDT    0x109000u
-#define CORE_TSS    0x10a000u
-#define CORE_MMIO   0xe0000000u
+#define CORE_RAM       (8 * MIB)
+#define CORE_CODE      0x10000u  /* programs */
+#define CORE_DATA      0x200000u /* free for them */
+#define CORE_STACK     0x90000u  /* its top */
+#define CORE_TABLES    0x100000u /* page tables, GDT, IDT, TSS */
+#define CORE_GDT       0x108000u
+#define CORE_IDT       0x109000u
+#define CORE_TSS       0x10a000u
+#define CORE_MMIO      0xe0000000u
 #define CORE_PORT_STOP 0xf4 /* writing here ends core_run; the value is kept */
-#define CORE_CPUS   2
+#define CORE_CPUS      2
 
 /* Selectors of the GDT that core_long_mode makes. */
 enum {
@@ -80,6 +80,6 @@ enum vcpu_stop core_run(struct core *k, struct x86_cpu_state *s);
 	    ".globl " #name_ "_end\n" #name_ "_end:\n"                                             \
 	    ".code64\n.popsection\n")
 #define CODE_SIZE(name_) ((size_t)(name_##_end - name_))
-#define STOP "mov $0, %eax\n out %al, $0xf4\n"
+#define STOP             "mov $0, %eax\n out %al, $0xf4\n"
 
 #endif

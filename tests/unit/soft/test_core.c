@@ -20,14 +20,13 @@ TEST(a_loop_in_long_mode_sums)
 	core_fini(&k);
 }
 
-CODE(memory_64,
-     "mov $0x200ffc, %rdi\n"
-     "mov $0x1122334455667788, %rax\n mov %rax, (%rdi)\n" /* crosses a page */
-     "mov 4(%rdi), %ebx\n"
-     "lock addl $1, (%rdi)\n"
-     "mov (%rdi), %rcx\n"
-     "lea mem_here(%rip), %rdx\n mem_here:\n"
-     "call 1f\n jmp 2f\n 1: push %rdx\n pop %rsi\n ret\n 2:\n" STOP);
+CODE(memory_64, "mov $0x200ffc, %rdi\n"
+		"mov $0x1122334455667788, %rax\n mov %rax, (%rdi)\n" /* crosses a page */
+		"mov 4(%rdi), %ebx\n"
+		"lock addl $1, (%rdi)\n"
+		"mov (%rdi), %rcx\n"
+		"lea mem_here(%rip), %rdx\n mem_here:\n"
+		"call 1f\n jmp 2f\n 1: push %rdx\n pop %rsi\n ret\n 2:\n" STOP);
 
 TEST(memory_is_read_and_written_across_pages)
 {
