@@ -173,9 +173,10 @@ static bool compare_is_either_fault(const struct compare *k)
 		       BIT(k->soft->vector) & (either | BIT(X86_PF)) &&
 		       k->native->vector != k->soft->vector;
 	/* BOUND may compare with the first bound before it looks at the second. */
-	if (sx_insn_op(&k->c->insn) == SX_BOUND)
-		return BIT(k->native->vector) & (either | BIT(X86_BR) | BIT(X86_PF)) &&
-		       BIT(k->soft->vector) & (either | BIT(X86_BR) | BIT(X86_PF));
+	if (sx_insn_op(&k->c->insn) == SX_BOUND) {
+		either |= BIT(X86_BR) | BIT(X86_PF) | BIT(X86_AC);
+		return BIT(k->native->vector) & either && BIT(k->soft->vector) & either;
+	}
 	if (compare_is_piecemeal(k))
 		either |= BIT(X86_AC) | BIT(X86_PF);
 	return (is_misaligned || compare_is_piecemeal(k)) && BIT(k->native->vector) & either &&
