@@ -221,7 +221,12 @@ TEST(all_of_the_state_comes_back)
 	CHECK_EQ(k.vcpu[0]->ops->get_state(k.vcpu[0], &t, &err), 0);
 	CHECK_MEM(t.gpr, s.gpr, sizeof(s.gpr));
 	CHECK_MEM(t.xsave, s.xsave, sizeof(s.xsave));
-	CHECK_MEM(t.seg, s.seg, sizeof(s.seg));
+	for (unsigned n = 0; n < X86_SEGS; n++) {
+		CHECK_EQ(t.seg[n].base, s.seg[n].base);
+		CHECK_EQ(t.seg[n].limit, s.seg[n].limit);
+		CHECK_EQ(t.seg[n].attr, s.seg[n].attr);
+		CHECK_EQ(t.seg[n].selector, s.seg[n].selector);
+	}
 	CHECK_MEM(t.dr, s.dr, sizeof(s.dr));
 	CHECK_MEM(t.mtrr_mask, s.mtrr_mask, sizeof(s.mtrr_mask));
 	CHECK_EQ(t.rflags, s.rflags);
@@ -246,6 +251,9 @@ TEST(impossible_states_are_refused)
 	s.cr0 &= ~X86_CR0_PG;
 	CHECK_EQ(k.vcpu[0]->ops->set_state(k.vcpu[0], &s, &err), -EINVAL);
 	CHECK_ERR(err, "paging");
+	core_long_mode(&k, &s);
+	s.xcr0 = 0;
+	CHECK_EQ(k.vcpu[0]->ops->set_state(k.vcpu[0], &s, &err), -EINVAL);
 	core_long_mode(&k, &s);
 	s.run_state = 9;
 	CHECK_EQ(k.vcpu[0]->ops->set_state(k.vcpu[0], &s, &err), -EINVAL);
