@@ -102,7 +102,8 @@ two_disks() {
 
 # holder OPTION...: a guest in the background that waits, with its output in $work/holder.
 holder() {
-	"$bin/posada" run --accel soft --quiet --kernel "$kernel" --append hw "$@" </dev/null >"$work/holder" 2>&1 &
+	: >"$work/holder"
+	"$bin/posada" run --accel soft --quiet --kernel "$kernel" --append hw "$@" </dev/null >>"$work/holder" 2>&1 &
 	holder=$!
 	jobs_to_end+=("$holder")
 	wait_for "$work/holder" hello "$holder"
@@ -145,6 +146,17 @@ locks() {
 	wait "$holder"
 }
 
+# Guest after guest on one disk, without a pause.
+follows_at_once() {
+	local disk=$work/disk-next i
+	new_disk "$disk"
+	for i in $(seq 10); do
+		try --disk "$disk"
+		[ "$status" = 0 ] || break
+	done
+	expect "ten guests follow each other on a disk" 0 hello
+}
+
 # What a flush has acknowledged survives the guest process.
 survives_a_kill() {
 	local disk=$work/disk-kill args pid
@@ -173,5 +185,6 @@ discard
 protected
 two_disks
 locks
+follows_at_once
 survives_a_kill
 [ -z "$(processes_left)" ] && pass "no process is left" || fail "no process is left" "$(processes_left)"

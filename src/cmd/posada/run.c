@@ -361,14 +361,12 @@ static int run_explain(int got, char **argv)
 	if (got == ':')
 		fprintf(stderr, "posada: %s needs a value; see `posada run --help`\n", word);
 	else if (optopt >= 0x100)
-		fprintf(stderr, "posada: --%s takes no value\n",
-			run_options[optopt - 0x100].name);
+		fprintf(stderr, "posada: --%s takes no value\n", run_options[optopt - 0x100].name);
 	else if (optopt)
 		fprintf(stderr, "posada: there is no option '-%c'; see `posada run --help`\n",
 			optopt);
 	else
-		fprintf(stderr, "posada: there is no option '%s'; see `posada run --help`\n",
-			word);
+		fprintf(stderr, "posada: there is no option '%s'; see `posada run --help`\n", word);
 	return LAUNCH_FAILED;
 }
 
