@@ -50,14 +50,18 @@ static int launch_open_tap(const struct launch_net *n, int *out, struct err *err
 	return 0;
 }
 
-/* Waits until the process writes its byte; its end before that is a failure. */
+/* Waits for the process's line: empty when it is ready, else why it isn't. */
 static int launch_wait_ready(int fd, struct err *err)
 {
-	char byte;
+	char line[512] = "";
+	size_t n = 0;
 
-	if (fd_read_full(fd, &byte, 1) < 0)
-		return err_set(err, -EIO, "the user network could not be started");
-	return 0;
+	while (n < sizeof(line) - 1 && fd_read_full(fd, &line[n], 1) == 0 && line[n] != '\n')
+		n++;
+	if (n == 0 && line[0] == '\n')
+		return 0;
+	line[n] = '\0';
+	return err_set(err, -EIO, "%s", n ? line : "the user network could not be started");
 }
 
 static int launch_start_slirp(struct launch *l, const struct launch_net *n, int sock,
