@@ -17,7 +17,8 @@ struct launch {
 	pid_t vmm;   /* 0: not started */
 	pid_t helpers[GUEST_MAX_NICS];
 	unsigned n_helpers;
-	char *socket_path; /* a socket that we made, to be removed */
+	char *socket_paths[GUEST_MAX_CHANNELS + 1]; /* sockets that we made, to be removed */
+	unsigned n_sockets;
 };
 
 /* resolve.c: opens and checks all names of the request into l->config. */
@@ -29,8 +30,9 @@ int launch_open_disk(const struct launch_disk *d, bool is_snapshot, struct guest
 int launch_open_net(struct launch *l, const struct launch_net *n, struct guest_nic *out,
 		    struct err *err);
 
-/* console.c: makes the console's two ends. */
+/* console.c: makes the console's two ends, and the channels' sockets. */
 int launch_open_console(struct launch *l, struct err *err);
+int launch_open_channels(struct launch *l, struct err *err);
 
 /* spawn.c */
 /* A program that stands beside ours (or in the build tree, or in libexec): free() the path. */

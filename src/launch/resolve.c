@@ -186,6 +186,8 @@ static int launch_resolve_devices(struct launch *l, struct err *err)
 		if (launch_open_net(l, &q->nets[i], &c->nics[i], err) < 0)
 			return err_wrap(err, "--net");
 	}
+	if (launch_open_channels(l, err) < 0)
+		return err_wrap(err, "--channel");
 	if (launch_open_console(l, err) < 0)
 		return err_wrap(err, "--console");
 	return 0;

@@ -82,8 +82,9 @@ void launch_end(struct launch *l)
 		waitpid(l->helpers[i], &status, 0);
 	}
 	fd_close(l->console);
-	if (l->socket_path)
-		unlink(l->socket_path);
-	free(l->socket_path);
+	for (unsigned i = 0; i < l->n_sockets; i++) {
+		unlink(l->socket_paths[i]);
+		free(l->socket_paths[i]);
+	}
 	guest_config_fini(&l->config);
 }

@@ -213,7 +213,7 @@ static int monitor_start(struct monitor *m, struct err *err)
 	if (!r)
 		r = loop_fd_add(m->loop, &m->control);
 	if (!r)
-		r = confine_all_threads(err);
+		r = confine_setup(err);
 	if (!r)
 		r = machine_start(m->machine, err);
 	return r;

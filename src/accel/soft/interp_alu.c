@@ -39,7 +39,12 @@
 		     :                                                                             \
 		     : "cc")
 
-#define HOST(type, p) (*(type __attribute__((aligned(1), may_alias)) *)(p))
+/* Guest operands in host memory lie where the guest put them. */
+typedef u8 __attribute__((aligned(1), may_alias)) host_u8;
+typedef u16 __attribute__((aligned(1), may_alias)) host_u16;
+typedef u32 __attribute__((aligned(1), may_alias)) host_u32;
+typedef u64 __attribute__((aligned(1), may_alias)) host_u64;
+#define HOST(type, p) (*(host_##type *)(p))
 
 /* --- d = d op s, or only the flags of it (CMP, TEST) --- */
 

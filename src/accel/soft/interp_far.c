@@ -324,7 +324,7 @@ static void check_return_code(struct sx_cpu *c, const struct sx_insn *i, const s
 	sx_desc_set_accessed(c, i, out);
 }
 
-/* What the new privilege must not see is taken away (SDM 2B, RET). */
+/* What the new privilege must not see is taken away (SDM 2B, RET); bases stay. */
 static void drop_data_segments(struct sx_cpu *c)
 {
 	static const u8 segs[] = {X86_ES, X86_DS, X86_FS, X86_GS};
@@ -335,7 +335,7 @@ static void drop_data_segments(struct sx_cpu *c)
 		unsigned dpl = (s->attr & X86_ATTR_DPL) >> X86_ATTR_DPL_SHIFT;
 
 		if (!(s->attr & X86_ATTR_UNUSABLE) && !is_conforming && dpl < c->cpl)
-			sx_seg_set_null(c, segs[k], 0);
+			s->selector = 0, s->attr = X86_ATTR_UNUSABLE;
 	}
 }
 

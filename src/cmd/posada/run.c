@@ -209,6 +209,22 @@ static int run_net(struct launch_request *q, char *value, struct err *err)
 	return r;
 }
 
+static int run_channel(struct launch_request *q, char *value, struct err *err)
+{
+	struct launch_channel *c = &q->channels[q->n_channels];
+	char *path = run_split_key(value);
+
+	if (q->n_channels == GUEST_MAX_CHANNELS)
+		return err_set(err, -EINVAL, "a guest has at most %d channels", GUEST_MAX_CHANNELS);
+	if (!path || !path[0] || !value[0] || strlen(value) > GUEST_MAX_CHANNEL_NAME)
+		return err_set(err, -EINVAL, "write NAME=PATH; a name has at most %d bytes",
+			       GUEST_MAX_CHANNEL_NAME);
+	c->name = value;
+	c->path = path;
+	q->n_channels++;
+	return 0;
+}
+
 static int run_console(struct launch_request *q, char *value, struct err *err)
 {
 	if (!strcmp(value, "stdio")) {
@@ -282,6 +298,9 @@ static const struct run_option run_options[] = {
 	{"net", "user|tap=IFNAME|none", run_net,
 	 "a network card; user takes forward=tcp:HOSTPORT:GUESTPORT, host=on,\n"
 	 "backend=passt; repeatable"},
+	{"channel", "NAME=PATH", run_channel,
+	 "a named port, /dev/virtio-ports/NAME in the guest, as UNIX socket PATH on\n"
+	 "the host; repeatable"},
 	{"console", "stdio|pty|socket=PATH|none", run_console,
 	 "where the serial console goes (default: stdio)"},
 	{"escape", "^KEY|none", run_escape, "the key that opens the menu (default: ^])"},

@@ -2,6 +2,7 @@
  * Network back ends: framing with a hostile peer, backpressure both ways, taps.
  */
 #include <fcntl.h>
+#include <linux/if_packet.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
 #include <stdlib.h>
@@ -24,10 +25,13 @@
 			loop_step(loop, true);                                                     \
 	} while (0)
 
+#define MARKED 0x88b5 /* an Ethernet type for experiments: nobody else sends it */
+
 struct card {
 	struct net_user user;
 	unsigned limit; /* frames it takes */
 	unsigned n_frames, n_refused, n_rooms, n_downs;
+	unsigned n_marked; /* frames of put_burst, which come in order */
 	size_t last_size;
 	u8 last[NET_FRAME_MAX];
 };
@@ -42,6 +46,8 @@ static bool card_receive(void *opaque, const u8 *frame, size_t size)
 		return false;
 	}
 	c->n_frames++;
+	if (be16_load(frame + 12) == MARKED)
+		CHECK_EQ(be32_load(frame + 14), c->n_marked++);
 	c->last_size = size;
 	memcpy(c->last, frame, size);
 	return true;
@@ -293,7 +299,11 @@ static int host_side(struct ifreq *ifr)
 	CHECK_EQ(ioctl(s, SIOCGIFFLAGS, &up), 0);
 	up.ifr_flags |= IFF_UP;
 	CHECK_EQ(ioctl(s, SIOCSIFFLAGS, &up), 0);
-	CHECK_EQ(setsockopt(s, SOL_SOCKET, SO_BINDTODEVICE, ifr->ifr_name, IFNAMSIZ), 0);
+	CHECK_EQ(ioctl(s, SIOCGIFINDEX, &up), 0);
+
+	struct sockaddr_ll to = {.sll_family = AF_PACKET, .sll_ifindex = up.ifr_ifindex};
+
+	CHECK_EQ(bind(s, (struct sockaddr *)&to, sizeof(to)), 0);
 	return s;
 }
 
@@ -325,4 +335,45 @@ TEST(a_tap_carries_frames_with_and_without_header)
 		CHECK_MEM(c->last + 12, "\x86\xdd", 2);
 		test_end(loop, n, c);
 	}
+}
+
+static void put_burst(int host, u32 first, u32 n)
+{
+	for (u32 i = first; i < first + n; i++) {
+		u8 frame[64] = {0};
+
+		be16_store(frame + 12, MARKED);
+		be32_store(frame + 14, i);
+		CHECK_EQ(send(host, frame, sizeof(frame), 0), sizeof(frame));
+	}
+}
+
+TEST(a_burst_from_a_tap_arrives_whole_and_in_order)
+{
+	struct loop *loop = test_loop();
+	struct err err = ERR_INIT;
+	struct ifreq ifr;
+	int fd = open_tap(0, &ifr), host;
+	struct net *n;
+
+	CHECK_EQ(net_tap_new(loop, fd, &n, &err), 0);
+	host = host_side(&ifr);
+	struct card *c = card_new(n, UINT32_MAX);
+
+	/* More than are read in one go. */
+	put_burst(host, 0, 300);
+	STEP_UNTIL(c->n_marked == 300);
+
+	/* And each one refused once. */
+	c->limit = c->n_frames;
+	put_burst(host, 300, 200);
+	while (c->n_marked < 500) {
+		unsigned refused = c->n_refused;
+
+		STEP_UNTIL(c->n_refused > refused);
+		c->limit++;
+		net_accept(n);
+	}
+	close(host);
+	test_end(loop, n, c);
 }
