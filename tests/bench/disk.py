@@ -13,6 +13,7 @@ mode (through the host's page cache): what counts is the way from the guest and 
 request; CPU time is of all processes, the guest's own work included."""
 
 LIMIT = 180
+PER = 1e6  # requests: seconds for so many are microseconds for one
 IMAGE_MIB = 64
 PHASES = {"disk-read-seq": "read, in order", "disk-read-random": "read, random",
           "disk-write-seq": "write, in order", "disk-write-random": "write, random"}
@@ -31,9 +32,9 @@ def make_image(path):
 def measure(tools, rounds):
     guest = tools.linux_guest("6.1", "disk", disk=tools.path("disk.img"))
     make_image(guest.disk)
-    ours = Side("posada", lambda: measure_phases(tools.posada(guest, "soft"), PHASES, LIMIT, 1))
-    theirs = Side("QEMU", lambda: measure_phases(tools.qemu(guest, "tcg"), PHASES, LIMIT, 1))
+    ours = Side("posada", lambda: measure_phases(tools.posada(guest, "soft"), PHASES, LIMIT, PER))
+    theirs = Side("QEMU", lambda: measure_phases(tools.qemu(guest, "tcg"), PHASES, LIMIT, PER))
     alternate("disk", rounds, [ours, theirs])
-    rows = [Row(f"{words}: {figure} time a request", ours, theirs, f"{phase} {figure}", "µs")
-            for phase, words in PHASES.items() for figure in ("wall", "cpu")]
+    rows = [Row(f"{words}: {figure_words} time a request", ours, theirs, f"{phase} {figure}", "µs")
+            for phase, words in PHASES.items() for figure, figure_words in (("wall", "wall"), ("cpu", "CPU"))]
     return [ours, theirs], rows

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 
 import boot
@@ -23,6 +24,7 @@ def main():
     parser.add_argument("--output", required=True, help="the page to write")
     parser.add_argument("groups", nargs="+", choices=GROUPS)
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what runs is ended, too
 
     tools = Tools(args.release, args.cache)
     is_failed = False

@@ -14,6 +14,7 @@ QEMU's is in its process; both are libslirp. Time for each MiB; CPU time is of a
 guest's own work included, the server's not."""
 
 LIMIT = 300
+PER = 1000 << 20  # bytes: seconds for so many are milliseconds for a MiB
 BYTES = 16 << 20  # as in guest/net.c
 PHASES = {"net-download": "download", "net-upload": "upload"}
 
@@ -60,10 +61,10 @@ def measure(tools, rounds):
     server = Server()
     guest = tools.linux_guest("6.1", "net", has_net=True)
     guest.append += f" bench.host=10.0.2.2:{server.port}"
-    ours = Side("posada", lambda: measure_phases(tools.posada(guest, "soft"), PHASES, LIMIT, 1 << 20))
-    theirs = Side("QEMU", lambda: measure_phases(tools.qemu(guest, "tcg"), PHASES, LIMIT, 1 << 20))
+    ours = Side("posada", lambda: measure_phases(tools.posada(guest, "soft"), PHASES, LIMIT, PER))
+    theirs = Side("QEMU", lambda: measure_phases(tools.qemu(guest, "tcg"), PHASES, LIMIT, PER))
     alternate("net", rounds, [ours, theirs])
     server.close()
-    rows = [Row(f"{words}: {figure} time a MiB", ours, theirs, f"{phase} {figure}", "µs")
-            for phase, words in PHASES.items() for figure in ("wall", "cpu")]
+    rows = [Row(f"{words}: {figure_words} time a MiB", ours, theirs, f"{phase} {figure}", "ms")
+            for phase, words in PHASES.items() for figure, figure_words in (("wall", "wall"), ("cpu", "CPU"))]
     return [ours, theirs], rows

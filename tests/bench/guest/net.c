@@ -19,7 +19,8 @@ static char buffer[64 * 1024];
 
 static int open_peer(const char *address, const char *port, char direction)
 {
-	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((unsigned short)atoi(port))};
+	struct sockaddr_in to = {.sin_family = AF_INET,
+				 .sin_port = htons((unsigned short)atoi(port))};
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
 
 	inet_pton(AF_INET, address, &to.sin_addr);
