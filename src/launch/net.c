@@ -50,13 +50,15 @@ static int launch_open_tap(const struct launch_net *n, int *out, struct err *err
 	return 0;
 }
 
-/* Waits until the process writes its byte; its end before that is a failure. */
-static int launch_wait_ready(int fd, struct err *err)
+/* Each writes a byte when it is ready; its end before that is a failure. */
+int launch_wait_helpers(struct launch *l, struct err *err)
 {
 	char byte;
 
-	if (fd_read_full(fd, &byte, 1) < 0)
-		return err_set(err, -EIO, "the user network could not be started");
+	for (unsigned i = 0; i < l->n_ready; i++) {
+		if (fd_read_full(l->ready[i], &byte, 1) < 0)
+			return err_set(err, -EIO, "--net: the user network could not be started");
+	}
 	return 0;
 }
 
@@ -83,11 +85,8 @@ static int launch_start_slirp(struct launch *l, const struct launch_net *n, int 
 		r = launch_spawn(path, argv, (int[]){sock, ready[1]}, 2, &l->helpers[l->n_helpers],
 				 err);
 		close(ready[1]);
-		if (!r) {
-			l->n_helpers++;
-			r = launch_wait_ready(ready[0], err);
-		}
-		close(ready[0]);
+		l->ready[l->n_ready++] = ready[0];
+		l->n_helpers += r == 0;
 	}
 	free(path);
 	return r;

@@ -77,6 +77,8 @@ void launch_end(struct launch *l)
 		kill(l->vmm, SIGKILL);
 		waitpid(l->vmm, &status, 0);
 	}
+	for (unsigned i = 0; i < l->n_ready; i++)
+		close(l->ready[i]);
 	for (unsigned i = 0; i < l->n_helpers; i++) {
 		kill(l->helpers[i], SIGTERM);
 		waitpid(l->helpers[i], &status, 0);
