@@ -29,8 +29,9 @@ static always_inline void go64(struct sx_cpu *c, const struct sx_insn *i, bool i
 			go64(c, i, false);                                                         \
 	}
 JCC(0)
-JCC(1) JCC(2) JCC(3) JCC(4) JCC(5) JCC(6) JCC(7) JCC(8) JCC(9) JCC(10) JCC(11) JCC(12) JCC(13)
-	JCC(14) JCC(15)
+JCC(1)
+JCC(2) JCC(3) JCC(4) JCC(5) JCC(6) JCC(7) JCC(8) JCC(9) JCC(10) JCC(11) JCC(12) JCC(13) JCC(14)
+	JCC(15)
 
 		static void jmp64(struct sx_cpu *c, const struct sx_insn *i)
 {
@@ -121,7 +122,7 @@ static void go(struct sx_cpu *c, const struct sx_insn *i, bool is_taken)
 
 static void jcc(struct sx_cpu *c, const struct sx_insn *i)
 {
-	go(c, i, sx_condition(c->cc, i->cc));
+	go(c, i, sx_condition_is(c->cc, i->cc));
 }
 
 static void jmp(struct sx_cpu *c, const struct sx_insn *i)
