@@ -350,7 +350,6 @@ int pc_build(struct machine *m, struct err *err)
 	pc_add_fw_cfg(m);
 	if (m->config->has_debug_exit)
 		pc_add_debug_exit(m);
-	pc_update_map(m);
 	return pc_build_virtio(m, err);
 }
 

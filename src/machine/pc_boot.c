@@ -207,7 +207,7 @@ int pc_boot(struct machine *m, struct err *err)
 	int r;
 
 	q35_enable_ecam(m->host_bridge, PC_ECAM_GPA);
-	q35_open_pam(m->host_bridge);
+	pc_open_memory(m);
 	ich9_lpc_set_up(m->lpc, PC_PM_BASE, pc_irq_of_pirq, PC_RCBA_GPA);
 	pc_reserve_tables(m);
 	r = pc_assign_pci(m, err);

@@ -4,7 +4,7 @@
  *
  * The input is a row of operations: a byte that says which, then its operands. Whatever the guest
  * did, timers must not have fired more often than their limits allow, and every device must stand
- * being saved, reset and loaded.
+ * being saved, reset and loaded, also with a byte changed on the way.
  */
 #include <stdlib.h>
 
@@ -322,9 +322,27 @@ static void board_poke(struct board *b, struct input *in)
 	}
 }
 
+/* A stranger changed a saved device. */
+static void board_damage(struct board *b, struct input *in)
+{
+	unsigned n = (unsigned)input_take(in, 1) % 16;
+
+	list_for_each (node, &b->devices.devices) {
+		struct device *d = list_entry(node, struct device, node);
+
+		if (!d->ops->state || n--)
+			continue;
+		size_t at = input_take(in, 2);
+
+		if (device_check_damaged(d, at, (u8)input_take(in, 1)))
+			abort();
+		return;
+	}
+}
+
 static void board_step(struct board *b, struct input *in)
 {
-	switch (input_take(in, 1) % 8) {
+	switch (input_take(in, 1) % 9) {
 	case 0:
 	case 1:
 	case 2:
@@ -341,6 +359,9 @@ static void board_step(struct board *b, struct input *in)
 		break;
 	case 6:
 		board_advance(b, in);
+		break;
+	case 7:
+		board_damage(b, in);
 		break;
 	default:
 		board_poke(b, in);

@@ -205,16 +205,17 @@ static int rig_add_vcpus(struct rig *r, unsigned n, const struct x86_features *f
 	return 0;
 }
 
-/* The TSC's frequency: KVM's where that runs, for some hosts can't make it another. */
+/* The TSC's frequency, the same on every accelerator: KVM's where there is one, for some hosts can't
+ * make it another. */
 static int rig_find_tsc(struct rig *r, const char *accel, u64 *out_hz, struct err *err)
 {
-	int ret;
+	bool is_kvm = !strcmp(accel, "kvm");
+	int ret = kv_open(&r->kvm_fd, err);
 
 	*out_hz = 0;
-	if (strcmp(accel, "kvm"))
-		return 0;
-	ret = kv_open(&r->kvm_fd, err);
-	return ret < 0 ? ret : kv_tsc_hz(r->kvm_fd, out_hz, err);
+	if (!ret)
+		ret = kv_tsc_hz(r->kvm_fd, out_hz, err);
+	return is_kvm ? ret : 0;
 }
 
 static int rig_open_parts(struct rig *r, const char *accel, unsigned n_vcpus, struct err *err)

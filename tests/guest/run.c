@@ -1,17 +1,23 @@
 /*
- * Runs a guest program on every accelerator that works here, and compares bit for bit.
+ * Runs guest programs on every accelerator that works here, and compares bit for bit.
  *
- * run PROGRAM.bin: 0 when all agree, 1 when two differ or one got stuck, 77 (skipped) when
- * fewer than two accelerators run it. Compared are all events in their order (port writes and reads,
- * accesses to unmapped memory), the registers at the end, and all of RAM. The vCPUs have the features
- * that every accelerator has, so that CPUID agrees.
+ * guest_run [--hardware] [--alone] PROGRAM.bin...: 0 when all agree, 1 when two differ, one got stuck or a
+ * program that checks itself exits with another code than 0, 77
+ * (skipped) when fewer than two accelerators run them. Compared are all events in their order (port
+ * writes and reads, accesses to unmapped memory), the registers at the end, and all of RAM. The
+ * vCPUs have the features that every accelerator has, so that CPUID agrees.
+ *
+ * --hardware: a KVM that only emulates doesn't count. Such kernels know but a part of the
+ * instructions, and take short cuts: CPUID is the host's, writes across pages are not one.
+ * --alone: the programs check themselves; one accelerator is enough.
  *
  * What differs between processors by the architecture's own leave is not compared: where x87 left
- * its last instruction, and what a processor adds to RFLAGS or segments that are unusable.
+ * its last instruction, and what is in segments that are unusable.
  */
 #include <stdio.h>
 #include <string.h>
 
+#include "accel/kvm/kvm.h"
 #include "base/alloc.h"
 #include "base/err.h"
 #include "base/fd.h"
@@ -31,6 +37,7 @@ struct outcome {
 	const char *accel;
 	enum vcpu_stop stop;
 	bool has_exited;
+	u32 exit_code;
 	char broken[160];
 	struct rig_event log[RIG_LOG_MAX];
 	unsigned n_log;
@@ -38,11 +45,9 @@ struct outcome {
 	u8 *ram;
 };
 
-static const char *current_accel;
-
 static void on_alarm(unused int number)
 {
-	static const char words[] = "run: the program does not end\n";
+	static const char words[] = "guest_run: the program does not end\n";
 
 	(void)!write(STDERR_FILENO, words, sizeof(words) - 1);
 	_exit(1);
@@ -54,7 +59,7 @@ static size_t read_program(const char *path, u8 *out)
 	ssize_t n = fd < 0 ? -errno : fd_pread_some(fd, out, MAX_PROGRAM, 0);
 
 	if (n <= 0 || n == (ssize_t)MAX_PROGRAM) {
-		fprintf(stderr, "run: cannot read '%s'\n", path);
+		fprintf(stderr, "guest_run: cannot read '%s'\n", path);
 		exit(1);
 	}
 	return (size_t)n;
@@ -76,8 +81,19 @@ static void and_words(struct x86_features *all, const struct x86_features *more)
 		all->phys_bits = more->phys_bits;
 }
 
+static bool is_hardware_kvm(void)
+{
+	struct err err = ERR_INIT;
+	AUTO_FD int fd = -1;
+	u64 rate;
+
+	return kv_open(&fd, &err) == 0 && kv_measure(fd, &rate, &err) == 0 &&
+	       rate >= KV_HARDWARE_INSNS_PER_S;
+}
+
 /* The accelerators that work here, and what all of them have: their number. */
-static unsigned find_accels(const char *names[MAX_ACCELS], struct x86_features *common)
+static unsigned find_accels(bool needs_hardware, const char *names[MAX_ACCELS],
+			    struct x86_features *common)
 {
 	unsigned n = 0;
 
@@ -86,8 +102,12 @@ static unsigned find_accels(const char *names[MAX_ACCELS], struct x86_features *
 		struct err err = ERR_INIT;
 		struct x86_features f;
 
+		if (needs_hardware && !strcmp(*name, "kvm") && !is_hardware_kvm()) {
+			printf("without kvm: it is not there, or only emulates\n");
+			continue;
+		}
 		if (rig_features(*name, &f, &err) < 0) {
-			fprintf(stderr, "run: without %s: %s\n", *name, err.text);
+			printf("without %s: %s\n", *name, err.text);
 			continue;
 		}
 		and_words(common, &f);
@@ -103,9 +123,9 @@ static int run_on(const char *accel, const struct x86_features *features, const 
 	struct err err = ERR_INIT;
 	struct vcpu *v;
 
-	current_accel = out->accel = accel;
+	out->accel = accel;
 	if (rig_open(&rig, accel, 1, features, &err) < 0) {
-		fprintf(stderr, "run: %s: %s\n", accel, err.text);
+		fprintf(stderr, "guest_run: %s: %s\n", accel, err.text);
 		return -1;
 	}
 	v = rig.vcpus[0];
@@ -115,12 +135,13 @@ static int run_on(const char *accel, const struct x86_features *features, const 
 	alarm(0);
 	memcpy(out->broken, v->broken, sizeof(out->broken));
 	out->has_exited = rig.has_exited;
+	out->exit_code = rig.exit_code;
 	memcpy(out->log, rig.log, sizeof(out->log));
 	out->n_log = rig.n_log;
 	out->ram = mem_alloc(1, RIG_RAM_SIZE);
 	if (v->ops->get_state(v, &out->state, &err) < 0 ||
 	    gmem_read(rig.gmem, 0, out->ram, RIG_RAM_SIZE) < 0) {
-		fprintf(stderr, "run: %s: %s\n", accel, err.text);
+		fprintf(stderr, "guest_run: %s: %s\n", accel, err.text);
 		return -1;
 	}
 	rig_close(&rig);
@@ -218,10 +239,17 @@ static bool is_sound(const struct outcome *o)
 {
 	const struct x86_cpu_state *s = &o->state;
 
+	if (o->has_exited && o->exit_code) {
+		fprintf(stderr, "guest_run: on %s the program is not content:", o->accel);
+		for (unsigned i = 0; i < o->n_log && i < 8; i++)
+			fprintf(stderr, " %#lx", o->log[i].value);
+		fprintf(stderr, "\n");
+		return false;
+	}
 	if (o->has_exited)
 		return true;
 	fprintf(stderr,
-		"run: on %s the program stopped (%d) after %u events at %#lx:%#lx, CR0 %#lx, "
+		"guest_run: on %s the program stopped (%d) after %u events at %#lx:%#lx, CR0 %#lx, "
 		"CR2 %#lx. %s\n",
 		o->accel, (int)o->stop, o->n_log, s->seg[X86_CS].base, s->rip, s->cr0, s->cr2,
 		o->broken);
@@ -235,40 +263,72 @@ static int compare(const struct outcome *a, const struct outcome *b)
 	compare_states(&a->state, &b->state);
 	compare_ram(a, b);
 	if (differences)
-		fprintf(stderr, "run: %s and %s differ in %u places\n", a->accel, b->accel,
+		fprintf(stderr, "guest_run: %s and %s differ in %u places\n", a->accel, b->accel,
 			differences);
 	return differences ? 1 : 0;
 }
 
-int main(int argc, char **argv)
+/* One program on all accelerators: 0, or 1 when they differ. */
+static int run_program(const char *path, const char *const *accels, unsigned n,
+		       const struct x86_features *common)
 {
-	static u8 program[MAX_PROGRAM];
 	static struct outcome outcomes[MAX_ACCELS];
-	const char *accels[MAX_ACCELS];
-	struct x86_features common;
-	unsigned n = find_accels(accels, &common);
+	static u8 program[MAX_PROGRAM];
+	size_t size = read_program(path, program);
 	int result = 0;
 
-	if (argc != 2) {
-		fprintf(stderr, "usage: run PROGRAM.bin\n");
-		return 1;
-	}
-	size_t size = read_program(argv[1], program);
-
-	signal(SIGALRM, on_alarm);
+	printf("%s:\n", path);
 	for (unsigned i = 0; i < n; i++) {
-		if (run_on(accels[i], &common, program, size, &outcomes[i]) < 0)
+		if (run_on(accels[i], common, program, size, &outcomes[i]) < 0)
 			return 1;
+		printf("  %s: %u events\n", accels[i], outcomes[i].n_log);
 		result |= !is_sound(&outcomes[i]);
 	}
 	for (unsigned i = 1; i < n && !result; i++)
 		result |= compare(&outcomes[0], &outcomes[i]);
-	for (unsigned i = 0; i < n; i++) {
-		printf("%s: %u events\n", accels[i], outcomes[i].n_log);
+	for (unsigned i = 0; i < n; i++)
 		free(outcomes[i].ram);
+	return result;
+}
+
+struct options {
+	bool needs_hardware, is_alone;
+	int first; /* program in argv */
+};
+
+static struct options parse_options(int argc, char **argv)
+{
+	struct options o = {.first = 1};
+
+	for (; o.first < argc && argv[o.first][0] == '-'; o.first++) {
+		if (!strcmp(argv[o.first], "--hardware"))
+			o.needs_hardware = true;
+		else if (!strcmp(argv[o.first], "--alone"))
+			o.is_alone = true;
+		else
+			o.first = argc;
 	}
-	if (!result && n < 2) {
-		printf("SKIP: only %u accelerator works here: nothing to compare\n", n);
+	if (o.first >= argc) {
+		fprintf(stderr, "usage: guest_run [--hardware] [--alone] PROGRAM.bin...\n");
+		exit(1);
+	}
+	return o;
+}
+
+int main(int argc, char **argv)
+{
+	struct options o = parse_options(argc, argv);
+	const char *accels[MAX_ACCELS];
+	struct x86_features common;
+	int result = 0;
+
+	signal(SIGALRM, on_alarm);
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	unsigned n = find_accels(o.needs_hardware, accels, &common);
+	for (int i = o.first; i < argc; i++)
+		result |= run_program(argv[i], accels, n, &common);
+	if (!result && n < (o.is_alone ? 1 : 2)) {
+		printf("SKIP: %u accelerators work here: nothing to compare\n", n);
 		return SKIPPED;
 	}
 	return result;

@@ -421,7 +421,6 @@ static void decode_operand(struct decoder *d, const struct sx_form *f, const str
 	case SX_OPD_X:
 	case SX_OPD_Y:
 	case SX_OPD_XMM0:
-	case SX_OPD_ST0:
 		break;
 	}
 }

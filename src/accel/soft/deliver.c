@@ -225,6 +225,7 @@ void sx_event_deliver(struct sx_cpu *c)
 	struct gate g;
 
 	c->event.is_set = false;
+	c->run_state = X86_RUNNABLE; /* a debug trap after HLT wakes, too */
 	c->is_delivering = true;
 	c->delivering = e.vector;
 	c->delivering_exception = e.kind == X86_EVENT_EXCEPTION;

@@ -243,9 +243,6 @@ static void disasm_operand(struct disasm *d, const struct sx_operand *o)
 	case SX_OPD_XMM0:
 		disasm_put(d, "xmm0");
 		break;
-	case SX_OPD_ST0:
-		disasm_put(d, "st");
-		break;
 	case SX_OPD_STI:
 		disasm_put(d, "st(%u)", insn->rm);
 		break;

@@ -47,10 +47,6 @@ struct sx_insn;
 #define SX_REG_RIP  17 /* only as base, only with SX_IF_RIP */
 #define SX_REG_HIGH 20 /* AH, CH, DH, BH */
 
-/* Segment of the memory operand or of a string source. In 64-bit code, overrides other than FS and
- * GS are ignored (SDM 1, 3.4.2.1): seg is then DS or SS by default. */
-#define SX_SEG_DS 3 /* = enum x86_seg */
-
 enum sx_insn_flag {
 	SX_IF_MEM = 1 << 0,    /* rm is memory */
 	SX_IF_RIP = 1 << 1,    /* RIP-relative */
@@ -83,8 +79,10 @@ struct sx_insn {
 	};
 	u8 index;
 	u8 scale; /* 0-3 */
-	u8 seg;   /* enum x86_seg */
-	u8 cc;    /* JCC, SETCC, CMOVCC, FCMOVCC: condition 0-15; with SX_IF_VEX: vvvv */
+	/* Of the memory operand or string source: enum x86_seg. In 64-bit code, overrides other
+	 * than FS and GS are ignored (SDM 1, 3.4.2.1). */
+	u8 seg;
+	u8 cc; /* JCC, SETCC, CMOVCC, FCMOVCC: condition 0-15; with SX_IF_VEX: vvvv */
 };
 
 static_assert(sizeof(struct sx_insn) == 32, "two decoded instructions share a cache line");

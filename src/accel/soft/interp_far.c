@@ -83,13 +83,10 @@ static void check_code(struct sx_cpu *c, const struct sx_insn *i, u16 selector, 
 static void far_to_code(struct sx_cpu *c, const struct sx_insn *i, const struct target *t,
 			struct sx_desc *d)
 {
-	struct sx_pusher p = sx_pusher_on_stack(c, t->size);
+	/* The stack is addressed as the new code does it: in 64-bit code, without SS's base. */
+	bool to_64 = sx_is_long(c) && (sx_desc_attr(d) & X86_ATTR_L);
+	struct sx_pusher p = sx_pusher_of_code(c, t->size, to_64);
 
-	/* The stack is the new code's: in 64-bit code, without SS's base. */
-	if (sx_is_long(c) && (sx_desc_attr(d) & X86_ATTR_L)) {
-		p = sx_pusher_flat(c, c->gpr[X86_RSP], c->cpl);
-		p.size = t->size;
-	}
 	check_code(c, i, t->selector, d);
 	check_offset(c, i, d, t->offset);
 	if (t->is_call) {
@@ -324,7 +321,7 @@ static void check_return_code(struct sx_cpu *c, const struct sx_insn *i, const s
 	sx_desc_set_accessed(c, i, out);
 }
 
-/* What the new privilege must not see is taken away (SDM 2B, RET). */
+/* What the new privilege must not see is taken away (SDM 2B, RET); bases stay. */
 static void drop_data_segments(struct sx_cpu *c)
 {
 	static const u8 segs[] = {X86_ES, X86_DS, X86_FS, X86_GS};
@@ -335,7 +332,7 @@ static void drop_data_segments(struct sx_cpu *c)
 		unsigned dpl = (s->attr & X86_ATTR_DPL) >> X86_ATTR_DPL_SHIFT;
 
 		if (!(s->attr & X86_ATTR_UNUSABLE) && !is_conforming && dpl < c->cpl)
-			sx_seg_set_null(c, segs[k], 0);
+			s->selector = 0, s->attr = X86_ATTR_UNUSABLE;
 	}
 }
 

@@ -77,6 +77,19 @@ static void ud(struct sx_cpu *c, const struct sx_insn *i)
 	sx_throw_ud(c, i);
 }
 
+/* KVM's hypercalls: CPUID says that this is such a machine, but offers none of them (Linux,
+ * Documentation/virt/kvm/x86/hypercalls.rst). */
+#define KVM_ENOSYS 1000
+#define KVM_EPERM  1
+
+static void hypercall(struct sx_cpu *c, const struct sx_insn *i)
+{
+	u64 result = c->cpl ? -(u64)KVM_EPERM : -(u64)KVM_ENOSYS;
+
+	sx_reg_set(c, X86_RAX, result, sx_is_64(c) ? 8 : 4);
+	SX_NEXT(c, i);
+}
+
 /* --- SMAP's flag --- */
 
 static void stac(struct sx_cpu *c, const struct sx_insn *i)
@@ -148,6 +161,9 @@ static void sysret(struct sx_cpu *c, const struct sx_insn *i)
 	sx_set_rflags(c, c->gpr[X86_R11], SYSRET_FLAGS);
 	enter_flat(c, (u16)(selector + (is_64 ? 16 : 0)), (u16)(selector + 8), 3,
 		   is_64 ? X86_ATTR_L : X86_ATTR_DB);
+	/* The trap comes when TF is set at the end of SYSRET. */
+	if (unlikely(c->sysflags & X86_FLAG_TF))
+		sx_throw_debug(c, NULL, X86_DR6_BS);
 	sx_jump(c);
 }
 
@@ -303,7 +319,8 @@ sx_insn_fn *sx_bind_system(struct sx_insn *i)
 	static sx_insn_fn *const table[SX_OP_COUNT] = {
 		[SX_CLI] = cli, [SX_STI] = sti, [SX_HLT] = hlt,
 		[SX_INT] = int_n, [SX_INT3] = int3, [SX_INTO] = into, [SX_INT1] = int1,
-		[SX_UD] = ud, [SX_STAC] = stac, [SX_CLAC] = clac,
+		[SX_UD] = ud, [SX_VMCALL] = hypercall, [SX_VMMCALL] = hypercall,
+		 [SX_STAC] = stac, [SX_CLAC] = clac,
 		[SX_SYSCALL] = syscall_, [SX_SYSRET] = sysret,
 		[SX_SYSENTER] = sysenter, [SX_SYSEXIT] = sysexit,
 		[SX_RDMSR] = rdmsr, [SX_WRMSR] = wrmsr, [SX_RDPMC] = rdpmc,

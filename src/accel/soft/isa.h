@@ -74,8 +74,7 @@ enum sx_operand_kind {
 	SX_OPD_W,    /* rm: XMM or memory */
 	SX_OPD_U,    /* rm: XMM only */
 	SX_OPD_XMM0, /* implied */
-	SX_OPD_ST0,
-	SX_OPD_STI, /* rm: ST(i) */
+	SX_OPD_STI,  /* rm: ST(i) */
 };
 
 enum sx_operand_size {

@@ -168,6 +168,17 @@ static void execute_step(struct sx_cpu *c)
 		sx_throw_debug(c, NULL, hits);
 }
 
+/* A data breakpoint that MOV SS held off until a software interrupt is taken at its handler. */
+static void deliver(struct sx_cpu *c)
+{
+	u64 hits = c->event.kind == X86_EVENT_SOFT ? c->pending_dr6 : 0;
+
+	c->pending_dr6 = 0;
+	sx_event_deliver(c);
+	if (hits)
+		sx_throw_debug(c, NULL, hits);
+}
+
 /* Comes back here by a long jump when an exception was raised. */
 static noinline enum vcpu_stop run_loop(struct sx_cpu *c)
 {
@@ -181,7 +192,7 @@ static noinline enum vcpu_stop run_loop(struct sx_cpu *c)
 	}
 	for (;;) {
 		if (c->event.is_set)
-			sx_event_deliver(c);
+			deliver(c);
 		if (__atomic_load_n(&c->request, __ATOMIC_RELAXED) & ~(u32)SX_REQ_STEP) {
 			if (serve(c, &stop))
 				return stop;

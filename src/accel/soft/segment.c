@@ -88,6 +88,9 @@ void sx_set_rflags(struct sx_cpu *c, u64 value, u64 mask)
 	u64 new = (old & ~mask) | (value & mask);
 	u64 changed = old ^ new;
 
+	/* RF means something only where breakpoints are; elsewhere nobody would clear it. */
+	if ((new &X86_FLAG_RF) && !sx_debug_is_active(c))
+		new &= ~X86_FLAG_RF;
 	c->cc = sx_cc_of_flags(new);
 	c->sysflags = (new & ~(u64)X86_FLAGS_ARITH) | X86_FLAG_ONE;
 	if (changed & (X86_FLAG_TF | X86_FLAG_VM | X86_FLAG_AC))

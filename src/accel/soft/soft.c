@@ -79,7 +79,8 @@ static int vcpu_new(struct accel *a, unsigned id, const struct x86_cpuid *cpuid,
 	c->vcpu = (struct vcpu){.ops = &vcpu_ops, .accel = a, .id = id, .apic = apic};
 	c->accel = s;
 	c->cpuid = *cpuid;
-	c->features = sx_features_from_cpuid(cpuid);
+	/* Hypercalls exist whatever virtualization CPUID offers to the guest itself. */
+	c->features = sx_features_from_cpuid(cpuid) | BIT(SX_F_VMX) | BIT(SX_F_SVM);
 	c->apic_page = ~(u64)0;
 	sx_cache_init(c);
 	sx_tlb_init(c);

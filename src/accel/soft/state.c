@@ -13,17 +13,15 @@
 #include "base/err.h"
 
 /* Fields that have the same name and meaning on both sides. */
-/* clang-format off */
 #define SAME_FIELDS(X)                                                                             \
-	X(gdt) X(idt)                                                                              \
-	X(cr0) X(cr2) X(cr3) X(cr4) X(efer) X(dr6) X(dr7) X(xcr0)                                  \
-	X(star) X(lstar) X(cstar) X(sfmask) X(kernel_gs_base)                                      \
-	X(sysenter_cs) X(sysenter_esp) X(sysenter_eip)                                             \
-	X(pat) X(misc_enable) X(spec_ctrl) X(tsc_aux) X(tsc_adjust) X(mtrr_def_type)               \
-	X(mcg_status) X(smbase) X(tsc_offset)                                                      \
-	X(kvm_system_time) X(kvm_wall_clock) X(kvm_poll_control)                                   \
-	X(run_state) X(interrupt_shadow) X(nmi_blocked) X(nmi_pending)
-/* clang-format on */
+	X(gdt)                                                                                     \
+	X(idt)                                                                                     \
+	X(cr0) X(cr2) X(cr3) X(cr4) X(efer) X(dr6) X(dr7) X(xcr0) X(star) X(lstar) X(cstar)        \
+		X(sfmask) X(kernel_gs_base) X(sysenter_cs) X(sysenter_esp) X(sysenter_eip) X(pat)  \
+			X(misc_enable) X(spec_ctrl) X(tsc_aux) X(tsc_adjust) X(mtrr_def_type)      \
+				X(mcg_status) X(smbase) X(tsc_offset) X(kvm_system_time)           \
+					X(kvm_wall_clock) X(kvm_poll_control) X(run_state)         \
+						X(interrupt_shadow) X(nmi_blocked) X(nmi_pending)
 #define SAME_ARRAYS(X) X(dr) X(pae_pdpte) X(mtrr_fixed) X(mtrr_base) X(mtrr_mask)
 
 static struct x86_segment segment_out(const struct sx_seg *s)
@@ -74,11 +72,19 @@ static unsigned cpl_of(const struct x86_cpu_state *s)
 	return s->seg[X86_CS].selector & 3;
 }
 
+/* The host's own registers will hold these: reserved bits must not reach them. */
+static void load_fpu(struct sx_cpu *c, const struct x86_cpu_state *in)
+{
+	memcpy(&c->fpu, in->xsave, sizeof(in->xsave));
+	c->fpu.mxcsr &= SX_MXCSR_VALID;
+	c->fpu.fcw = sx_x87_valid_fcw(c->fpu.fcw);
+}
+
 void sx_state_load(struct sx_cpu *c, const struct x86_cpu_state *in)
 {
 	sx_fpu_sync(c);
 	memcpy(c->gpr, in->gpr, sizeof(in->gpr));
-	memcpy(&c->fpu, in->xsave, sizeof(in->xsave));
+	load_fpu(c, in);
 	c->gpr[SX_RIP] = in->rip;
 	c->cc = sx_cc_of_flags(in->rflags);
 	c->sysflags = (in->rflags & ~(u64)X86_FLAGS_ARITH) | X86_FLAG_ONE;
@@ -123,6 +129,8 @@ int sx_state_set(struct vcpu *v, const struct x86_cpu_state *in, struct err *err
 		return err_set(err, -EINVAL, "vCPU %u: long mode without paging", v->id);
 	if ((in->cr0 & X86_CR0_PG) && !(in->cr0 & X86_CR0_PE))
 		return err_set(err, -EINVAL, "vCPU %u: paging in real mode", v->id);
+	if (!(in->xcr0 & X86_XCR0_X87))
+		return err_set(err, -EINVAL, "vCPU %u: XCR0 %#lx", v->id, in->xcr0);
 	if (in->event_pending && in->event_kind > X86_EVENT_SOFT)
 		return err_set(err, -EINVAL, "vCPU %u: event kind %u", v->id, in->event_kind);
 	sx_state_load(sx_cpu_of(v), in);

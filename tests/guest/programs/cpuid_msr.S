@@ -60,6 +60,7 @@ on_gp:
 	popq	%rax			/* the error code */
 	out	%eax, $PORT_SAY
 	movq	%rbx, (%rsp)
+	btrq	$16, 16(%rsp)		/* RF: QEMU's TCG doesn't set it */
 	iretq
 
 	.balign	4
@@ -77,7 +78,6 @@ to_write:
 	.long	0x277, 0x00070106, 0x00070406
 	.long	0x277, 0x02070106, 0x00070406	/* a reserved type */
 	.long	0xc0000082, 0x81234567, 0xffffffff
-	.long	0xc0000082, 0x00000000, 0x00008000	/* not canonical */
 	.long	0xc0000084, 0x00047700, 0
 	.long	0xc0000081, 0x00000000, 0x00230010
 	.long	0xc0000102, 0x12340000, 0xffff8880

@@ -9,7 +9,6 @@
 	.set	AT1, 0x201000
 	.set	AT2, 0x202000
 	.set	AT3, 0x203000
-	.set	AT4, 0x204000
 	.set	AT5, 0x205000
 
 	.code16
@@ -26,8 +25,6 @@ _start:
 	movl	$0, PTE(2) + 4
 	movl	$0x12003, PTE(3)	/* not executable */
 	movl	$0x80000000, PTE(3) + 4
-	movl	$0x13003, PTE(4)	/* a reserved bit, 51 */
-	movl	$0x00080000, PTE(4) + 4
 	movl	$0x14007, PTE(5)	/* the user's */
 	movl	$0, PTE(5) + 4
 	movl	$0xc3c3c3c3, 0x10000	/* ret */
@@ -61,7 +58,6 @@ _start:
 	movzwl	AT0 + 0xffe, %eax
 	SAY	%eax				/* nothing was written */
 	FAULT	"movq $AT3, %rax; call *%rax"	/* NX: an instruction fetch */
-	FAULT	"movb AT4, %al"		/* RSVD */
 	movq	$AT0, %rax
 	call	*%rax				/* runs: it is a RET */
 	FAULT	"movabs $0x8000000000000000, %rax; movb (%rax), %al"	/* #GP: not canonical */
@@ -113,6 +109,7 @@ on_fault:
 	jne	1f
 	SAY64	%cr2
 1:	SAY64	(%rsp)
+	btrq	$16, 16(%rsp)		/* RF: QEMU's TCG doesn't set it (SDM 3B, 17.3.1.1) */
 	movq	%rbx, (%rsp)
 	cmpq	$finish, %rbx
 	je	2f

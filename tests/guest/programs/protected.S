@@ -1,9 +1,7 @@
-/* Protected mode: the switch, segment limits and types, exceptions with their error codes, back. */
+/* Protected mode: the switch, exceptions with their error codes, gates. */
 #include "guest.inc"
 
-	.set	SEL_SMALL, 0x30
-	.set	SEL_READONLY, 0x38
-	.set	SEL_ABSENT, 0x40
+	.set	SEL_ABSENT, 0x30
 
 	.code16
 	.globl	_start
@@ -26,26 +24,17 @@ _start:
 	FAULT	"movw $0xfff8, %ax; movw %ax, %fs"	/* #GP: beyond the table */
 	FAULT	"movw $SEL_CODE32, %ax; movw %ax, %ss"	/* #GP: code as stack */
 	FAULT	"movw $0, %ax; movw %ax, %ss"		/* #GP(0): null stack */
-	FAULT	"movw $SEL_SMALL, %ax; movw %ax, %fs; movl %fs:0x10, %eax"
-	FAULT	"movb %fs:0xf, %al"			/* no fault: the last byte */
-	FAULT	"movw %fs:0xf, %ax"			/* #GP: one byte beyond */
-	FAULT	"movw $SEL_READONLY, %ax; movw %ax, %fs; movb $1, %fs:0"
 	FAULT	"movw $SEL_ABSENT, %ax; movw %ax, %fs"	/* #NP */
-	FAULT	"movl %cs:0, %eax; movl %eax, %cs:0"	/* #GP: write to code */
 	FAULT	"ud2"
-	FAULT	"int $0x41"				/* #GP: no such gate */
 	FAULT	"int $0x40"				/* a gate: it says, and comes back */
 	FAULT	"into"
 	movl	$0x7fffffff, %eax
 	addl	$1, %eax
 	FAULT	"into"
 	FAULT	"xorl %ecx, %ecx; divl %ecx"
-	FAULT	"boundl %eax, bounds"
+	FAULT	"movl $7, %eax; boundl %eax, bounds"
 	FAULT	"ljmpl $SEL_DATA, $0"			/* #GP: data as code */
-	FAULT	"movl $0x10, %eax; movl %eax, %cr4; movl $0x80000000, %eax; movl %eax, %cr0"
-	FAULT	"lldt %cx"				/* a null LDT is fine */
-	xorl	%eax, %eax
-	movl	%eax, %cr4
+	FAULT	"xorl %ecx, %ecx; lldt %cx"		/* a null LDT is fine */
 	EXIT
 
 /* A stub for each vector: pushes a code where the processor doesn't, then the vector. */
@@ -120,9 +109,7 @@ gdt:	.quad	0
 	.quad	0x00af9b000000ffff
 	.quad	0x00cff3000000ffff
 	.quad	0x00affb000000ffff
-	.quad	0x004093006000000f	/* 0x30: 16 bytes at 0x6000 */
-	.quad	0x00cf91000000ffff	/* 0x38: read-only data */
-	.quad	0x00cf13000000ffff	/* 0x40: not present */
+	.quad	0x00cf13000000ffff	/* 0x30: not present */
 gdt_end:
 gdtr:	.word	gdt_end - gdt - 1
 	.long	gdt

@@ -12,7 +12,10 @@ _start:
 	je	2f
 	xorl	%eax, %eax
 	larl	%ecx, %eax
+	pushfl
+	andl	$0xf0ff00, %eax		/* the rest is undefined (SDM 2A, LAR) */
 	SAY	%eax
+	popfl
 	setz	%al
 	SAY	%al
 	xorl	%eax, %eax

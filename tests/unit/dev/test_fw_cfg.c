@@ -111,6 +111,7 @@ TEST(files_are_found_in_the_directory)
 	fixture_select(&f, be16_get(entry.key));
 	read_bytes(&f, text, 5);
 	CHECK_SURVIVES_SAVE_AND_LOAD(fw_cfg_device(f.f));
+	CHECK_STANDS_DAMAGED_STATE(fw_cfg_device(f.f));
 	read_bytes(&f, text + 5, 7);
 	CHECK_MEM(text, "hello, guest", 12);
 	fixture_fini(&f);

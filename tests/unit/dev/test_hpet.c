@@ -92,6 +92,7 @@ TEST(the_counter_stands_until_enabled_and_can_be_set)
 	fake_clock_advance(f.clock, TICKS(5));
 	CHECK_EQ(io_read(f.io, HPET_REG_COUNTER, 4), 1005);
 	CHECK_SURVIVES_SAVE_AND_LOAD(hpet_device(f.h));
+	CHECK_STANDS_DAMAGED_STATE(hpet_device(f.h));
 	CHECK_EQ(get(&f, HPET_REG_COUNTER), (u64)7 << 32 | 1005);
 	fixture_fini(&f);
 }

@@ -141,6 +141,7 @@ TEST(each_byte_is_an_edge)
 	data(&f, 0xff); /* reset: acknowledge, self test */
 	CHECK_EQ(f.keyboard.rises, 1);
 	CHECK_SURVIVES_SAVE_AND_LOAD(i8042_device(f.c));
+	CHECK_STANDS_DAMAGED_STATE(i8042_device(f.c));
 	f.keyboard.rises = 1;
 	CHECK_EQ(take_byte(&f, false), 0xfa);
 	CHECK_EQ(f.keyboard.rises, 2);
@@ -220,6 +221,19 @@ TEST(the_mouse_answers)
 	CHECK_EQ(take_byte(&f, true), 0xe9);
 	to_mouse(&f, 0xec);
 	CHECK_EQ(take_byte(&f, true), 0xfa);
+	to_mouse(&f, 0xe7);
+	CHECK_EQ(take_byte(&f, true), 0xfa);
+	to_mouse(&f, 0xf0);
+	CHECK_EQ(take_byte(&f, true), 0xfa);
+	to_mouse(&f, 0xe9);
+	CHECK_EQ(take_byte(&f, true), 0xfa);
+	CHECK_EQ(take_byte(&f, true), 0x70);
+	CHECK_EQ(take_byte(&f, true), 3);
+	CHECK_EQ(take_byte(&f, true), 40);
+	to_mouse(&f, 0xfe); /* the last byte again */
+	CHECK_EQ(take_byte(&f, true), 40);
+	to_mouse(&f, 0xf6);
+	CHECK_EQ(take_byte(&f, true), 0xfa);
 	to_mouse(&f, 0xbb);
 	CHECK_EQ(take_byte(&f, true), 0xfe);
 	CHECK_EQ(take_byte(&f, true), -1);
@@ -257,6 +271,14 @@ TEST(pulses_and_the_output_port_reset)
 	command(&f, 0xdd);
 	command(&f, 0xd0);
 	CHECK_EQ(take_byte(&f, false), 0x01);
+	command(&f, 0xdf);
+	command(&f, 0xd0);
+	CHECK_EQ(take_byte(&f, false), 0x03);
+	command(&f, 0xd2);
+	data(&f, 0x1c);
+	command(&f, 0xd0); /* a byte stands in the buffer */
+	CHECK_EQ(take_byte(&f, false), 0x1c);
+	CHECK_EQ(take_byte(&f, false), 0x13);
 	command(&f, 0xd1);
 	data(&f, 0x03);
 	CHECK_EQ(f.resets, 1);

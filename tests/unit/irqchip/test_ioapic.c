@@ -93,6 +93,7 @@ TEST(an_edge_is_sent_once_and_lost_when_masked)
 	irq_pulse(&line);
 	CHECK_EQ(msi.n, 2);
 	CHECK_SURVIVES_SAVE_AND_LOAD(ioapic_device(io));
+	CHECK_STANDS_DAMAGED_STATE(ioapic_device(io));
 	device_free(ioapic_device(io));
 }
 

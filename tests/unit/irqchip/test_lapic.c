@@ -202,6 +202,35 @@ TEST(the_nmi_wire_reaches_cpus_that_listen)
 	apics_fini(&f);
 }
 
+TEST(registers_read_as_written_where_they_can_be)
+{
+	struct apics f;
+
+	apics_init(&f, 3);
+	CHECK_EQ(apic_read(&f, 2, LAPIC_REG_ID), 2 << 24);
+	apic_write(&f, 2, LAPIC_REG_ID, 5 << 24); /* the board's, not the guest's */
+	CHECK_EQ(apic_read(&f, 2, LAPIC_REG_ID), 2 << 24);
+	CHECK_EQ(apic_read(&f, 2, LAPIC_REG_VERSION), LAPIC_VERSION);
+	CHECK_EQ(apic_read(&f, 2, LAPIC_REG_EOI), 0);
+	CHECK_EQ(apic_read(&f, 2, LAPIC_REG_APR), 0);
+	apic_write(&f, 2, LAPIC_REG_DFR, 0);
+	CHECK_EQ(apic_read(&f, 2, LAPIC_REG_DFR), 0x0fffffff);
+	apic_write(&f, 2, LAPIC_REG_LDR, 0xffffffff);
+	CHECK_EQ(apic_read(&f, 2, LAPIC_REG_LDR), 0xff000000);
+	apic_write(&f, 2, LAPIC_REG_ICR_HIGH, 0xffffffff);
+	CHECK_EQ(apic_read(&f, 2, LAPIC_REG_ICR_HIGH), 0xff000000);
+	apic_write(&f, 2, LAPIC_REG_TIMER_DIVIDE, 0xff);
+	CHECK_EQ(apic_read(&f, 2, LAPIC_REG_TIMER_DIVIDE), 0xb);
+	apic_write(&f, 2, LAPIC_REG_LVT_PERF, 0xffffffff);
+	CHECK_EQ(apic_read(&f, 2, LAPIC_REG_LVT_PERF), 0x107ff);
+	lapic_bus_reset(f.bus);
+	CHECK_EQ(apic_read(&f, 2, LAPIC_REG_DFR), 0xffffffff);
+	CHECK_EQ(apic_read(&f, 2, LAPIC_REG_LVT_PERF), 0x10000);
+	CHECK_EQ(apic_read(&f, 0, LAPIC_REG_LVT_LINT0), 0x700);
+	CHECK_EQ(apic_read(&f, 2, LAPIC_REG_LVT_LINT0), 0x10000);
+	apics_fini(&f);
+}
+
 /* --- timer --- */
 
 TEST(a_one_shot_timer_fires_once)
@@ -487,6 +516,29 @@ TEST(the_state_goes_through_its_table)
 	CHECK_MEM(&again, &state, sizeof(state));
 	CHECK_EQ(lapic_set_state(apic(&f, 0), &again, &err), 0);
 	state_reader_free(r);
+	apics_fini(&f);
+}
+
+TEST(a_deadline_is_loaded_running)
+{
+	struct x86_lapic_state state;
+	struct err err = ERR_INIT;
+	struct apics f;
+
+	apics_init(&f, 2);
+	apic_enable_x2apic(&f, 1);
+	CHECK(apic_wrmsr(&f, 1, 0x832, 0x40000 | TIMER_VECTOR));
+	CHECK(apic_wrmsr(&f, 1, X86_MSR_TSC_DEADLINE, 4000));
+	apics_msi(&f, 0xfee01000, 0x500);
+	lapic_get_state(apic(&f, 1), &state);
+	lapic_bus_reset(f.bus);
+	CHECK(fake_clock_is_idle(f.clock));
+	CHECK_EQ(lapic_set_state(apic(&f, 1), &state, &err), 0);
+	CHECK_EQ(apic_pending(&f, 1), APIC_PENDING_INIT);
+	CHECK_EQ(apic_rdmsr(&f, 1, 0x83e), 0);
+	CHECK_EQ(apic_rdmsr(&f, 1, 0x830), 0);
+	fake_clock_advance(f.clock, 2000);
+	CHECK_EQ(apic_ack(&f, 1), TIMER_VECTOR);
 	apics_fini(&f);
 }
 
