@@ -118,7 +118,7 @@ static int boot_load_file(struct boot_loader *l, const struct boot_file *f,
 			  const struct boot_place *place, gpa_t *out_gpa, u64 *out_size,
 			  struct err *err)
 {
-	struct boot_image image;
+	struct boot_image image = {0};
 	gpa_t gpa;
 	int r;
 

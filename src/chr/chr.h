@@ -70,7 +70,7 @@ AUTO_FN(chr_free, struct chr *)
  * same descriptor twice, then, which is closed once). Files and /dev/null will do as well. Either
  * may be -1. The descriptors are made non-blocking, and as they were before when freed: whoever
  * shares a terminal's open file description (a shell) sees that meanwhile.
- * A pty's master outlives its slaves' users: no hang-up for it.
+ * A pty's master outlives its slaves' users: no hang-up for it. The program ignores SIGPIPE.
  */
 int chr_fd_new(struct loop *loop, int in_fd, int out_fd, struct chr **out, struct err *err);
 

@@ -48,31 +48,27 @@ struct confine_program {
 	unsigned short n;
 };
 
-/* Loads a program for the calling thread, or for all (SECCOMP_FILTER_FLAG_TSYNC). */
-static int confine_load(const struct confine_program *p, unsigned flags, struct err *err)
+/* Loads a program for the calling thread. */
+static int confine_load(const struct confine_program *p, struct err *err)
 {
 	AUTO(free_ptr) struct sock_filter *insns = NEW_ARRAY(struct sock_filter, p->n);
 	struct sock_fprog program = {.len = p->n, .filter = insns};
-	long r;
 
 	memcpy(insns, p->insns, p->n * sizeof(*insns));
 	for (unsigned short i = 0; i < p->n; i++) {
 		if (insns[i].k == SECCOMP_SELF)
 			insns[i].k = (u32)getpid();
 	}
-	r = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program);
-	if (r < 0)
+	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0)
 		return err_errno(err, -errno, "cannot enter the system call filter");
-	/* The id of a thread that has a filter of its own already: ours to know. */
-	assert(r == 0);
 	return 0;
 }
 
-int confine_all_threads(struct err *err)
+int confine_setup(struct err *err)
 {
 	static const struct confine_program p = {seccomp_setup, ARRAY_SIZE(seccomp_setup)};
 
-	return confine_load(&p, SECCOMP_FILTER_FLAG_TSYNC, err);
+	return confine_load(&p, err);
 }
 
 int confine_thread(enum confine_role role, struct err *err)
@@ -83,5 +79,5 @@ int confine_thread(enum confine_role role, struct err *err)
 		[CONFINE_VCPU] = {seccomp_vcpu, ARRAY_SIZE(seccomp_vcpu)},
 	};
 
-	return confine_load(&programs[role], 0, err);
+	return confine_load(&programs[role], err);
 }

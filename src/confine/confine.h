@@ -27,10 +27,10 @@ enum confine_role {
 int confine_process(bool is_bound_to_parent, struct err *err);
 
 /*
- * All threads of the process, those that were started already too: what any role may do, starting
- * threads, and entering a role. Call before the roles are entered.
+ * The calling thread and those that it starts from now on: what any role may do, starting threads,
+ * and entering a role. Threads that were started before enter a role by themselves.
  */
-int confine_all_threads(struct err *err);
+int confine_setup(struct err *err);
 
 /* The calling thread, for good. */
 int confine_thread(enum confine_role role, struct err *err);

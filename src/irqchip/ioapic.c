@@ -50,6 +50,7 @@ struct ioapic {
 	u32 id;
 	u32 lines; /* levels, a bit for each pin */
 	u64 redirection[IOAPIC_PINS];
+	u64 told[IOAPIC_PINS]; /* the entries that on_route_change knows: not saved */
 };
 
 static struct msi_msg ioapic_message(u64 entry)
@@ -64,14 +65,18 @@ static struct msi_msg ioapic_message(u64 entry)
 	return (struct msi_msg){.address = address, .data = data};
 }
 
+/* Tells only what makes a difference: an accelerator's routes are dear, and guests write each entry
+ * in halves and more than once while it is masked. */
 static void ioapic_tell_route(struct ioapic *io, unsigned pin)
 {
-	u64 entry = io->redirection[pin];
+	u64 entry = io->redirection[pin] & ~IOAPIC_READ_ONLY, told = io->told[pin];
 	struct msi_msg msg = ioapic_message(entry);
 
-	if (io->config.on_route_change)
-		io->config.on_route_change(io->config.opaque, pin, &msg, entry & IOAPIC_LEVEL,
-					   entry & IOAPIC_MASKED);
+	if (!io->config.on_route_change || entry == told || entry & told & IOAPIC_MASKED)
+		return;
+	io->told[pin] = entry;
+	io->config.on_route_change(io->config.opaque, pin, &msg, entry & IOAPIC_LEVEL,
+				   entry & IOAPIC_MASKED);
 }
 
 static void ioapic_send(struct ioapic *io, unsigned pin)
@@ -279,6 +284,8 @@ struct ioapic *ioapic_new(const struct ioapic_config *config)
 	struct ioapic *io = NEW(struct ioapic);
 
 	io->config = *config;
+	for (unsigned pin = 0; pin < IOAPIC_PINS; pin++)
+		io->told[pin] = IOAPIC_MASKED;
 	device_init(&io->dev, &ioapic_device_ops, "ioapic");
 	io_region_init(&io->io, "ioapic", &io->dev, &ioapic_io_ops, IOAPIC_SIZE);
 	device_reset(&io->dev);

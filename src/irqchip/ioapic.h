@@ -21,8 +21,9 @@ struct ioapic;
 struct ioapic_config {
 	struct msi_sink sink;
 	/*
-	 * A pin's route was written, loaded or reset: what it sends, how, and whether at all. For an
-	 * accelerator with local APICs of its own. NULL where nobody wants it.
+	 * A pin's route changed, by a write, a load or a reset: what it sends, how, and whether at
+	 * all. At first all are masked. For an accelerator with local APICs of its own; NULL where
+	 * nobody wants it.
 	 */
 	void (*on_route_change)(void *opaque, unsigned pin, const struct msi_msg *msg,
 				bool is_level, bool is_masked);

@@ -80,6 +80,7 @@ void lapic_get_state(struct vcpu_apic *a, struct x86_lapic_state *out)
 	out->init_pending = events & APIC_PENDING_INIT;
 	out->sipi_pending = events & APIC_PENDING_SIPI;
 	out->nmi_pending = events & APIC_PENDING_NMI;
+	out->extint_pending = events & LAPIC_EVENT_EXTINT;
 	out->sipi_vector = (u8)(events >> LAPIC_EVENT_SIPI_SHIFT);
 }
 
@@ -106,6 +107,8 @@ static u32 lapic_state_events(const struct x86_lapic_state *s)
 		events |= APIC_PENDING_INIT;
 	if (s->nmi_pending)
 		events |= APIC_PENDING_NMI;
+	if (s->extint_pending)
+		events |= LAPIC_EVENT_EXTINT;
 	if (s->sipi_pending)
 		events |= APIC_PENDING_SIPI | (u32)s->sipi_vector << LAPIC_EVENT_SIPI_SHIFT;
 	return events;

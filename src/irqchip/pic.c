@@ -343,7 +343,10 @@ static void pic_elcr_write(struct device *dev, u64 off, u64 value, unused unsign
 
 /* --- the device --- */
 
-/* The inputs are other devices' outputs: they keep their levels. */
+/*
+ * Until it is initialized the chip asks for nothing: all is masked. The inputs are other devices'
+ * outputs: they keep their levels.
+ */
 static void pic_reset(struct device *dev)
 {
 	struct pic *pic = container_of(dev, struct pic, dev);
@@ -351,7 +354,7 @@ static void pic_reset(struct device *dev)
 	for (unsigned i = 0; i < 2; i++) {
 		struct pic_chip *c = &pic->chips[i];
 
-		*c = (struct pic_chip){.lines = c->lines, .lowest = 7};
+		*c = (struct pic_chip){.lines = c->lines, .lowest = 7, .imr = 0xff};
 	}
 	pic_update(pic);
 }

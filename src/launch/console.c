@@ -58,9 +58,9 @@ static bool launch_is_stale_socket(const struct sockaddr_un *addr)
 	       errno == ECONNREFUSED;
 }
 
-static int launch_console_socket(struct launch *l, struct err *err)
+/* Makes and listens on a UNIX socket, which is removed at the run's end. */
+static int launch_listen(struct launch *l, const char *path, int *out, struct err *err)
 {
-	const char *path = l->request->console_path;
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	AUTO_FD int fd = -1;
 
@@ -73,11 +73,26 @@ static int launch_console_socket(struct launch *l, struct err *err)
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0 || bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
 		return err_errno(err, -errno, "cannot make the socket %s", path);
-	l->socket_path = str_dup(path);
+	l->socket_paths[l->n_sockets++] = str_dup(path);
 	if (listen(fd, 1) < 0)
 		return err_errno(err, -errno, "cannot listen on %s", path);
-	l->config.console_fd = fd_take(fd);
-	l->config.console = GUEST_CONSOLE_LISTEN;
+	*out = fd_take(fd);
+	return 0;
+}
+
+int launch_open_channels(struct launch *l, struct err *err)
+{
+	const struct launch_request *q = l->request;
+
+	for (unsigned i = 0; i < q->n_channels; i++) {
+		struct guest_channel *c = &l->config.channels[i];
+		int r = launch_listen(l, q->channels[i].path, &c->fd, err);
+
+		if (r < 0)
+			return r;
+		c->name = str_dup(q->channels[i].name);
+		l->config.n_channels = i + 1;
+	}
 	return 0;
 }
 
@@ -89,7 +104,8 @@ int launch_open_console(struct launch *l, struct err *err)
 	case LAUNCH_CONSOLE_PTY:
 		return launch_console_pty(l, err);
 	case LAUNCH_CONSOLE_SOCKET:
-		return launch_console_socket(l, err);
+		l->config.console = GUEST_CONSOLE_LISTEN;
+		return launch_listen(l, l->request->console_path, &l->config.console_fd, err);
 	case LAUNCH_CONSOLE_NONE:
 		l->config.console = GUEST_CONSOLE_NONE;
 		return 0;

@@ -38,6 +38,11 @@ struct launch_disk {
 	enum guest_cache cache;
 };
 
+/* A virtio port's name, and the path of the UNIX socket that stands for it on the host. */
+struct launch_channel {
+	const char *name, *path;
+};
+
 /* What a person asked for; strings are borrowed. */
 struct launch_request {
 	const char *name, *machine, *cpu, *append; /* NULL: the default */
@@ -49,6 +54,8 @@ struct launch_request {
 	unsigned n_disks;
 	struct launch_net nets[GUEST_MAX_NICS];
 	unsigned n_nets;
+	struct launch_channel channels[GUEST_MAX_CHANNELS];
+	unsigned n_channels;
 	enum launch_console console;
 	const char *console_path;
 	int escape; /* the key that opens the menu, 1 to 31; 0: none */

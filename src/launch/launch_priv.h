@@ -17,7 +17,10 @@ struct launch {
 	pid_t vmm;   /* 0: not started */
 	pid_t helpers[GUEST_MAX_NICS];
 	unsigned n_helpers;
-	char *socket_path; /* a socket that we made, to be removed */
+	int ready[GUEST_MAX_NICS]; /* a pipe each, on which helpers say that they are ready */
+	unsigned n_ready;
+	char *socket_paths[GUEST_MAX_CHANNELS + 1]; /* sockets that we made, to be removed */
+	unsigned n_sockets;
 };
 
 /* resolve.c: opens and checks all names of the request into l->config. */
@@ -28,16 +31,19 @@ int launch_open_disk(const struct launch_disk *d, bool is_snapshot, struct guest
 /* net.c: the nics, and the processes behind them. */
 int launch_open_net(struct launch *l, const struct launch_net *n, struct guest_nic *out,
 		    struct err *err);
+/* Their start takes as long as the VMM's: they are started first and waited for last. */
+int launch_wait_helpers(struct launch *l, struct err *err);
 
-/* console.c: makes the console's two ends. */
+/* console.c: makes the console's two ends, and the channels' sockets. */
 int launch_open_console(struct launch *l, struct err *err);
+int launch_open_channels(struct launch *l, struct err *err);
 
 /* spawn.c */
 /* A program that stands beside ours (or in the build tree, or in libexec): free() the path. */
 char *launch_find_program(const char *name);
 /* Starts argv with each fds[i] as descriptor 3 + i, in a session of its own, stdin from /dev/null. */
-int launch_spawn(const char *path, const char *const argv[], const int *fds, size_t n_fds, pid_t *out,
-		 struct err *err);
+int launch_spawn(const char *path, const char *const argv[], const int *fds, size_t n_fds,
+		 pid_t *out, struct err *err);
 /* Ends what is still there and waits for it; removes the socket. */
 void launch_end(struct launch *l);
 

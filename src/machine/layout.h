@@ -48,6 +48,9 @@
 #define PC_ROOT_PORTS      14 /* at least */
 #define PC_ROOT_PORTS_MAX  32
 
+/* CPUs that the tables have room for: some may come later. Each costs a guest memory. */
+#define PC_CPU_SLOTS 8
+
 /* What takes the place of firmware when a kernel is started directly. */
 #define PC_RSDP_GPA ((gpa_t)0xe0000)
 

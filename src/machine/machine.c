@@ -3,6 +3,7 @@
  */
 #include "machine/machine.h"
 
+#include "accel/kvm/kvm.h"
 #include "base/alloc.h"
 #include "base/err.h"
 #include "chr/chr.h"
@@ -36,7 +37,7 @@ static int machine_rewind(void *opaque, struct err *err)
 
 static int machine_make_vm(struct machine *m, struct loop *main_loop, struct err *err)
 {
-	const struct vm_setup setup = {.name = m->config->name, .track_code = m->is_soft};
+	struct vm_setup setup = {.name = m->config->name, .track_code = m->is_soft};
 	const struct vm_ops ops = {
 		.enter_role = machine_enter_role,
 		.event = machine_event,
@@ -44,7 +45,10 @@ static int machine_make_vm(struct machine *m, struct loop *main_loop, struct err
 		.opaque = m,
 	};
 
-	return vm_new(&setup, main_loop, &ops, &m->vm, err);
+	/* KVM can't run a guest's TSC at any frequency on every host: take the one it has. */
+	int r = m->is_soft ? 0 : kv_tsc_hz(m->config->kvm_fd, &setup.tsc_hz, err);
+
+	return r < 0 ? r : vm_new(&setup, main_loop, &ops, &m->vm, err);
 }
 
 int machine_new(struct guest_config *config, struct loop *main_loop, const struct machine_ops *ops,

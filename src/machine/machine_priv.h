@@ -36,6 +36,7 @@ struct machine {
 	u64 low_size, high_size;
 	struct boot_memmap memmap;
 	gpa_t acpi_gpa;
+	bool is_map_held; /* registers are being set one by one: the map follows at the end */
 
 	/* The chips that the board's own code talks to; the vm's device set owns them. */
 	struct lapic_bus *lapics; /* soft */
@@ -65,6 +66,7 @@ struct msi_sink pc_msi_sink(struct machine *m); /* where functions send their me
 /* pc_memory.c: RAM, and the map as PAM registers have it. */
 int pc_build_memory(struct machine *m, struct err *err);
 void pc_update_map(struct machine *m);
+void pc_open_memory(struct machine *m); /* all below 1 MiB is RAM, as firmware leaves it */
 
 /* pc_virtio.c: disks, nics, entropy behind root ports. */
 int pc_build_virtio(struct machine *m, struct err *err);

@@ -279,7 +279,8 @@ static void pc_add_config_ports(struct machine *m, struct reset_port *reset)
 static void pc_add_root_ports(struct machine *m)
 {
 	const struct guest_config *c = m->config;
-	unsigned used = c->n_disks + c->n_nics + 1; /* and the entropy device */
+	/* The channels share one device; and there is the entropy device. */
+	unsigned used = c->n_disks + c->n_nics + (c->n_channels > 0) + 1;
 	char name[16];
 
 	m->n_root_ports = MAX((unsigned)PC_ROOT_PORTS, used);
@@ -349,7 +350,6 @@ int pc_build(struct machine *m, struct err *err)
 	pc_add_fw_cfg(m);
 	if (m->config->has_debug_exit)
 		pc_add_debug_exit(m);
-	pc_update_map(m);
 	return pc_build_virtio(m, err);
 }
 

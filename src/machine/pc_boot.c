@@ -26,8 +26,6 @@
 #include "pci/pci.h"
 #include "pci/q35.h"
 
-#define PC_BOOT_MIN_LOW (16 * MIB) /* kernels ask for more, and say so */
-
 /* 64-bit BARs live above all RAM, at a multiple of the window's size. */
 static struct acpi_window pc_mmio64_window(const struct machine *m)
 {
@@ -65,7 +63,7 @@ static void pc_reserve_tables(struct machine *m)
 static void pc_describe_chips(const struct machine *m, struct acpi_config *c)
 {
 	c->n_cpus = m->config->n_cpus;
-	c->max_cpus = GUEST_MAX_CPUS;
+	c->max_cpus = MAX(m->config->n_cpus, (unsigned)PC_CPU_SLOTS);
 	c->lapic_gpa = X86_APIC_BASE_ADDR;
 	c->ioapic_gpa = IOAPIC_BASE;
 	c->timer_gsi = PC_GSI_TIMER;
@@ -187,13 +185,16 @@ static int pc_load_kernel(struct machine *m, struct x86_cpu_state *bsp, struct e
 
 static int pc_start_cpus(struct machine *m, struct x86_cpu_state *bsp, struct err *err)
 {
+	unsigned phys_bits = vm_accel(m->vm)->features.phys_bits;
+	struct x86_cpu_state ap;
+
+	x86_cpu_reset(&ap, false);
+	boot_set_memory_types(bsp, PC_ECAM_GPA, phys_bits);
+	boot_set_memory_types(&ap, PC_ECAM_GPA, phys_bits);
 	for (unsigned i = 0; i < vm_vcpu_count(m->vm); i++) {
 		struct vcpu *v = vm_vcpu(m->vm, i);
-		struct x86_cpu_state ap;
-		int r;
+		int r = v->ops->set_state(v, i ? &ap : bsp, err);
 
-		x86_cpu_reset(&ap, false);
-		r = v->ops->set_state(v, i ? &ap : bsp, err);
 		if (r < 0)
 			return err_wrap(err, "vCPU %u", i);
 	}
@@ -206,7 +207,7 @@ int pc_boot(struct machine *m, struct err *err)
 	int r;
 
 	q35_enable_ecam(m->host_bridge, PC_ECAM_GPA);
-	q35_open_pam(m->host_bridge);
+	pc_open_memory(m);
 	ich9_lpc_set_up(m->lpc, PC_PM_BASE, pc_irq_of_pirq, PC_RCBA_GPA);
 	pc_reserve_tables(m);
 	r = pc_assign_pci(m, err);

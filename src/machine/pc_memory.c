@@ -50,6 +50,8 @@ void pc_update_map(struct machine *m)
 	struct gmem_range ranges[Q35_PAM_SEGMENTS + 3];
 	u32 n = 0;
 
+	if (m->is_map_held)
+		return;
 	pc_add_range(ranges, &n, m, 0, PC_VGA_GPA, 0, false);
 	for (unsigned i = 0; i < Q35_PAM_SEGMENTS; i++) {
 		struct q35_pam pam = q35_pam_segment(m->host_bridge, i);
@@ -61,4 +63,13 @@ void pc_update_map(struct machine *m)
 	if (m->high_size)
 		pc_add_range(ranges, &n, m, PC_HIGH_GPA, m->high_size, m->low_size, false);
 	gmem_set_map(vm_gmem(m->vm), ranges, n);
+}
+
+/* KVM takes milliseconds to change a slot: one change, not one for each register. */
+void pc_open_memory(struct machine *m)
+{
+	m->is_map_held = true;
+	q35_open_pam(m->host_bridge);
+	m->is_map_held = false;
+	pc_update_map(m);
 }

@@ -8,11 +8,13 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "block/block.h"
+#include "chr/chr.h"
 #include "machine/machine_priv.h"
 #include "net/net.h"
 #include "pci/bridge.h"
 #include "pci/pci.h"
 #include "virtio/blk.h"
+#include "virtio/console.h"
 #include "virtio/net.h"
 #include "virtio/rng.h"
 #include "virtio/virtio.h"
@@ -30,10 +32,22 @@ static void pc_plug(struct machine *m, struct virtio_device *v)
 	device_adopt(vm_devices(m->vm), &p->dev);
 }
 
+/* Worker threads of disks, where there is no io_uring, are confined as the I/O thread is. */
+static int pc_enter_io(void *opaque, struct err *err)
+{
+	struct machine *m = opaque;
+
+	return m->ops.enter_role(m->ops.opaque, VM_ROLE_IO, err);
+}
+
 static int pc_open_disk(struct machine *m, struct guest_disk *d, struct blk **out, struct err *err)
 {
 	AUTO(blk_free) struct blk *disk = NULL;
-	const struct blk_raw_options o = {.is_readonly = d->is_readonly || d->overlay_fd >= 0};
+	const struct blk_raw_options o = {
+		.is_readonly = d->is_readonly || d->overlay_fd >= 0,
+		.enter_thread = pc_enter_io,
+		.enter_opaque = m,
+	};
 	struct blk *overlay;
 
 	if (blk_raw_new(vm_io_loop(m->vm), d->fd, &o, &disk, err) < 0)
@@ -96,6 +110,33 @@ static int pc_add_nic(struct machine *m, unsigned i, struct err *err)
 	return 0;
 }
 
+/* One device carries all channels. */
+static int pc_add_channels(struct machine *m, struct err *err)
+{
+	struct guest_config *c = m->config;
+	struct vcon_port_options ports[GUEST_MAX_CHANNELS] = {0};
+	const struct vcon_options o = {
+		.name = "console0", .ports = ports, .n_ports = c->n_channels};
+	struct virtio_device *v;
+	int r = 0;
+
+	for (unsigned i = 0; i < c->n_channels && !r; i++) {
+		ports[i].name = c->channels[i].name;
+		r = chr_listen_new(vm_io_loop(m->vm), c->channels[i].fd, &ports[i].chr, err);
+		if (!r)
+			c->channels[i].fd = -1;
+	}
+	if (!r)
+		r = vcon_new(&o, vm_io_loop(m->vm), vm_gmem(m->vm), &v, err);
+	if (r < 0) {
+		for (unsigned i = 0; i < c->n_channels; i++)
+			chr_free(ports[i].chr);
+		return err_wrap(err, "channels");
+	}
+	pc_plug(m, v);
+	return 0;
+}
+
 static int pc_add_rng(struct machine *m, struct err *err)
 {
 	struct virtio_device *v;
@@ -114,5 +155,7 @@ int pc_build_virtio(struct machine *m, struct err *err)
 		r = pc_add_disk(m, i, err);
 	for (unsigned i = 0; i < m->config->n_nics && !r; i++)
 		r = pc_add_nic(m, i, err);
+	if (!r && m->config->n_channels)
+		r = pc_add_channels(m, err);
 	return r ? r : pc_add_rng(m, err);
 }

@@ -51,7 +51,7 @@ static void tap_rewatch(struct net_tap *t)
 	}
 }
 
-/* Hands over the frame in buf. False: it is kept. */
+/* Hands over the frame in buf, if there is one. False: it is kept. */
 static bool tap_deliver(struct net_tap *t)
 {
 	const struct net_user *u = t->net.user;
@@ -62,19 +62,24 @@ static bool tap_deliver(struct net_tap *t)
 	return true;
 }
 
+/* Reads the next frame into buf; false: there is none now. */
+static bool tap_read_one(struct net_tap *t)
+{
+	ssize_t n = read(t->watch.fd, t->buf, sizeof(t->buf));
+
+	if (n < 0 && errno != EAGAIN && errno != EINTR)
+		net_set_up(&t->net, false); /* the interface is gone */
+	if (n < 0)
+		return false;
+	t->kept = (size_t)n >= t->header_size + NET_FRAME_MIN ? (size_t)n - t->header_size : 0;
+	return true;
+}
+
 static void tap_read(struct net_tap *t)
 {
-	for (unsigned i = 0; i < TAP_BATCH && tap_deliver(t); i++) {
-		ssize_t n = read(t->watch.fd, t->buf, sizeof(t->buf));
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && errno != EAGAIN)
-			net_set_up(&t->net, false); /* the interface is gone */
-		if (n < 0)
+	for (unsigned i = 0; i < TAP_BATCH && !t->kept; i++) {
+		if (!tap_read_one(t) || !tap_deliver(t))
 			return;
-		t->kept = (size_t)n >= t->header_size + NET_FRAME_MIN ? (size_t)n - t->header_size
-								      : 0;
 	}
 }
 

@@ -125,6 +125,8 @@ static u64 ich9_rcrb_read(unused struct device *d, u64 off, unused unsigned size
 		return ich9_routes_of_slot(25);
 	case ICH9_RCRB_HPTC:
 		return ICH9_RCRB_HPTC_ON;
+	case ICH9_RCRB_GCS:
+		return ICH9_RCRB_GCS_NR;
 	default:
 		return 0;
 	}

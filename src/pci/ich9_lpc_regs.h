@@ -48,5 +48,7 @@
 #define ICH9_RCRB_D25IR   0x3150
 #define ICH9_RCRB_HPTC    0x3404
 #define ICH9_RCRB_HPTC_ON BIT32(7) /* the HPET is at 0xfed00000 */
+#define ICH9_RCRB_GCS     0x3410
+#define ICH9_RCRB_GCS_NR  BIT32(5) /* NO_REBOOT: the TCO watchdog, which isn't here, is off */
 
 #endif

@@ -51,6 +51,8 @@ void guest_config_init(struct guest_config *c)
 		c->disks[i].fd = c->disks[i].overlay_fd = -1;
 	for (unsigned i = 0; i < GUEST_MAX_NICS; i++)
 		c->nics[i].fd = -1;
+	for (unsigned i = 0; i < GUEST_MAX_CHANNELS; i++)
+		c->channels[i].fd = -1;
 }
 
 void guest_config_fini(struct guest_config *c)
@@ -62,6 +64,10 @@ void guest_config_fini(struct guest_config *c)
 	}
 	for (unsigned i = 0; i < GUEST_MAX_NICS; i++)
 		fd_close(c->nics[i].fd);
+	for (unsigned i = 0; i < GUEST_MAX_CHANNELS; i++) {
+		free(c->channels[i].name);
+		fd_close(c->channels[i].fd);
+	}
 	fd_close(c->kvm_fd);
 	fd_close(c->kernel_fd);
 	fd_close(c->initrd_fd);
@@ -138,10 +144,15 @@ static json_t *guest_encode_nic(struct guest_encoder *e, const struct guest_nic 
 			 "fd", guest_put_fd(e, n->fd), "mac", mac);
 }
 
+static json_t *guest_encode_channel(struct guest_encoder *e, const struct guest_channel *c)
+{
+	return json_pack("{s:s, s:i}", "name", c->name, "fd", guest_put_fd(e, c->fd));
+}
+
 char *guest_config_encode(const struct guest_config *c, int *out_fds, size_t *out_n_fds)
 {
 	struct guest_encoder e = {.fds = out_fds};
-	json_t *disks = json_array(), *nics = json_array(), *root;
+	json_t *disks = json_array(), *nics = json_array(), *channels = json_array(), *root;
 	int kvm = guest_put_fd(&e, c->kvm_fd);
 	int kernel = guest_put_fd(&e, c->kernel_fd);
 	int initrd = guest_put_fd(&e, c->initrd_fd);
@@ -152,14 +163,16 @@ char *guest_config_encode(const struct guest_config *c, int *out_fds, size_t *ou
 		json_array_append_new(disks, guest_encode_disk(&e, &c->disks[i]));
 	for (unsigned i = 0; i < c->n_nics; i++)
 		json_array_append_new(nics, guest_encode_nic(&e, &c->nics[i]));
+	for (unsigned i = 0; i < c->n_channels; i++)
+		json_array_append_new(channels, guest_encode_channel(&e, &c->channels[i]));
 	root = json_pack("{s:i, s:s, s:s, s:s, s:s, s:i, s:I, s:i, s:s*, s:i, s:i, s:s*, s:s*, "
-			 "s:s, s:o, s:o, s:s, s:i, s:s, s:s, s:b}",
+			 "s:s, s:o, s:o, s:o, s:s, s:i, s:s, s:s, s:b}",
 			 "version", GUEST_CONFIG_VERSION, "name", c->name, "machine", c->machine,
 			 "cpu", c->cpu, "accel", guest_word(&guest_accel_words, (int)c->accel),
 			 "cpus", (int)c->n_cpus, "memory", (json_int_t)c->memory, "kvm", kvm,
 			 "kvm-why", c->kvm_why, "kernel", kernel, "initrd", initrd, "kernel-path",
 			 c->kernel_path, "initrd-path", c->initrd_path, "append", c->append,
-			 "disks", disks, "nics", nics, "console",
+			 "disks", disks, "nics", nics, "channels", channels, "console",
 			 guest_word(&guest_console_words, (int)c->console), "console-fd", console,
 			 "on-reboot", guest_word(&guest_on_reboot_words, (int)c->on_reboot),
 			 "on-crash", guest_word(&guest_on_crash_words, (int)c->on_crash),
@@ -241,12 +254,35 @@ static int guest_decode_nic(struct guest_decoder *d, json_t *from, struct guest_
 	return r;
 }
 
-static int guest_decode_lists(struct guest_decoder *d, json_t *disks, json_t *nics,
-			      struct guest_config *c)
+static int guest_decode_channel(struct guest_decoder *d, json_t *from, struct guest_channel *out)
 {
-	if (json_array_size(disks) > GUEST_MAX_DISKS || json_array_size(nics) > GUEST_MAX_NICS)
-		return err_set(d->err, -EINVAL, "configuration: more than %d disks or %d nics",
-			       GUEST_MAX_DISKS, GUEST_MAX_NICS);
+	json_error_t why;
+	const char *name;
+	int fd;
+
+	if (json_unpack_ex(from, &why, JSON_STRICT, "{s:s, s:i}", "name", &name, "fd", &fd) < 0)
+		return err_set(d->err, -EINVAL, "configuration: channel: %s", why.text);
+	if (!name[0] || strlen(name) > GUEST_MAX_CHANNEL_NAME)
+		return err_set(d->err, -EINVAL, "a channel's name has 1 to %d bytes",
+			       GUEST_MAX_CHANNEL_NAME);
+	out->name = str_dup(name);
+	return guest_take_fd(d, fd, &out->fd);
+}
+
+static int guest_decode_lists(struct guest_decoder *d, json_t *disks, json_t *nics,
+			      json_t *channels, struct guest_config *c)
+{
+	if (json_array_size(disks) > GUEST_MAX_DISKS || json_array_size(nics) > GUEST_MAX_NICS ||
+	    json_array_size(channels) > GUEST_MAX_CHANNELS)
+		return err_set(d->err, -EINVAL,
+			       "configuration: more than %d disks, %d nics or %d channels",
+			       GUEST_MAX_DISKS, GUEST_MAX_NICS, GUEST_MAX_CHANNELS);
+	for (; c->n_channels < json_array_size(channels); c->n_channels++) {
+		int r = guest_decode_channel(d, json_array_get(channels, c->n_channels),
+					     &c->channels[c->n_channels]);
+		if (r < 0)
+			return r;
+	}
 	for (; c->n_disks < json_array_size(disks); c->n_disks++) {
 		int r = guest_decode_disk(d, json_array_get(disks, c->n_disks),
 					  &c->disks[c->n_disks]);
@@ -272,20 +308,20 @@ static int guest_decode_root(struct guest_decoder *d, json_t *root, struct guest
 	const char *name, *machine, *cpu, *accel, *append, *console, *on_reboot, *on_crash;
 	const char *kvm_why = NULL, *kernel_path = NULL, *initrd_path = NULL;
 	int version, n_cpus, kvm, kernel, initrd, console_fd, debug_exit, word, r;
-	json_t *disks, *nics;
+	json_t *disks, *nics, *channels;
 	json_int_t memory;
 	json_error_t why;
 
 	if (json_unpack_ex(root, &why, JSON_STRICT,
 			   "{s:i, s:s, s:s, s:s, s:s, s:i, s:I, s:i, s?:s, s:i, s:i, s?:s, s?:s, "
-			   "s:s, s:o, s:o, s:s, s:i, s:s, s:s, s:b}",
+			   "s:s, s:o, s:o, s:o, s:s, s:i, s:s, s:s, s:b}",
 			   "version", &version, "name", &name, "machine", &machine, "cpu", &cpu,
 			   "accel", &accel, "cpus", &n_cpus, "memory", &memory, "kvm", &kvm,
 			   "kvm-why", &kvm_why, "kernel", &kernel, "initrd", &initrd, "kernel-path",
 			   &kernel_path, "initrd-path", &initrd_path, "append", &append, "disks",
-			   &disks, "nics", &nics, "console", &console, "console-fd", &console_fd,
-			   "on-reboot", &on_reboot, "on-crash", &on_crash, "debug-exit",
-			   &debug_exit) < 0)
+			   &disks, "nics", &nics, "channels", &channels, "console", &console,
+			   "console-fd", &console_fd, "on-reboot", &on_reboot, "on-crash",
+			   &on_crash, "debug-exit", &debug_exit) < 0)
 		return err_set(d->err, -EINVAL, "configuration: %s", why.text);
 	if (version != GUEST_CONFIG_VERSION)
 		return err_set(d->err, -EINVAL,
@@ -318,7 +354,7 @@ static int guest_decode_root(struct guest_decoder *d, json_t *root, struct guest
 	    (r = guest_take_fd(d, initrd, &c->initrd_fd)) < 0 ||
 	    (r = guest_take_fd(d, console_fd, &c->console_fd)) < 0)
 		return r;
-	return guest_decode_lists(d, disks, nics, c);
+	return guest_decode_lists(d, disks, nics, channels, c);
 }
 
 int guest_config_decode(const char *text, size_t size, const int *fds, size_t n_fds,

@@ -13,13 +13,15 @@
 
 struct err;
 
-#define GUEST_CONFIG_VERSION 1
-#define GUEST_MAX_CPUS       32
-#define GUEST_MAX_DISKS      16
-#define GUEST_MAX_NICS       8
-#define GUEST_MIN_MEMORY     (32 * MIB)
-#define GUEST_MAX_MEMORY     (1024 * GIB)
-#define GUEST_MAX_NAME       63
+#define GUEST_CONFIG_VERSION   1
+#define GUEST_MAX_CPUS         32
+#define GUEST_MAX_DISKS        16
+#define GUEST_MAX_NICS         8
+#define GUEST_MAX_CHANNELS     8
+#define GUEST_MAX_CHANNEL_NAME 63
+#define GUEST_MIN_MEMORY       (32 * MIB)
+#define GUEST_MAX_MEMORY       (1024 * GIB)
+#define GUEST_MAX_NAME         63
 
 enum guest_accel { GUEST_ACCEL_AUTO, GUEST_ACCEL_KVM, GUEST_ACCEL_SOFT };
 enum guest_cache { GUEST_CACHE_WRITEBACK, GUEST_CACHE_NONE };
@@ -42,6 +44,12 @@ struct guest_nic {
 	u8 mac[6];
 };
 
+/* A named virtio port: /dev/virtio-ports/NAME in the guest. */
+struct guest_channel {
+	char *name;
+	int fd; /* a listening socket */
+};
+
 struct guest_config {
 	char *name;
 	char *machine; /* "pc-1" */
@@ -59,6 +67,8 @@ struct guest_config {
 	unsigned n_disks;
 	struct guest_nic nics[GUEST_MAX_NICS];
 	unsigned n_nics;
+	struct guest_channel channels[GUEST_MAX_CHANNELS];
+	unsigned n_channels;
 	enum guest_console console;
 	int console_fd; /* a connected stream or pty, or a listening socket */
 	enum guest_on_reboot on_reboot;
@@ -78,7 +88,7 @@ int guest_config_check(const struct guest_config *c, struct err *err);
  * The message: a JSON text (free() it) and the descriptors it refers to (borrowed from c), at most
  * GUEST_CONFIG_MAX_FDS.
  */
-#define GUEST_CONFIG_MAX_FDS (4 + 2 * GUEST_MAX_DISKS + GUEST_MAX_NICS)
+#define GUEST_CONFIG_MAX_FDS (4 + 2 * GUEST_MAX_DISKS + GUEST_MAX_NICS + GUEST_MAX_CHANNELS)
 char *guest_config_encode(const struct guest_config *c, int *out_fds, size_t *out_n_fds);
 /* Takes over every descriptor of fds, also on failure. c need not be initialized. */
 int guest_config_decode(const char *text, size_t size, const int *fds, size_t n_fds,

@@ -177,6 +177,6 @@ bool vq_enable_notify(struct vq *q)
 	if (!vq_is_running(q))
 		return false;
 	vq_split_notify_on(q);
-	q->seen_avail = q->next_avail; /* the index is read again, behind the fence */
+	q->seen_avail = q->next_avail; /* the index is read again, after asking */
 	return vq_has_chains(q);
 }

@@ -5,18 +5,19 @@
  * local, and only the local is checked and used. A chain visits at most as many descriptors as its
  * table has, which ends loops.
  *
- * Ordering. x86 keeps loads in order and stores in order; the compiler is held by the atomics.
+ * Ordering. Indices, flags and events are atomics; all else is ordered by them.
  *
- * - The driver fills descriptors and ring entry, then stores idx (2.7.13.3). We load idx with
- *   acquire, then the entry and descriptors: what is below the index was written before it.
- * - We write used elements and buffers, and mark their pages (gmem), then store the used idx with
- *   release: a driver that sees the index sees the bytes, and a dirty log or decoded code that was
- *   looked at after the guest could know of the completion has the mark.
- * - Interrupt suppression is Dekker's pattern: we store used idx, the driver stores used_event;
- *   then each loads the other's. A full fence between our store and load means that if we miss its
- *   new event, its own check after the store finds our new index (2.7.7.2, 2.7.10).
- * - Notification suppression is the mirror image: we store avail_event or the flag, fence, and
- *   load the available index; the driver stores the index, fences, loads the event.
+ * - The driver fills descriptors and ring entry, then stores idx (2.7.13.3). We load idx, an
+ *   acquire, before the entry and descriptors: what is below the index was written before it.
+ * - We write used elements and buffers, and mark their pages (gmem), then store the used idx, a
+ *   release: a driver that sees the index sees the bytes, and the marks are there before the guest
+ *   can know of the completion.
+ * - Interrupt suppression is Dekker's pattern: we store used idx, then load used_event; the driver
+ *   stores used_event, then loads used idx, with a fence between (2.7.7.2). Our store and load are
+ *   sequentially consistent (the store is an xchg), so at least one side sees the other: either we
+ *   see the new event and interrupt, or the driver finds our entry by itself.
+ * - Notification suppression is the mirror image: we store avail_event or the flag, then load the
+ *   available index; the driver stores the index, fences, loads the event (2.7.10).
  */
 #include "virtio/vq_split.h"
 
@@ -28,14 +29,14 @@
 static u16 vq_ring_load(const struct gmem_view *ring, u64 off)
 {
 	assert(range_fits(off, sizeof(u16), ring->size));
-	return __atomic_load_n((const u16 *)(ring->ptr + off), __ATOMIC_RELAXED);
+	return __atomic_load_n((const u16 *)(ring->ptr + off), __ATOMIC_SEQ_CST);
 }
 
 /* Marked after the store: a log taken between the two is taken again before the guest moves. */
 static void vq_used_store(struct vq *q, u64 off, u16 value)
 {
 	assert(range_fits(off, sizeof(u16), q->device.size));
-	__atomic_store_n((u16 *)(q->device.ptr + off), value, __ATOMIC_RELEASE);
+	__atomic_store_n((u16 *)(q->device.ptr + off), value, __ATOMIC_SEQ_CST);
 	gmem_block_written(q->device.block, q->device.offset + off, sizeof(u16));
 }
 
@@ -88,7 +89,7 @@ void vq_split_close(struct vq *q)
 
 u16 vq_split_avail_idx(const struct vq *q)
 {
-	return __atomic_load_n((const u16 *)(q->driver.ptr + VQ_RING_IDX), __ATOMIC_ACQUIRE);
+	return vq_ring_load(&q->driver, VQ_RING_IDX);
 }
 
 /* --- descriptors --- */
@@ -232,7 +233,6 @@ void vq_split_write_used(struct vq *q, u16 index, u16 head, u32 written)
 void vq_split_publish(struct vq *q, u16 idx)
 {
 	vq_used_store(q, VQ_RING_IDX, idx);
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
 /* 2.7.10.1: was event among the entries [old, new)? All modulo 2^16. */
@@ -255,7 +255,6 @@ void vq_split_notify_on(struct vq *q)
 		vq_used_store(q, vq_avail_event_off(q->config.size), q->next_avail);
 	else
 		vq_used_store(q, VQ_RING_FLAGS, 0);
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
 /* With the event index an event left behind is enough: no new chain passes it for 2^16 chains. */

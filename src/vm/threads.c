@@ -65,6 +65,25 @@ static bool vm_vcpu_park(struct vm_thread *t)
 	return !is_ending;
 }
 
+/*
+ * Tells the main loop, and waits, parked, until it has paused or reset the VM to deal with it. The
+ * VM may run again before this thread gets the lock back: the stops are counted, not looked at.
+ */
+static void vm_vcpu_tell(struct vm_thread *t, enum vm_event event)
+{
+	struct vm *vm = t->vm;
+	u64 stops;
+
+	pthread_mutex_lock(&vm->lock);
+	stops = vm->n_stops;
+	t->is_parked = true;
+	pthread_cond_broadcast(&vm->changed);
+	vm_notify(vm, event);
+	while (vm->n_stops == stops && !vm->is_ending)
+		pthread_cond_wait(&vm->changed, &vm->lock);
+	pthread_mutex_unlock(&vm->lock);
+}
+
 /* The accelerator can't go on: the vCPU stays out until it is reset or freed. */
 static void vm_vcpu_fail(struct vm_thread *t)
 {
@@ -74,20 +93,7 @@ static void vm_vcpu_fail(struct vm_thread *t)
 	if (!vm->failure.code)
 		err_set(&vm->failure, -EIO, "vCPU %u: %s", t->vcpu->id, t->vcpu->broken);
 	pthread_mutex_unlock(&vm->lock);
-	vm_notify(vm, VM_EVENT_BROKEN);
-}
-
-/* Waits, parked, until the main loop has paused the VM to deal with what this vCPU told it. */
-static void vm_vcpu_wait_for_pause(struct vm_thread *t)
-{
-	struct vm *vm = t->vm;
-
-	pthread_mutex_lock(&vm->lock);
-	t->is_parked = true;
-	pthread_cond_broadcast(&vm->changed);
-	while (vm->is_running && !vm->is_ending)
-		pthread_cond_wait(&vm->changed, &vm->lock);
-	pthread_mutex_unlock(&vm->lock);
+	vm_vcpu_tell(t, VM_EVENT_BROKEN);
 }
 
 void *vm_vcpu_thread_main(void *arg)
@@ -103,12 +109,10 @@ void *vm_vcpu_thread_main(void *arg)
 		case VCPU_STOP_REQUEST:
 			break;
 		case VCPU_STOP_RESET:
-			vm_notify(t->vm, VM_EVENT_RESET);
-			vm_vcpu_wait_for_pause(t);
+			vm_vcpu_tell(t, VM_EVENT_RESET);
 			break;
 		case VCPU_STOP_BROKEN:
 			vm_vcpu_fail(t);
-			vm_vcpu_wait_for_pause(t);
 			break;
 		}
 	}

@@ -296,13 +296,21 @@ static bool vm_all_parked(const struct vm *vm)
 	return is_parked;
 }
 
+/* From here on no vCPU is to run, and one that waits for the main loop has been heard. */
+static void vm_count_stop(struct vm *vm)
+{
+	pthread_mutex_lock(&vm->lock);
+	vm->is_running = false;
+	vm->n_stops++;
+	pthread_cond_broadcast(&vm->changed);
+	pthread_mutex_unlock(&vm->lock);
+}
+
 void vm_pause(struct vm *vm)
 {
 	if (!vm->is_running)
 		return;
-	pthread_mutex_lock(&vm->lock);
-	vm->is_running = false;
-	pthread_mutex_unlock(&vm->lock);
+	vm_count_stop(vm);
 	for (unsigned i = 0; i < vm->n_vcpus; i++) {
 		__atomic_store_n(&vm->vcpus[i]->is_wanted, true, __ATOMIC_RELEASE);
 		vcpu_kick(vm->vcpus[i]);
@@ -328,6 +336,7 @@ int vm_reset(struct vm *vm, struct err *err)
 	int r;
 
 	vm_pause(vm);
+	vm_count_stop(vm);
 	vm_call_on_io(vm, vm_reset_devices, vm);
 	r = vm->ops.rewind(vm->ops.opaque, err);
 	/* What the old guest still had to say is gone with it. */

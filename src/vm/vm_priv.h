@@ -6,6 +6,7 @@
 
 #include <pthread.h>
 
+#include "base/err.h"
 #include "base/loop.h"
 #include "vm/vm.h"
 
@@ -39,6 +40,7 @@ struct vm {
 	pthread_cond_t changed;
 	bool is_running;    /* vCPUs should be in the guest */
 	bool is_ending;     /* threads should end */
+	u64 n_stops;        /* pauses and resets so far */
 	struct err failure; /* why a thread could not enter its role, or BROKEN */
 };
 

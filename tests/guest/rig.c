@@ -7,14 +7,16 @@
 #include <string.h>
 
 #include "accel/kvm/kvm.h"
+#include "accel/soft/soft.h"
 #include "base/epoch.h"
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/loop.h"
 #include "clock/vclock.h"
+#include "irqchip/lapic.h"
 #include "mem/gmem.h"
 
-const char *const rig_accel_names[] = {"kvm", NULL};
+const char *const rig_accel_names[] = {"soft", "kvm", NULL};
 
 /* --- the board that only listens --- */
 
@@ -118,7 +120,7 @@ static void rig_config(struct rig *r, struct accel_config *out)
 	*out = (struct accel_config){
 		.gmem = r->gmem,
 		.clock = r->clock,
-		.kvm_fd = -1,
+		.kvm_fd = r->kvm_fd,
 		.host =
 			{
 				.opaque = r,
@@ -133,36 +135,45 @@ static void rig_config(struct rig *r, struct accel_config *out)
 	};
 }
 
-static int rig_open_kvm(struct rig *r, struct err *err)
+static int rig_open_soft(struct rig *r, const struct accel_config *config, unsigned n_vcpus,
+			 struct err *err)
 {
-	struct accel_config config;
-	int ret;
+	struct lapic_bus_config lapics = {
+		.n_cpus = n_vcpus,
+		.clock = r->clock,
+		.opaque = r,
+		.pic_acknowledge = rig_pic_acknowledge,
+		.eoi = rig_eoi,
+	};
+	int ret = soft_accel_new(config, &r->accel, err);
 
-	rig_config(r, &config);
-	ret = kv_open(&r->kvm_fd, err);
 	if (ret < 0)
 		return ret;
-	config.kvm_fd = r->kvm_fd;
-	return kv_accel_new(&config, &r->accel, err);
+	lapics.phys_bits = r->accel->features.phys_bits;
+	r->lapics = lapic_bus_new(&lapics);
+	return 0;
 }
 
-static int rig_open_accel(struct rig *r, const char *accel, struct err *err)
+static int rig_open_accel(struct rig *r, const char *accel, unsigned n_vcpus, struct err *err)
 {
+	struct accel_config config;
+
+	rig_config(r, &config);
 	if (!strcmp(accel, "kvm"))
-		return rig_open_kvm(r, err);
-	return err_set(err, -ENOENT, "there is no accelerator '%s'", accel);
+		return kv_accel_new(&config, &r->accel, err);
+	return rig_open_soft(r, &config, n_vcpus, err);
 }
 
 /* --- memory --- */
 
-static int rig_add_memory(struct rig *r, struct err *err)
+static int rig_add_memory(struct rig *r, enum gmem_backing backing, struct err *err)
 {
 	struct gmem_range ranges[2];
-	int ret = gmem_block_new(r->gmem, "ram", GMEM_ANON, RIG_RAM_SIZE, -1, &r->ram, err);
+	int ret = gmem_block_new(r->gmem, "ram", backing, RIG_RAM_SIZE, -1, &r->ram, err);
 
 	if (ret < 0)
 		return ret;
-	ret = gmem_block_new(r->gmem, "rom", GMEM_ANON, PAGE_SIZE, -1, &r->rom, err);
+	ret = gmem_block_new(r->gmem, "rom", backing, PAGE_SIZE, -1, &r->rom, err);
 	if (ret < 0)
 		return ret;
 	ranges[0] = (struct gmem_range){.gpa = 0, .size = RIG_RAM_SIZE, .block = r->ram};
@@ -178,31 +189,51 @@ static int rig_add_vcpus(struct rig *r, unsigned n, const struct x86_features *f
 	for (unsigned i = 0; i < n; i++) {
 		struct x86_cpuid_config config = {
 			.model = "host", .n_cpus = n, .id = i, .tsc_hz = vclock_tsc_hz(r->clock)};
+		struct vcpu_apic *apic = r->lapics ? lapic_vcpu(r->lapics, i) : NULL;
 		struct x86_cpuid cpuid;
 		int ret = x86_cpuid_build(&config, features ? features : &r->accel->features,
 					  &cpuid, err);
 
 		if (!ret)
-			ret = r->accel->ops->vcpu_new(r->accel, i, &cpuid, NULL, &r->vcpus[i], err);
+			ret = r->accel->ops->vcpu_new(r->accel, i, &cpuid, apic, &r->vcpus[i], err);
 		if (ret < 0)
 			return ret;
+		if (apic)
+			lapic_attach_vcpu(r->lapics, i, r->vcpus[i]);
 		r->n_vcpus++;
 	}
 	return 0;
 }
 
-static int rig_open_parts(struct rig *r, const char *accel, struct err *err)
+/* The TSC's frequency, the same on every accelerator: KVM's where there is one, for some hosts can't
+ * make it another. */
+static int rig_find_tsc(struct rig *r, const char *accel, u64 *out_hz, struct err *err)
 {
+	bool is_kvm = !strcmp(accel, "kvm");
+	int ret = kv_open(&r->kvm_fd, err);
+
+	*out_hz = 0;
+	if (!ret)
+		ret = kv_tsc_hz(r->kvm_fd, out_hz, err);
+	return is_kvm ? ret : 0;
+}
+
+static int rig_open_parts(struct rig *r, const char *accel, unsigned n_vcpus, struct err *err)
+{
+	bool is_soft = !strcmp(accel, "soft");
+	u64 tsc_hz;
 	int ret = loop_new(&r->loop, err);
 
+	if (!ret)
+		ret = rig_find_tsc(r, accel, &tsc_hz, err);
 	if (ret < 0)
 		return ret;
 	r->epoch = epoch_new();
 	epoch_attach(r->epoch);
-	r->gmem = gmem_new(r->epoch, !strcmp(accel, "soft"));
-	r->clock = vclock_new(r->loop, 0);
-	ret = rig_add_memory(r, err);
-	return ret < 0 ? ret : rig_open_accel(r, accel, err);
+	r->gmem = gmem_new(r->epoch, is_soft);
+	r->clock = vclock_new(r->loop, tsc_hz);
+	ret = rig_add_memory(r, is_soft ? GMEM_MEMFD : GMEM_ANON, err);
+	return ret < 0 ? ret : rig_open_accel(r, accel, n_vcpus, err);
 }
 
 static void rig_start_clock(struct rig *r)
@@ -220,7 +251,7 @@ int rig_open(struct rig *r, const char *accel, unsigned n_vcpus,
 	memset(r, 0, sizeof(*r));
 	r->kvm_fd = -1;
 	pthread_mutex_init(&r->lock, NULL);
-	ret = rig_open_parts(r, accel, err);
+	ret = rig_open_parts(r, accel, n_vcpus, err);
 	if (!ret)
 		ret = rig_add_vcpus(r, n_vcpus, features, err);
 	if (ret < 0)
@@ -234,6 +265,7 @@ void rig_close(struct rig *r)
 {
 	for (unsigned i = 0; i < r->n_vcpus; i++)
 		vcpu_free(r->vcpus[i]);
+	lapic_bus_free(r->lapics);
 	accel_free(r->accel);
 	fd_close(r->kvm_fd);
 	vclock_free(r->clock);

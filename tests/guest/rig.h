@@ -15,6 +15,7 @@
 #include "base/base.h"
 
 struct err;
+struct lapic_bus;
 
 #define RIG_RAM_SIZE  (2 * MIB)
 #define RIG_ROM       ((gpa_t)0xfff00000)
@@ -38,6 +39,7 @@ struct rig {
 	struct gmem *gmem;
 	struct vclock *clock;
 	struct accel *accel;
+	struct lapic_bus *lapics; /* where the accelerator has none */
 	struct vcpu *vcpus[4];
 	unsigned n_vcpus;
 	struct gmem_block *ram, *rom;

@@ -3,47 +3,29 @@
  */
 #include "virtio_driver.h"
 
-#include "base/alloc.h"
-#include "base/epoch.h"
 #include "base/err.h"
 #include "bus/device.h"
 #include "state/state.h"
 #include "test.h"
 
-#define VDRV_RINGS       0x10000u
-#define VDRV_RING_STRIDE 0x2000u
-#define VDRV_DATA        MIB
-
-enum { DESC_NEXT = 1, DESC_WRITE = 2 };
-
-struct desc {
-	u64 addr;
-	u32 len;
-	u16 flags;
-	u16 next;
-};
+#define VDRV_RINGS 0x1000u
+#define VDRV_DATA  (VDRV_RINGS + VDRV_MAX_QUEUES * FAKE_RING_BYTES)
 
 void vdrv_init(struct vdrv *d)
 {
 	struct err err = ERR_INIT;
-	struct gmem_block *ram;
 
 	*d = (struct vdrv){.next_data = VDRV_DATA};
 	CHECK_EQ(loop_new(&d->loop, &err), 0);
-	d->epoch = epoch_new();
-	d->gmem = gmem_new(d->epoch, false);
-	gmem_attach_thread(d->gmem);
-	CHECK_EQ(gmem_block_new(d->gmem, "ram", GMEM_ANON, VDRV_RAM, -1, &ram, &err), 0);
-	gmem_set_map(d->gmem, &(struct gmem_range){.size = VDRV_RAM, .block = ram}, 1);
+	fake_guest_init(&d->guest);
+	d->gmem = d->guest.gmem;
 }
 
 void vdrv_fini(struct vdrv *d)
 {
 	if (d->v)
 		device_free(&d->v->dev);
-	gmem_detach_thread(d->gmem);
-	gmem_free(d->gmem);
-	epoch_free(d->epoch);
+	fake_guest_fini(&d->guest);
 	loop_free(d->loop);
 }
 
@@ -79,18 +61,17 @@ static void vdrv_set_status(struct vdrv *d, u8 status)
 
 static void vdrv_enable(struct vdrv *d, u32 index)
 {
-	struct virtio_queue *vq = d->v->queues[index];
-	struct vdrv_queue *q = &d->queues[index];
+	struct virtio_queue *q = d->v->queues[index];
+	struct fake_ring *ring = &d->rings[index];
 
-	*q = (struct vdrv_queue){.desc = VDRV_RINGS + index * VDRV_RING_STRIDE};
-	q->avail = q->desc + 0x1000;
-	q->used = q->desc + 0x1800;
-	CHECK_EQ(gmem_fill(d->gmem, q->desc, 0, VDRV_RING_STRIDE), 0);
-	vq->vq.config.size = VDRV_QUEUE_SIZE;
-	vq->vq.config.desc = q->desc;
-	vq->vq.config.driver = q->avail;
-	vq->vq.config.device = q->used;
-	virtio_enable_queue(d->v, vq);
+	fake_ring_init(ring, &d->guest, VDRV_RINGS + index * FAKE_RING_BYTES, VDRV_QUEUE_SIZE);
+	q->vq.config = (struct vq_config){
+		.size = ring->size,
+		.desc = ring->desc,
+		.driver = ring->driver,
+		.device = ring->device,
+	};
+	virtio_enable_queue(d->v, q);
 }
 
 void vdrv_start(struct vdrv *d, struct virtio_device *v, u64 features)
@@ -104,6 +85,7 @@ void vdrv_start(struct vdrv *d, struct virtio_device *v, u64 features)
 	virtio_set_features(v, features);
 	vdrv_set_status(d, known | VIRTIO_STATUS_FEATURES_OK);
 	CHECK(v->status & VIRTIO_STATUS_FEATURES_OK);
+	CHECK(v->n_queues <= VDRV_MAX_QUEUES);
 	for (u32 i = 0; i < v->n_queues; i++)
 		vdrv_enable(d, i);
 	vdrv_set_status(d, known | VIRTIO_STATUS_FEATURES_OK | VIRTIO_STATUS_DRIVER_OK);
@@ -124,9 +106,9 @@ gpa_t vdrv_put(struct vdrv *d, const void *data, u32 size)
 	gpa_t gpa = d->next_data;
 
 	d->next_data += align_up(size, 16);
-	CHECK(d->next_data <= VDRV_RAM);
+	CHECK(d->next_data <= FAKE_RAM_SIZE);
 	if (data)
-		CHECK_EQ(gmem_write(d->gmem, gpa, data, size), 0);
+		fake_guest_put(&d->guest, gpa, data, size);
 	else
 		CHECK_EQ(gmem_fill(d->gmem, gpa, 0xa5, size), 0);
 	return gpa;
@@ -134,35 +116,12 @@ gpa_t vdrv_put(struct vdrv *d, const void *data, u32 size)
 
 void vdrv_get(struct vdrv *d, gpa_t gpa, void *out, u32 size)
 {
-	CHECK_EQ(gmem_read(d->gmem, gpa, out, size), 0);
+	fake_guest_get(&d->guest, gpa, out, size);
 }
 
-static void vdrv_write16(struct vdrv *d, gpa_t gpa, u16 value)
+u16 vdrv_add(struct vdrv *d, u32 queue, const struct fake_buf *bufs, u16 n)
 {
-	CHECK_EQ(gmem_write(d->gmem, gpa, &value, sizeof(value)), 0);
-}
-
-u16 vdrv_add(struct vdrv *d, u32 queue, const struct vdrv_seg *segs, u32 n)
-{
-	struct vdrv_queue *q = &d->queues[queue];
-	u16 head = q->next_desc;
-
-	for (u32 i = 0; i < n; i++) {
-		u16 at = q->next_desc;
-
-		q->next_desc = (u16)((at + 1) % VDRV_QUEUE_SIZE);
-		struct desc desc = {
-			.addr = segs[i].gpa,
-			.len = segs[i].size,
-			.flags = (u16)((segs[i].is_in ? DESC_WRITE : 0) |
-				       (i + 1 < n ? DESC_NEXT : 0)),
-			.next = q->next_desc,
-		};
-		CHECK_EQ(gmem_write(d->gmem, q->desc + at * sizeof(desc), &desc, sizeof(desc)), 0);
-	}
-	vdrv_write16(d, q->avail + 4 + 2 * (q->n_added % VDRV_QUEUE_SIZE), head);
-	vdrv_write16(d, q->avail + 2, ++q->n_added);
-	return head;
+	return fake_ring_add(&d->rings[queue], bufs, n);
 }
 
 void vdrv_kick(struct vdrv *d, u32 queue)
@@ -172,30 +131,16 @@ void vdrv_kick(struct vdrv *d, u32 queue)
 
 u16 vdrv_used(struct vdrv *d, u32 queue)
 {
-	u16 idx;
-
-	vdrv_get(d, d->queues[queue].used + 2, &idx, sizeof(idx));
-	return idx;
-}
-
-static u32 vdrv_used_word(struct vdrv *d, u32 queue, u16 index, u32 off)
-{
-	gpa_t elem = d->queues[queue].used + 4 + 8 * (index % VDRV_QUEUE_SIZE);
-	u32 word;
-
-	CHECK(index < vdrv_used(d, queue));
-	vdrv_get(d, elem + off, &word, sizeof(word));
-	return word;
-}
-
-u32 vdrv_used_head(struct vdrv *d, u32 queue, u16 index)
-{
-	return vdrv_used_word(d, queue, index, 0);
+	return fake_ring_used_idx(&d->rings[queue]);
 }
 
 u32 vdrv_used_len(struct vdrv *d, u32 queue, u16 index)
 {
-	return vdrv_used_word(d, queue, index, 4);
+	u32 id, len;
+
+	CHECK(index < vdrv_used(d, queue));
+	fake_ring_used(&d->rings[queue], index, &id, &len);
+	return len;
 }
 
 void vdrv_wait(struct vdrv *d, u32 queue, u16 n)

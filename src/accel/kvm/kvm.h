@@ -16,6 +16,10 @@ int kv_measure(int fd, u64 *out_insns_per_s, struct err *err);
 /* Below this a kernel only emulates: hardware does billions, emulation half a million. */
 #define KV_HARDWARE_INSNS_PER_S ((u64)50000000)
 
+/* What KVM takes the host's TSC for: the frequency to give a VM that has none of its own, since
+ * many processors can't run a guest's TSC at another. */
+int kv_tsc_hz(int fd, u64 *out, struct err *err);
+
 int kv_accel_new(const struct accel_config *config, struct accel **out, struct err *err);
 
 #endif

@@ -131,7 +131,7 @@ int kv_vcpu_new(struct accel *a, unsigned id, const struct x86_cpuid *cpuid,
 	k->is_window_stale = true;
 	r = kv_vcpu_set_up(k, cpuid, err);
 	if (r < 0)
-		return err_wrap(err, "vCPU %u", id);
+		return r;
 	kv->vcpus[id] = k;
 	*out = take(v);
 	return 0;

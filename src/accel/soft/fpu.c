@@ -61,7 +61,9 @@ static void x87_unload(struct sx_cpu *c)
 	f->fcw = x.fcw;
 	f->fsw = x.fsw;
 	f->ftw = x.ftw;
-	memcpy(f->st, x.st, sizeof(f->st));
+	/* The processor leaves the rest of each slot as it was, here whatever was on our stack. */
+	for (unsigned n = 0; n < 8; n++)
+		memcpy(f->st[n], x.st[n], 10);
 	c->fpu_live.x87 = false;
 	c->fpu_live.is_x87_unmasked = false;
 }

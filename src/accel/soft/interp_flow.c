@@ -20,6 +20,8 @@ static always_inline void go64(struct sx_cpu *c, const struct sx_insn *i, bool i
 	sx_chain(c, is_taken, i->index & (is_taken ? IN_PAGE_TARGET : IN_PAGE_NEXT));
 }
 
+#define SX_CONDITIONS(X)                                                                           \
+	X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15)
 #define JCC(n)                                                                                     \
 	static void jcc64_##n(struct sx_cpu *c, const struct sx_insn *i)                           \
 	{                                                                                          \
@@ -28,12 +30,9 @@ static always_inline void go64(struct sx_cpu *c, const struct sx_insn *i, bool i
 		else                                                                               \
 			go64(c, i, false);                                                         \
 	}
-JCC(0)
-JCC(1)
-JCC(2) JCC(3) JCC(4) JCC(5) JCC(6) JCC(7) JCC(8) JCC(9) JCC(10) JCC(11) JCC(12) JCC(13) JCC(14)
-	JCC(15)
+SX_CONDITIONS(JCC)
 
-		static void jmp64(struct sx_cpu *c, const struct sx_insn *i)
+static void jmp64(struct sx_cpu *c, const struct sx_insn *i)
 {
 	go64(c, i, true);
 }

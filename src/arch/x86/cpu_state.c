@@ -212,6 +212,7 @@ const struct state_table x86_lapic_state_table = {
 		LAPIC_U(timer_start_ns),
 		LAPIC_U(tsc_deadline),
 		LAPIC_B(init_pending), LAPIC_B(sipi_pending), LAPIC_B(nmi_pending),
+		LAPIC_B(extint_pending),
 		LAPIC_U(sipi_vector),
 		STATE_END,
 	},

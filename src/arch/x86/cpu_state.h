@@ -111,6 +111,7 @@ struct x86_lapic_state {
 	u64 timer_start_ns; /* VM clock at which the running count began */
 	u64 tsc_deadline;
 	bool init_pending, sipi_pending, nmi_pending;
+	bool extint_pending; /* a message, not a wire, asked for the PIC's vector */
 	u8 sipi_vector;
 };
 

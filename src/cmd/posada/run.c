@@ -209,6 +209,22 @@ static int run_net(struct launch_request *q, char *value, struct err *err)
 	return r;
 }
 
+static int run_channel(struct launch_request *q, char *value, struct err *err)
+{
+	struct launch_channel *c = &q->channels[q->n_channels];
+	char *path = run_split_key(value);
+
+	if (q->n_channels == GUEST_MAX_CHANNELS)
+		return err_set(err, -EINVAL, "a guest has at most %d channels", GUEST_MAX_CHANNELS);
+	if (!path || !path[0] || !value[0] || strlen(value) > GUEST_MAX_CHANNEL_NAME)
+		return err_set(err, -EINVAL, "write NAME=PATH; a name has at most %d bytes",
+			       GUEST_MAX_CHANNEL_NAME);
+	c->name = value;
+	c->path = path;
+	q->n_channels++;
+	return 0;
+}
+
 static int run_console(struct launch_request *q, char *value, struct err *err)
 {
 	if (!strcmp(value, "stdio")) {
@@ -282,6 +298,9 @@ static const struct run_option run_options[] = {
 	{"net", "user|tap=IFNAME|none", run_net,
 	 "a network card; user takes forward=tcp:HOSTPORT:GUESTPORT, host=on,\n"
 	 "backend=passt; repeatable"},
+	{"channel", "NAME=PATH", run_channel,
+	 "a named port, /dev/virtio-ports/NAME in the guest, as UNIX socket PATH on\n"
+	 "the host; repeatable"},
 	{"console", "stdio|pty|socket=PATH|none", run_console,
 	 "where the serial console goes (default: stdio)"},
 	{"escape", "^KEY|none", run_escape, "the key that opens the menu (default: ^])"},
@@ -334,6 +353,23 @@ static void run_fill_getopt(struct option *table)
 	table[n + 1] = (struct option){0};
 }
 
+/* One sentence on what getopt did not like; optind is behind it. */
+static int run_explain(int got, char **argv)
+{
+	const char *word = argv[optind - 1];
+
+	if (got == ':')
+		fprintf(stderr, "posada: %s needs a value; see `posada run --help`\n", word);
+	else if (optopt >= 0x100)
+		fprintf(stderr, "posada: --%s takes no value\n", run_options[optopt - 0x100].name);
+	else if (optopt)
+		fprintf(stderr, "posada: there is no option '-%c'; see `posada run --help`\n",
+			optopt);
+	else
+		fprintf(stderr, "posada: there is no option '%s'; see `posada run --help`\n", word);
+	return LAUNCH_FAILED;
+}
+
 int cmd_run(int argc, char **argv)
 {
 	struct option table[ARRAY_SIZE(run_options) + 2];
@@ -342,17 +378,16 @@ int cmd_run(int argc, char **argv)
 	int got;
 
 	run_fill_getopt(table);
-	while ((got = getopt_long(argc, argv, "h", table, NULL)) != -1) {
+	opterr = 0;
+	while ((got = getopt_long(argc, argv, ":h", table, NULL)) != -1) {
 		const struct run_option *o;
 
 		if (got == 'h') {
 			run_print_help();
 			return 0;
 		}
-		if (got < 0x100) {
-			fprintf(stderr, "posada: see `posada run --help`\n");
-			return LAUNCH_FAILED;
-		}
+		if (got == ':' || got == '?')
+			return run_explain(got, argv);
 		o = &run_options[got - 0x100];
 		if (o->parse(&q, optarg, &err) < 0) {
 			fprintf(stderr, "posada: --%s: %s\n", o->name, err.text);

@@ -239,14 +239,15 @@ static int usernet_round(struct usernet *u)
 		return errno == EINTR ? 1 : -errno;
 
 	r = u->polls[0].revents & POLLOUT ? frame_writer_flush(&u->out, u->fd) : 0;
-	if (r < 0)
+	if (r == 0)
+		r = u->polls[0].revents & ~POLLOUT ? usernet_input(u) : 1;
+	if (r <= 0)
 		return r;
-	if (!is_stuck)
-		slirp_pollfds_poll(u->slirp, 0, usernet_get_revents, u);
 	usernet_run_timers(u);
-	if (u->broken)
-		return u->broken;
-	return u->polls[0].revents & ~POLLOUT ? usernet_input(u) : 1;
+	/* Last, as it also sends what the input and the timers queued; told that poll failed, it
+	 * does nothing else. */
+	slirp_pollfds_poll(u->slirp, is_stuck, usernet_get_revents, u);
+	return u->broken ? u->broken : 1;
 }
 
 int usernet_run(struct usernet *u, struct err *err)

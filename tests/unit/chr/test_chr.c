@@ -5,6 +5,7 @@
 #include "chr/chr.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <pty.h>
 #include <signal.h>
 #include <stdio.h>
@@ -264,6 +265,90 @@ TEST(bytes_that_waited_come_to_a_user_who_attaches_late)
 	STEP_UNTIL(s->used == 9);
 	close(p[1]);
 	test_end(loop, c, s);
+}
+
+/* --- writing from another thread, as a vCPU does --- */
+
+struct writer {
+	struct chr *c;
+	struct chr_user user;
+	pthread_mutex_t lock;
+	pthread_cond_t has_room;
+	unsigned n_rooms;
+};
+
+static void writer_room(void *opaque)
+{
+	struct writer *w = opaque;
+
+	pthread_mutex_lock(&w->lock);
+	w->n_rooms++;
+	pthread_cond_signal(&w->has_room);
+	pthread_mutex_unlock(&w->lock);
+}
+
+static size_t writer_can_receive(void *opaque)
+{
+	(void)opaque;
+	return 0;
+}
+
+static u8 writer_bytes[1 << 20];
+
+static void *writer_run(void *arg)
+{
+	struct writer *w = arg;
+	unsigned seen = 0;
+
+	for (size_t sent = 0; sent < sizeof(writer_bytes);) {
+		size_t size = MIN(sizeof(writer_bytes) - sent, (size_t)5000);
+		size_t n = chr_write(w->c, writer_bytes + sent, size);
+
+		sent += n;
+		if (n == size)
+			continue;
+		pthread_mutex_lock(&w->lock);
+		while (w->n_rooms == seen)
+			pthread_cond_wait(&w->has_room, &w->lock);
+		seen = w->n_rooms;
+		pthread_mutex_unlock(&w->lock);
+	}
+	return NULL;
+}
+
+TEST(another_thread_writes_and_waits_for_room)
+{
+	static u8 back[sizeof(writer_bytes)];
+	struct loop *loop = test_loop();
+	struct writer w = {.user = {.can_receive = writer_can_receive, .room = writer_room}};
+	pthread_t thread;
+	size_t got = 0;
+	int p[2];
+
+	CHECK_EQ(pipe2(p, O_CLOEXEC), 0);
+	w.c = test_chr_fd(loop, -1, p[1]);
+	w.user.opaque = &w;
+	pthread_mutex_init(&w.lock, NULL);
+	pthread_cond_init(&w.has_room, NULL);
+	chr_attach(w.c, &w.user);
+	for (size_t i = 0; i < sizeof(writer_bytes); i++)
+		writer_bytes[i] = (u8)(i * 5 + i / 257);
+
+	CHECK_EQ(pthread_create(&thread, NULL, writer_run, &w), 0);
+	while (got < sizeof(back)) {
+		ssize_t n = read(p[0], back + got, MIN(sizeof(back) - got, (size_t)3000));
+
+		CHECK(n > 0);
+		got += (size_t)n;
+		settle(loop);
+	}
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+	CHECK_MEM(back, writer_bytes, sizeof(back));
+	chr_free(w.c);
+	close(p[0]);
+	loop_free(loop);
+	pthread_cond_destroy(&w.has_room);
+	pthread_mutex_destroy(&w.lock);
 }
 
 /* --- ptys --- */

@@ -74,6 +74,7 @@ TEST(the_rate_generator_ticks_and_nothing_else_fires)
 	CHECK_EQ(f.irq.rises - before, 100);
 	CHECK_EQ(fake_clock_fired(f.clock), 100);
 	CHECK_SURVIVES_SAVE_AND_LOAD(pit_device(f.pit));
+	CHECK_STANDS_DAMAGED_STATE(pit_device(f.pit));
 	before = f.irq.rises;
 	fake_clock_advance(f.clock, NSEC_PER_SEC);
 	CHECK_EQ(f.irq.rises - before, 100);
@@ -243,6 +244,7 @@ TEST(port_0x61_gates_channel_2_and_shows_its_output)
 	advance(&f, 3);
 	CHECK_EQ(io_read(io, 0, 1) & 0x20, 0x20);
 	CHECK_SURVIVES_SAVE_AND_LOAD(port61_device(f.port61));
+	CHECK_STANDS_DAMAGED_STATE(port61_device(f.port61));
 	fixture_fini(&f);
 }
 
@@ -266,6 +268,44 @@ TEST(a_rising_gate_triggers_the_one_shot)
 	CHECK(!pit_out(f.pit, 2));
 	advance(&f, 60);
 	CHECK(pit_out(f.pit, 2));
+	fixture_fini(&f);
+}
+
+TEST(a_low_gate_stops_the_square_wave)
+{
+	struct fixture f;
+
+	fixture_init(&f);
+	control(&f, 0xb6);
+	io_write(port61_io(f.port61), 0, 1, 1); /* before there is a count */
+	load16(&f, 2, 1000);
+	advance(&f, 700);
+	CHECK(!pit_out(f.pit, 2));
+	io_write(port61_io(f.port61), 0, 0, 1);
+	CHECK(pit_out(f.pit, 2));
+	advance(&f, 10000);
+	io_write(port61_io(f.port61), 0, 1, 1); /* from the beginning */
+	advance(&f, 100);
+	CHECK(pit_out(f.pit, 2));
+	advance(&f, 600);
+	CHECK(!pit_out(f.pit, 2));
+	fixture_fini(&f);
+}
+
+TEST(channel_0_may_be_gated_too)
+{
+	struct fixture f;
+
+	fixture_init(&f);
+	control(&f, 0x30);
+	load16(&f, 0, 1000);
+	pit_set_gate(f.pit, 0, false);
+	CHECK(fake_clock_is_idle(f.clock));
+	advance(&f, 5000);
+	CHECK(!f.irq.level);
+	pit_set_gate(f.pit, 0, true);
+	advance(&f, 1001);
+	CHECK(f.irq.level);
 	fixture_fini(&f);
 }
 

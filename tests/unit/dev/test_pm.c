@@ -73,6 +73,7 @@ TEST(the_power_button_raises_the_sci_until_it_is_cleared)
 	CHECK_EQ(io_read(f.io, PM_PM1_STS, 2), PM_PM1_BUTTON);
 	CHECK_EQ(io_read(f.io, PM_PM1_STS + 1, 1), PM_PM1_BUTTON >> 8);
 	CHECK_SURVIVES_SAVE_AND_LOAD(pm_device(f.pm));
+	CHECK_STANDS_DAMAGED_STATE(pm_device(f.pm));
 	io_write(f.io, PM_PM1_STS, 0, 2);
 	CHECK(f.sci.level);
 	io_write(f.io, PM_PM1_STS + 1, PM_PM1_BUTTON >> 8, 1);

@@ -21,6 +21,7 @@ TEST(the_reset_control_resets_on_a_rising_bit)
 	CHECK_EQ(resets, 0);
 	CHECK_EQ(io_read(io, 0, 1), 0x02);
 	CHECK_SURVIVES_SAVE_AND_LOAD(reset_port_device(r));
+	CHECK_STANDS_DAMAGED_STATE(reset_port_device(r));
 	io_write(io, 0, 0x06, 1);
 	CHECK_EQ(resets, 1);
 	io_write(io, 0, 0x06, 1);

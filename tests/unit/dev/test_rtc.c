@@ -142,6 +142,7 @@ TEST(the_guest_sets_the_time_and_keeps_it)
 	CHECK_EQ(get(&f, RTC_YEAR), 0);
 	CHECK_EQ(get(&f, RTC_CENTURY), 0x20);
 	CHECK_SURVIVES_SAVE_AND_LOAD(rtc_device(f.rtc));
+	CHECK_STANDS_DAMAGED_STATE(rtc_device(f.rtc));
 	device_reset(rtc_device(f.rtc)); /* there is a battery */
 	CHECK_EQ(get(&f, RTC_CENTURY), 0x20);
 	set(&f, RTC_MINUTES, 0x30); /* without SET */

@@ -68,6 +68,7 @@ TEST(what_the_stream_does_not_take_waits)
 	CHECK_EQ(get(&f, SERIAL_LSR), 0);
 	CHECK(!f.irq.level);
 	CHECK_SURVIVES_SAVE_AND_LOAD(serial_device(f.s));
+	CHECK_STANDS_DAMAGED_STATE(serial_device(f.s));
 	CHECK_EQ(chr_ring_output(f.chr, out, 4), 4);
 	CHECK_MEM(out, "abcd", 4);
 	CHECK_EQ(get(&f, SERIAL_LSR), 0);

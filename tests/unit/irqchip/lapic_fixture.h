@@ -21,11 +21,6 @@ struct apics {
 	u8 last_eoi;
 };
 
-struct counted_vcpu {
-	struct vcpu vcpu;
-	unsigned *kicks;
-};
-
 static inline u8 apics_pic(void *opaque)
 {
 	struct apics *f = (struct apics *)opaque;
@@ -106,7 +101,7 @@ static inline bool apic_wrmsr(struct apics *f, unsigned id, u32 msr, u64 value)
 	return a->ops->msr_write(a, msr, value);
 }
 
-/* IO_ONES-like: what a #GP gives here. */
+/* What apic_rdmsr gives for #GP. */
 #define APIC_GP (~(u64)0)
 static inline u64 apic_rdmsr(struct apics *f, unsigned id, u32 msr)
 {

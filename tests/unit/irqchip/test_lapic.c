@@ -1,6 +1,7 @@
 /* irqchip/lapic: registers, priorities, timer, x2APIC, state. */
 #include "base/err.h"
 #include "lapic_fixture.h"
+#include "state/state.h"
 
 #define TIMER_VECTOR 0xec
 
@@ -198,6 +199,35 @@ TEST(the_nmi_wire_reaches_cpus_that_listen)
 	a = apic(&f, 1);
 	a->ops->take_nmi(a);
 	CHECK_EQ(apic_pending(&f, 1), 0);
+	apics_fini(&f);
+}
+
+TEST(registers_read_as_written_where_they_can_be)
+{
+	struct apics f;
+
+	apics_init(&f, 3);
+	CHECK_EQ(apic_read(&f, 2, LAPIC_REG_ID), 2 << 24);
+	apic_write(&f, 2, LAPIC_REG_ID, 5 << 24); /* the board's, not the guest's */
+	CHECK_EQ(apic_read(&f, 2, LAPIC_REG_ID), 2 << 24);
+	CHECK_EQ(apic_read(&f, 2, LAPIC_REG_VERSION), LAPIC_VERSION);
+	CHECK_EQ(apic_read(&f, 2, LAPIC_REG_EOI), 0);
+	CHECK_EQ(apic_read(&f, 2, LAPIC_REG_APR), 0);
+	apic_write(&f, 2, LAPIC_REG_DFR, 0);
+	CHECK_EQ(apic_read(&f, 2, LAPIC_REG_DFR), 0x0fffffff);
+	apic_write(&f, 2, LAPIC_REG_LDR, 0xffffffff);
+	CHECK_EQ(apic_read(&f, 2, LAPIC_REG_LDR), 0xff000000);
+	apic_write(&f, 2, LAPIC_REG_ICR_HIGH, 0xffffffff);
+	CHECK_EQ(apic_read(&f, 2, LAPIC_REG_ICR_HIGH), 0xff000000);
+	apic_write(&f, 2, LAPIC_REG_TIMER_DIVIDE, 0xff);
+	CHECK_EQ(apic_read(&f, 2, LAPIC_REG_TIMER_DIVIDE), 0xb);
+	apic_write(&f, 2, LAPIC_REG_LVT_PERF, 0xffffffff);
+	CHECK_EQ(apic_read(&f, 2, LAPIC_REG_LVT_PERF), 0x107ff);
+	lapic_bus_reset(f.bus);
+	CHECK_EQ(apic_read(&f, 2, LAPIC_REG_DFR), 0xffffffff);
+	CHECK_EQ(apic_read(&f, 2, LAPIC_REG_LVT_PERF), 0x10000);
+	CHECK_EQ(apic_read(&f, 0, LAPIC_REG_LVT_LINT0), 0x700);
+	CHECK_EQ(apic_read(&f, 2, LAPIC_REG_LVT_LINT0), 0x10000);
 	apics_fini(&f);
 }
 
@@ -457,6 +487,58 @@ TEST(a_timer_that_is_due_is_saved_as_fired)
 	CHECK_EQ(lapic_set_state(apic(&f, 0), &state, &err), 0);
 	fake_clock_advance(f.clock, NSEC_PER_SEC);
 	CHECK_EQ(apic_pending(&f, 0), 0); /* not a second time */
+	apics_fini(&f);
+}
+
+TEST(the_state_goes_through_its_table)
+{
+	AUTO(state_writer_free) struct state_writer *w = state_writer_new();
+	struct x86_lapic_state state, again = {0};
+	struct state_reader *r;
+	struct err err = ERR_INIT;
+	const char *name;
+	struct apics f;
+	const void *data;
+	u32 instance;
+	size_t size;
+
+	apics_init(&f, 1);
+	apic_enable(&f, 0);
+	apics_msi(&f, 0xfee00000, 0x700); /* ExtINT */
+	apics_post(&f, 0, 0xa0);
+	lapic_get_state(apic(&f, 0), &state);
+	CHECK(state.extint_pending);
+	state_save(w, &x86_lapic_state_table, 0, &state);
+	data = state_writer_finish(w, &size);
+	r = state_reader_new(data, size);
+	CHECK_EQ(state_reader_next(r, &name, &instance, &err), 1);
+	CHECK_EQ(state_load(r, &x86_lapic_state_table, &again, &err), 0);
+	CHECK_MEM(&again, &state, sizeof(state));
+	CHECK_EQ(lapic_set_state(apic(&f, 0), &again, &err), 0);
+	state_reader_free(r);
+	apics_fini(&f);
+}
+
+TEST(a_deadline_is_loaded_running)
+{
+	struct x86_lapic_state state;
+	struct err err = ERR_INIT;
+	struct apics f;
+
+	apics_init(&f, 2);
+	apic_enable_x2apic(&f, 1);
+	CHECK(apic_wrmsr(&f, 1, 0x832, 0x40000 | TIMER_VECTOR));
+	CHECK(apic_wrmsr(&f, 1, X86_MSR_TSC_DEADLINE, 4000));
+	apics_msi(&f, 0xfee01000, 0x500);
+	lapic_get_state(apic(&f, 1), &state);
+	lapic_bus_reset(f.bus);
+	CHECK(fake_clock_is_idle(f.clock));
+	CHECK_EQ(lapic_set_state(apic(&f, 1), &state, &err), 0);
+	CHECK_EQ(apic_pending(&f, 1), APIC_PENDING_INIT);
+	CHECK_EQ(apic_rdmsr(&f, 1, 0x83e), 0);
+	CHECK_EQ(apic_rdmsr(&f, 1, 0x830), 0);
+	fake_clock_advance(f.clock, 2000);
+	CHECK_EQ(apic_ack(&f, 1), TIMER_VECTOR);
 	apics_fini(&f);
 }
 

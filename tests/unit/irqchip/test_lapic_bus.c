@@ -167,6 +167,24 @@ TEST(lowest_priority_goes_to_one_that_is_least_busy)
 	apics_fini(&f);
 }
 
+TEST(an_apic_that_is_off_takes_nothing)
+{
+	struct apics f;
+
+	apics_init(&f, 2);
+	enable_all(&f, 2, false);
+	CHECK(apic_wrmsr(&f, 1, X86_MSR_APIC_BASE, 0xfee00000));
+	CHECK_EQ(lapic_vcpu(f.bus, 1)->ops->base(lapic_vcpu(f.bus, 1)), 0xfee00000);
+	apics_msi(&f, 0xfeeff000, 0x40);
+	apics_msi(&f, 0xfee01000, 0x400);
+	CHECK_EQ(take_everywhere(&f, 2, 0x40), 1);
+	CHECK_EQ(apic_pending(&f, 1), 0);
+	apic_write(&f, 0, LAPIC_REG_SVR, 0xff); /* lowest priority: there is nobody */
+	apics_msi(&f, 0xfeeff000, 0x140);
+	CHECK_EQ(apic_pending(&f, 0), 0);
+	apics_fini(&f);
+}
+
 TEST(start_up_and_smi_messages_from_devices_do_nothing)
 {
 	struct apics f;

@@ -62,6 +62,7 @@ TEST(an_edge_is_acknowledged_and_ended)
 	CHECK(intr.level && pic_is_pending(pic));
 	CHECK_EQ(io_read(pic_master_io(pic), 0, 1), 0x10); /* IRR */
 	CHECK_SURVIVES_SAVE_AND_LOAD(pic_device(pic));
+	CHECK_STANDS_DAMAGED_STATE(pic_device(pic));
 	CHECK_EQ(pic_acknowledge(pic), 0x34);
 	CHECK(!intr.level);
 	command(pic_master_io(pic), 0x0b);
@@ -74,6 +75,24 @@ TEST(an_edge_is_acknowledged_and_ended)
 	command(pic_master_io(pic), 0x20);
 	CHECK(intr.level);
 	CHECK_EQ(pic_acknowledge(pic), 0x34);
+	device_free(pic_device(pic));
+}
+
+TEST(nothing_interrupts_before_initialization)
+{
+	struct fake_irq intr = {0};
+	struct pic *pic = pic_new(fake_irq_line(&intr));
+
+	raise(pic, 0);
+	raise(pic, 8);
+	CHECK_EQ(intr.rises, 0);
+	pic_set_up(pic, 1); /* forgets edges that came before */
+	CHECK(!intr.level);
+	lower(pic, 0);
+	raise(pic, 0);
+	CHECK(intr.level);
+	device_reset(pic_device(pic));
+	CHECK(!intr.level);
 	device_free(pic_device(pic));
 }
 
@@ -221,6 +240,30 @@ TEST(special_mask_mode_lets_lower_ones_in)
 	command(pic_master_io(pic), 0x20); /* ends 6, not the masked 3 */
 	command(pic_master_io(pic), 0x0b);
 	CHECK_EQ(io_read(pic_master_io(pic), 0, 1), 0x08);
+	device_free(pic_device(pic));
+}
+
+TEST(initialization_may_be_short)
+{
+	struct fake_irq intr = {0};
+	struct pic *pic = pic_new(fake_irq_line(&intr));
+
+	command(pic_master_io(pic), 0x12); /* single, no ICW4 */
+	data(pic_master_io(pic), 0x47);
+	data(pic_master_io(pic), 0xfd);
+	CHECK_EQ(io_read(pic_master_io(pic), 1, 1), 0xfd);
+	raise(pic, 1);
+	CHECK_EQ(pic_acknowledge(pic), 0x41);
+	command(pic_master_io(pic), 0x40); /* no operation */
+	command(pic_master_io(pic), 0x21);
+	command(pic_master_io(pic), 0x20); /* nothing is in service */
+	command(pic_master_io(pic), 0x0b);
+	CHECK_EQ(io_read(pic_master_io(pic), 0, 1), 0);
+	command(pic_master_io(pic), 0x10); /* ICW3, no ICW4 */
+	data(pic_master_io(pic), 0x50);
+	data(pic_master_io(pic), 0x04);
+	data(pic_master_io(pic), 0xfe);
+	CHECK_EQ(io_read(pic_master_io(pic), 1, 1), 0xfe);
 	device_free(pic_device(pic));
 }
 

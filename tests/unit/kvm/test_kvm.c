@@ -392,7 +392,7 @@ TEST(state_that_is_set_and_got_and_set_again_is_the_same)
 	CHECK_EQ(b.kernel_gs_base, a.kernel_gs_base);
 	CHECK_EQ(b.pat, a.pat);
 	CHECK_EQ(b.mtrr_def_type, a.mtrr_def_type);
-	CHECK_EQ(b.interrupt_shadow, a.interrupt_shadow);
+	CHECK(b.interrupt_shadow & X86_SHADOW_STI); /* AMD's processors tell no kinds apart */
 	CHECK_EQ(b.nmi_blocked, a.nmi_blocked);
 	set_state(&b);
 	get_state(&c);
@@ -528,7 +528,8 @@ TEST(the_dirty_log_tells_the_pages_that_the_guest_wrote)
 		CHECK_EQ(rig_run(&rig, 0), VCPU_STOP_REQUEST);
 		rig_clear(&rig);
 		gmem_log_take(rig.gmem, rig.ram, bits);
-		CHECK_EQ(bits[0], BIT(5));
+		/* KVM may take the program's own page for written: it could have been. */
+		CHECK_EQ(bits[0] & ~BIT(RIG_LOAD / PAGE_SIZE), BIT(5));
 		CHECK_EQ(bits[1], 0);
 	}
 	gmem_log_stop(rig.gmem);

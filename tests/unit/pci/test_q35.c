@@ -331,6 +331,7 @@ TEST(the_root_complex_block_tells_the_wiring)
 	CHECK_EQ(io_space_read(b.memory, rcba + ICH9_RCRB_HPTC, 4), 0x80);
 	io_space_write(b.memory, rcba + ICH9_RCRB_HPTC, 0, 4);
 	CHECK_EQ(io_space_read(b.memory, rcba + ICH9_RCRB_HPTC, 4), 0x80);
+	CHECK_EQ(io_space_read(b.memory, rcba + ICH9_RCRB_GCS, 4), 0x20); /* no watchdog */
 	wr(&b, LPC, ICH9_RCBA, 0xfed1c000, 4);
 	CHECK(!io_space_has(b.memory, rcba));
 	bench_fini(&b);

@@ -136,7 +136,7 @@ static struct request add(struct vdrv *d, u32 type, u64 sector, const void *data
 {
 	const struct vblk_header_wire h = {.type = le32_of(type), .sector = le64_of(sector)};
 	struct request q = {.data = vdrv_put(d, data, size), .status = vdrv_put(d, NULL, 1)};
-	struct vdrv_seg segs[] = {
+	struct fake_buf segs[] = {
 		{vdrv_put(d, &h, sizeof(h)), sizeof(h), false},
 		{q.data, size, is_in},
 		{q.status, 1, true},
@@ -243,9 +243,9 @@ TEST(a_request_without_header_or_status_asks_for_a_reset)
 	struct vdrv d;
 	struct fake_disk *f = start_fake(&d, FEATURES);
 	const struct vblk_header_wire h = {0};
-	struct vdrv_seg short_header[] = {{vdrv_put(&d, &h, 15), 15, false},
+	struct fake_buf short_header[] = {{vdrv_put(&d, &h, 15), 15, false},
 					  {vdrv_put(&d, NULL, 1), 1, true}};
-	struct vdrv_seg no_status[] = {{vdrv_put(&d, &h, 16), 16, false}};
+	struct fake_buf no_status[] = {{vdrv_put(&d, &h, 16), 16, false}};
 
 	vdrv_add(&d, 0, short_header, 2);
 	vdrv_kick(&d, 0);
@@ -445,7 +445,7 @@ TEST(several_queues_share_the_disk)
 	vdrv_start(&d, new_blk(&d, &f->blk, 4), FEATURES | VBLK_F_MQ);
 	for (u32 i = 0; i < 4; i++) {
 		const struct vblk_header_wire h = {.type = le32_of(VBLK_T_FLUSH)};
-		struct vdrv_seg segs[] = {{vdrv_put(&d, &h, sizeof(h)), sizeof(h), false},
+		struct fake_buf segs[] = {{vdrv_put(&d, &h, sizeof(h)), sizeof(h), false},
 					  {vdrv_put(&d, NULL, 1), 1, true}};
 
 		vdrv_add(&d, i, segs, 2);

@@ -206,6 +206,47 @@ TEST(a_triple_fault_asks_for_a_reset_that_brings_the_vcpu_back)
 	bench_fini(&b);
 }
 
+TEST(a_vcpu_comes_back_from_every_one_of_many_resets)
+{
+	struct err err = ERR_INIT;
+	struct bench b;
+
+	bench_init(&b);
+	CHECK_EQ(vm_start(b.vm, &err), 0);
+	vm_resume(b.vm);
+	for (int i = 0; i < 500; i++) {
+		b.n_events = 0;
+		b.wanted_events = 1;
+		__atomic_store_n(&b.vcpus[1]->next_stop, VCPU_STOP_RESET, __ATOMIC_RELEASE);
+		loop_run(b.loop);
+		CHECK_EQ(vm_reset(b.vm, &err), 0);
+		bench_wait_for_rounds(&b);
+	}
+	CHECK_EQ(b.rewinds, 500);
+	bench_fini(&b);
+}
+
+TEST(a_vcpu_that_asked_for_a_reset_comes_back_when_it_is_done_while_paused)
+{
+	struct err err = ERR_INIT;
+	struct bench b;
+
+	bench_init(&b);
+	CHECK_EQ(vm_start(b.vm, &err), 0);
+	vm_resume(b.vm);
+	__atomic_store_n(&b.vcpus[1]->next_stop, VCPU_STOP_RESET, __ATOMIC_RELEASE);
+	while (!__atomic_load_n(&b.vcpus[1]->has_stopped, __ATOMIC_ACQUIRE))
+		sched_yield();
+	vm_pause(b.vm);
+	b.wanted_events = 1;
+	loop_run(b.loop);
+	CHECK_EQ(vm_reset(b.vm, &err), 0);
+	CHECK(!vm_is_running(b.vm));
+	vm_resume(b.vm);
+	bench_wait_for_rounds(&b);
+	bench_fini(&b);
+}
+
 TEST(a_broken_vcpu_says_why)
 {
 	struct err err = ERR_INIT;

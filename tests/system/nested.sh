@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# The KVM accelerator under a true KVM, inside QEMU's TCG (nested/README.md).
+# timeout: 600
+set -uo pipefail
+
+here=$(cd "$(dirname "$0")" && pwd)
+build=${CHECK_RELEASE:?} cache=${CHECK_CACHE:?}
+work=$cache/nested
+for tool in qemu-system-x86_64 busybox cpio xz; do
+	command -v $tool >/dev/null || { echo "SKIP nested: $tool is not installed"; exit 0; }
+done
+"$here/../../tools/get-kernel" 6.1 "$cache/kernel-6.1" || { echo "SKIP nested: no kernel package to be had"; exit 0; }
+
+# test NAME COMMAND...
+test() {
+	local name=$1
+	shift
+	if "$@"; then
+		echo "PASS nested: $name"
+	else
+		echo "FAIL nested: $name"
+	fi
+}
+
+test "unit tests and guest programs" "$here/nested/guests" "$build" "$cache/kernel-6.1" "$work"
+test "a Debian 6.1 guest with 2 vCPUs" "$here/nested/boot" "$build" "$cache/kernel-6.1" "$work" 2
+if [ "${CHECK_TIER:-default}" != default ]; then
+	test "a Debian 6.1 guest with 4 vCPUs" "$here/nested/boot" "$build" "$cache/kernel-6.1" "$work" 4
+	"$here/../../tools/get-kernel" 6.12 "$cache/kernel-6.12" &&
+		test "a Debian 6.12 guest" "$here/nested/boot" "$build" "$cache/kernel-6.12" "$work" 1
+fi
+exit 0

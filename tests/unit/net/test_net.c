@@ -1,0 +1,379 @@
+/*
+ * Network back ends: framing with a hostile peer, backpressure both ways, taps.
+ */
+#include <fcntl.h>
+#include <linux/if_packet.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/bytes.h"
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/loop.h"
+#include "net/frame.h"
+#include "net/net.h"
+#include "test.h"
+
+#define STEP_UNTIL(cond)                                                                           \
+	do {                                                                                       \
+		while (!(cond))                                                                    \
+			loop_step(loop, true);                                                     \
+	} while (0)
+
+#define MARKED 0x88b5 /* an Ethernet type for experiments: nobody else sends it */
+
+struct card {
+	struct net_user user;
+	unsigned limit; /* frames it takes */
+	unsigned n_frames, n_refused, n_rooms, n_downs;
+	unsigned n_marked; /* frames of put_burst, which come in order */
+	size_t last_size;
+	u8 last[NET_FRAME_MAX];
+};
+
+static bool card_receive(void *opaque, const u8 *frame, size_t size)
+{
+	struct card *c = opaque;
+
+	CHECK(size >= NET_FRAME_MIN && size <= NET_FRAME_MAX);
+	if (c->n_frames == c->limit) {
+		c->n_refused++;
+		return false;
+	}
+	c->n_frames++;
+	if (be16_load(frame + 12) == MARKED)
+		CHECK_EQ(be32_load(frame + 14), c->n_marked++);
+	c->last_size = size;
+	memcpy(c->last, frame, size);
+	return true;
+}
+
+static void card_room(void *opaque)
+{
+	((struct card *)opaque)->n_rooms++;
+}
+
+static void card_link(void *opaque, bool is_up)
+{
+	CHECK(!is_up);
+	((struct card *)opaque)->n_downs++;
+}
+
+static struct card *card_new(struct net *n, unsigned limit)
+{
+	struct card *c = NEW(struct card);
+
+	c->user = (struct net_user){card_receive, card_room, card_link, c};
+	c->limit = limit;
+	net_attach(n, &c->user);
+	return c;
+}
+
+static struct loop *test_loop(void)
+{
+	struct err err = ERR_INIT;
+	struct loop *loop;
+
+	CHECK_EQ(loop_new(&loop, &err), 0);
+	return loop;
+}
+
+/* A stream network whose other end is *out_peer. */
+static struct net *stream_new(struct loop *loop, int *out_peer)
+{
+	struct err err = ERR_INIT;
+	struct net *n;
+	int sv[2];
+
+	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv), 0);
+	CHECK_EQ(net_stream_new(loop, sv[0], &n, &err), 0);
+	*out_peer = sv[1];
+	return n;
+}
+
+static void test_end(struct loop *loop, struct net *n, struct card *c)
+{
+	net_free(n);
+	free(c);
+	loop_free(loop);
+}
+
+static void settle(struct loop *loop)
+{
+	for (int i = 0; i < 30; i++)
+		loop_step(loop, false);
+}
+
+static u8 bytes[NET_FRAME_MAX];
+
+static void put_frame(int fd, u32 size)
+{
+	const be32 header = be32_of(size);
+
+	CHECK_EQ(fd_write_full(fd, &header, sizeof(header)), 0);
+	CHECK_EQ(fd_write_full(fd, bytes, size), 0);
+}
+
+static int send_frame(struct net *n, size_t size)
+{
+	struct iovec iov[2] = {{bytes, size / 3}, {bytes + size / 3, size - size / 3}};
+
+	return net_send(n, iov, 2);
+}
+
+TEST(frames_arrive_one_by_one_however_they_were_cut)
+{
+	struct loop *loop = test_loop();
+	int peer;
+	struct net *n = stream_new(loop, &peer);
+	struct card *c = card_new(n, 100);
+
+	put_frame(peer, 60);
+	put_frame(peer, 1514);
+	STEP_UNTIL(c->n_frames == 2);
+	CHECK_EQ(c->last_size, 1514);
+	CHECK_EQ(write(peer, "\0\0", 2), 2);
+	settle(loop);
+	CHECK_EQ(write(peer,
+		       "\0\x14"
+		       "0123456789",
+		       12),
+		 12);
+	settle(loop);
+	CHECK_EQ(c->n_frames, 2);
+	CHECK_EQ(write(peer, "abcdefghij", 10), 10);
+	STEP_UNTIL(c->n_frames == 3);
+	CHECK_MEM(c->last, "0123456789abcdefghij", 20);
+	put_frame(peer, 5); /* no frame: dropped */
+	put_frame(peer, 0);
+	put_frame(peer, 14);
+	STEP_UNTIL(c->n_frames == 4);
+	CHECK_EQ(c->last_size, 14);
+	close(peer);
+	STEP_UNTIL(c->n_downs == 1);
+	test_end(loop, n, c);
+}
+
+TEST(a_refused_frame_comes_again_and_nothing_is_read_meanwhile)
+{
+	struct loop *loop = test_loop();
+	int peer;
+	struct net *n = stream_new(loop, &peer);
+	struct card *c = card_new(n, 1);
+
+	for (u32 i = 0; i < 5; i++)
+		put_frame(peer, 100 + i);
+	STEP_UNTIL(c->n_refused == 1);
+	settle(loop);
+	CHECK_EQ(c->n_refused, 1);
+	c->limit = 3;
+	net_accept(n);
+	STEP_UNTIL(c->n_refused == 2);
+	CHECK_EQ(c->last_size, 102);
+	c->limit = 100;
+	net_accept(n);
+	STEP_UNTIL(c->n_frames == 5);
+	CHECK_EQ(c->last_size, 104);
+	close(peer);
+	test_end(loop, n, c);
+}
+
+TEST(a_peer_that_does_not_read_is_waited_for)
+{
+	struct loop *loop = test_loop();
+	int peer;
+	struct net *n = stream_new(loop, &peer);
+	struct card *c = card_new(n, 1);
+	unsigned n_sent = 0, n_got = 0;
+	struct frame_reader r;
+	const u8 *frame;
+	size_t size;
+
+	while (send_frame(n, 60000) == 0)
+		n_sent++;
+	CHECK(n_sent > 0 && n_sent < 100);
+	settle(loop);
+	CHECK_EQ(c->n_rooms, 0);
+
+	frame_reader_init(&r);
+	while (n_got < n_sent) {
+		ssize_t k = frame_reader_fill(&r, peer);
+
+		CHECK(k > 0 || k == -EAGAIN);
+		while (frame_reader_peek(&r, &frame, &size) == 1) {
+			CHECK_EQ(size, 60000);
+			CHECK_MEM(frame, bytes, size);
+			frame_reader_pop(&r);
+			n_got++;
+		}
+		loop_step(loop, false);
+	}
+	CHECK_EQ(c->n_rooms, 1);
+	CHECK_EQ(send_frame(n, 60000), 0);
+	frame_reader_fini(&r);
+	close(peer);
+	test_end(loop, n, c);
+}
+
+TEST(a_peer_that_breaks_the_framing_takes_the_link_down)
+{
+	static const u32 bad[] = {NET_FRAME_MAX + 1, 0x80000000, UINT32_MAX};
+
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		const be32 header = be32_of(bad[i]);
+		struct loop *loop = test_loop();
+		int peer;
+		struct net *n = stream_new(loop, &peer);
+		struct card *c = card_new(n, 100);
+
+		put_frame(peer, NET_FRAME_MAX); /* the longest there is */
+		CHECK_EQ(write(peer, &header, sizeof(header)), sizeof(header));
+		STEP_UNTIL(c->n_downs == 1);
+		CHECK_EQ(c->n_frames, 1);
+		CHECK_EQ(c->last_size, NET_FRAME_MAX);
+		CHECK(!net_is_up(n));
+		CHECK_EQ(send_frame(n, 100), 0); /* dropped */
+		net_accept(n);
+		settle(loop);
+		close(peer);
+		test_end(loop, n, c);
+	}
+}
+
+TEST(a_peer_that_dies_full_lets_the_card_go_on)
+{
+	struct loop *loop = test_loop();
+	int peer;
+	struct net *n = stream_new(loop, &peer);
+	struct card *c = card_new(n, 1);
+
+	while (send_frame(n, 60000) == 0)
+		;
+	close(peer);
+	STEP_UNTIL(c->n_downs == 1);
+	CHECK_EQ(c->n_rooms, 1); /* what was refused comes again, and is dropped */
+	CHECK_EQ(send_frame(n, 60000), 0);
+	test_end(loop, n, c);
+}
+
+TEST(only_a_stream_socket_will_do)
+{
+	struct loop *loop = test_loop();
+	struct err err = ERR_INIT;
+	struct net *n;
+	int sv[2];
+
+	CHECK_EQ(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, sv), 0);
+	CHECK_EQ(net_stream_new(loop, sv[0], &n, &err), -EINVAL);
+	CHECK_EQ(net_tap_new(loop, sv[0], &n, &err), -ENOTTY);
+	CHECK_ERR(err, "not a tap");
+	close(sv[0]);
+	close(sv[1]);
+	loop_free(loop);
+}
+
+/* --- taps --- */
+
+static int open_tap(short flags, struct ifreq *out)
+{
+	int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+
+	*out = (struct ifreq){.ifr_flags = (short)(IFF_TAP | IFF_NO_PI | flags)};
+	memcpy(out->ifr_name, "posadatest%d", sizeof("posadatest%d"));
+	if (fd < 0 || ioctl(fd, TUNSETIFF, out) < 0)
+		SKIP("needs /dev/net/tun and the right to make a tap");
+	return fd;
+}
+
+/* Sets the interface up, and returns a packet socket on it: the host's side of the cable. */
+static int host_side(struct ifreq *ifr)
+{
+	int s = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+	struct ifreq up = *ifr;
+
+	CHECK_EQ(ioctl(s, SIOCGIFFLAGS, &up), 0);
+	up.ifr_flags |= IFF_UP;
+	CHECK_EQ(ioctl(s, SIOCSIFFLAGS, &up), 0);
+	CHECK_EQ(ioctl(s, SIOCGIFINDEX, &up), 0);
+
+	struct sockaddr_ll to = {.sll_family = AF_PACKET, .sll_ifindex = up.ifr_ifindex};
+
+	CHECK_EQ(bind(s, (struct sockaddr *)&to, sizeof(to)), 0);
+	return s;
+}
+
+TEST(a_tap_carries_frames_with_and_without_header)
+{
+	static const short flags[] = {0, IFF_VNET_HDR};
+
+	for (size_t i = 0; i < ARRAY_SIZE(flags); i++) {
+		struct loop *loop = test_loop();
+		struct err err = ERR_INIT;
+		struct ifreq ifr;
+		int fd = open_tap(flags[i], &ifr);
+		struct net *n;
+
+		CHECK_EQ(net_tap_new(loop, fd, &n, &err), 0);
+		struct card *c = card_new(n, 0);
+
+		CHECK_EQ(send_frame(n, 60), 0); /* down: lost, as on a cable */
+		close(host_side(&ifr));
+		memset(bytes, 0xff, 12);
+		CHECK_EQ(send_frame(n, 60), 0);
+		/* The host's IPv6 says something on every new link. */
+		STEP_UNTIL(c->n_refused >= 1);
+		CHECK_EQ(c->n_frames, 0);
+		c->limit = 1;
+		net_accept(n);
+		STEP_UNTIL(c->n_frames == 1);
+		CHECK(c->last_size >= 14);
+		CHECK_MEM(c->last + 12, "\x86\xdd", 2);
+		test_end(loop, n, c);
+	}
+}
+
+static void put_burst(int host, u32 first, u32 n)
+{
+	for (u32 i = first; i < first + n; i++) {
+		u8 frame[64] = {0};
+
+		be16_store(frame + 12, MARKED);
+		be32_store(frame + 14, i);
+		CHECK_EQ(send(host, frame, sizeof(frame), 0), sizeof(frame));
+	}
+}
+
+TEST(a_burst_from_a_tap_arrives_whole_and_in_order)
+{
+	struct loop *loop = test_loop();
+	struct err err = ERR_INIT;
+	struct ifreq ifr;
+	int fd = open_tap(0, &ifr), host;
+	struct net *n;
+
+	CHECK_EQ(net_tap_new(loop, fd, &n, &err), 0);
+	host = host_side(&ifr);
+	struct card *c = card_new(n, UINT32_MAX);
+
+	/* More than are read in one go. */
+	put_burst(host, 0, 300);
+	STEP_UNTIL(c->n_marked == 300);
+
+	/* And each one refused once. */
+	c->limit = c->n_frames;
+	put_burst(host, 300, 200);
+	while (c->n_marked < 500) {
+		unsigned refused = c->n_refused;
+
+		STEP_UNTIL(c->n_refused > refused);
+		c->limit++;
+		net_accept(n);
+	}
+	close(host);
+	test_end(loop, n, c);
+}
