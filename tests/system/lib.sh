@@ -86,8 +86,9 @@ need_kernel() {
 	return 1
 }
 
-# wait_for FILE PATTERN PID: until FILE has a line like PATTERN, or the process has ended.
+# wait_for FILE PATTERN PID: until FILE has a whole line like PATTERN, or the process has ended; for
+# at most $LANE_WAIT seconds.
 wait_for() {
-	timeout 120 tail -n +1 -s 0.1 -f --pid="$3" "$1" 2>/dev/null | grep -aEqm1 -- "$2" ||
+	timeout "${LANE_WAIT:-120}" tail -n +1 -s 0.1 -f --pid="$3" "$1" 2>/dev/null | grep -aEqm1 -- "$2" ||
 		grep -aEq -- "$2" "$1"
 }

@@ -1,0 +1,181 @@
+#!/usr/bin/env bash
+# Networks of a stock guest: the user network with both its engines, what it lets through and what not,
+# and a tap.
+# timeout: 400
+# shellcheck source=tests/system/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+if [ "${1-}" = tap-lane ]; then
+	work=$2 out=$2/tap-out
+	trap - EXIT
+else
+	need_kernel 6.1 || exit 0
+	command -v busybox >/dev/null || { skip "all: busybox is not installed"; exit 0; }
+	"$top/tools/make-initrd" "$work/initrd" "$here/guest-init" "$cache/kernel-6.1" virtio_pci virtio_net \
+		af_packet ipv6 -- "$here/net-test:test"
+fi
+
+options() {
+	printf '%s\n' run --accel soft --quiet --kernel "$cache/kernel-6.1/vmlinuz" --initrd "$work/initrd" \
+		--append "console=ttyS0 quiet panic=-1 $1"
+}
+
+# guest WORDS OPTION...
+guest() {
+	local args
+	readarray -t args < <(options "$1")
+	shift
+	posada 120 "${args[@]}" "$@"
+}
+
+sum() { md5sum "$@" | cut -c1-32; }
+answer_sum() { yes 'posada net' | head -c 3000000 | sum; }
+
+# start_server ADDRESS: a web server there, with "file"; $port is its port.
+start_server() {
+	local address=$1 pid
+	mkdir -p "$work/www"
+	head -c 2000000 /dev/urandom >"$work/www/file"
+	for port in $(seq 18200 18250); do
+		busybox httpd -f -p "$address:$port" -h "$work/www" 2>/dev/null &
+		pid=$!
+		until [ "$(busybox wget -q -O - "http://$address:$port/file" 2>/dev/null | sum)" = "$(sum "$work/www/file")" ]; do
+			kill -0 "$pid" 2>/dev/null || continue 2
+		done
+		jobs_to_end+=("$pid")
+		server=$pid
+		return
+	done
+	return 1
+}
+
+# free_port: one that nobody listens on now.
+free_port() {
+	local p
+	for p in $(seq 18300 18350); do
+		(exec 3<>"/dev/tcp/127.0.0.1/$p") 2>/dev/null || { echo "$p"; return; }
+	done
+}
+
+# talk NAME ADDRESS PORT PID: with the guest that serves, whose output is in $out.
+talk() {
+	local name=$1 address=$2 port=$3 pid=$4 sent got
+	if ! wait_for "$out" 't: serving' "$pid"; then
+		wait "$pid"
+		status=$?
+		fail "$name" "the guest ended with status $status"
+		return
+	fi
+	head -c 1000000 /dev/urandom >"$work/sent"
+	sent=$(sum "$work/sent")
+	got=$(timeout 30 bash -c 'exec 3<>"/dev/tcp/$0/$1" && cat <&3' "$address" "$port" 2>/dev/null | sum)
+	wait_for "$out" 't: sent' "$pid"
+	timeout 30 bash -c 'exec 3<>"/dev/tcp/$0/$1" && cat "$2" >&3' "$address" "$port" "$work/sent" 2>/dev/null
+	wait "$pid"
+	status=$?
+	[ "$got" = "$(answer_sum)" ] || { fail "$name" "what came from the guest is not what it sent"; return; }
+	expect "$name" 0 "t: got $sent"
+}
+
+# serving NET OPTION...: such a guest in the background, as $guest_pid.
+serving() {
+	local args
+	readarray -t args < <(options "$1")
+	shift
+	: >"$out"
+	timeout -k 5 90 "$bin/posada" "${args[@]}" "$@" </dev/null >>"$out" 2>&1 &
+	guest_pid=$!
+	jobs_to_end+=("$guest_pid")
+}
+
+user_network() {
+	start_server 127.0.0.1 || { fail "a web server on the host" "no free port"; return; }
+	guest "do=user url=10.0.2.2:$port/file" --net user,host=on
+	expect "user network: DHCP" 0 't: address 10\.0\.2\.15 router 10\.0\.2\.2 dns 10\.0\.2\.3'
+	expect "user network: the gateway answers" 0 't: the gateway answers'
+	expect "user network: an IPv6 address and a route" 0 't: ipv6 fec0:.* route fe80:'
+	expect "user network, host=on: a download from the host" 0 "t: download $(sum "$work/www/file")"
+	guest "do=user url=10.0.2.2:$port/file" --net user
+	expect "user network: the host's loopback is closed" 0 't: address 10' 't: no download' '!t: download'
+	guest "do=user url=127.0.0.1:$port/file" --net user,host=on --name other
+	expect "the guest's loopback is its own" 0 't: no download'
+	kill "$server"
+}
+
+forwards() {
+	local p
+	p=$(free_port)
+	serving do=serve --net "user,forward=tcp:$p:8080"
+	talk "user network: a forwarded port, 1 MB in and 3 MB out" 127.0.0.1 "$p" "$guest_pid"
+	start_server 127.0.0.1 || return
+	posada 30 run --accel soft --quiet --kernel "$kernel" --append ho --net "user,forward=tcp:$port:22"
+	expect "a port in use is refused" 1 "^posada: --net: .*$port.*use"
+	if [ "$(wc -l <"$out")" = 1 ]; then
+		pass "with one sentence"
+	else
+		fail "with one sentence" "$(wc -l <"$out") lines"
+	fi
+	kill "$server"
+}
+
+with_passt() {
+	local p
+	if ! command -v passt >/dev/null; then
+		skip "passt: it is not installed"
+		return
+	fi
+	if [ -z "$(ip route show default 2>/dev/null)" ]; then
+		skip "passt: this host has no default route, whose addresses it would give the guest"
+		return
+	fi
+	guest do=user --net user,backend=passt
+	expect "passt: DHCP" 0 't: address [0-9.]* router [0-9.]*'
+	p=$(free_port)
+	serving do=serve --net "user,backend=passt,forward=tcp:$p:8080"
+	talk "passt: a forwarded port, 1 MB in and 3 MB out" 127.0.0.1 "$p" "$guest_pid"
+	start_server 127.0.0.1 || return
+	posada 30 run --accel soft --quiet --kernel "$kernel" --append ho --net "user,backend=passt,forward=tcp:$port:22"
+	expect "passt: a port in use is refused" 1 '^posada: --net: '
+	kill "$server"
+}
+
+# In a network namespace of its own, where it may make what it likes.
+tap_lane() {
+	ip link set lo up
+	ip tuntap add dev ptap0 mode tap && ip addr add 10.99.0.1/24 dev ptap0 && ip link set ptap0 up || exit 1
+	start_server 10.99.0.1
+	serving "do=tap url=10.99.0.1:$port/file" --net tap=ptap0
+	if wait_for "$out" 't: serving' "$guest_pid"; then
+		cp "$out" "$work/tap-first"
+		posada_out=$out out=$work/tap-second
+		posada 30 run --accel soft --quiet --kernel "$kernel" --append ho --net tap=ptap0
+		expect "a tap in use is refused" 1 "^posada: --net: tap 'ptap0' is in use"
+		out=$posada_out
+	fi
+	talk "tap: a connection to the guest, 1 MB in and 3 MB out" 10.99.0.2 8080 "$guest_pid"
+	expect "tap: the host answers" 0 't: the host answers'
+	expect "tap: a download from the host" 0 "t: download $(sum "$work/www/file")"
+	kill "$server"
+}
+
+tap() {
+	if [ "$(id -u)" != 0 ]; then
+		skip "tap: it needs root"
+	elif [ ! -c /dev/net/tun ]; then
+		skip "tap: there is no /dev/net/tun"
+	elif ! unshare -n ip tuntap add dev ptap0 mode tap 2>"$work/tap-error"; then
+		skip "tap: $(tail -n 1 "$work/tap-error")"
+	else
+		unshare -n "$0" tap-lane "$work"
+	fi
+}
+
+if [ "${1-}" = tap-lane ]; then
+	tap_lane
+	exit
+fi
+user_network
+forwards
+with_passt
+tap
+[ -z "$(processes_left)" ] && pass "no process is left" || fail "no process is left" "$(processes_left)"
