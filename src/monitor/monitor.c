@@ -167,9 +167,11 @@ static void monitor_on_control(struct loop_fd *w, u32 events)
 	ssize_t n = fd_recv(w->fd, buf, sizeof(buf), NULL, &n_fds);
 
 	(void)events;
+	if (n == -EAGAIN)
+		return;
 	if (n == -EMSGSIZE)
-		monitor_tell(m, CONTROL_ERROR, "the command is too long");
-	else if (n <= 0 && n != -EAGAIN)
+		monitor_tell(m, CONTROL_ERROR, "the command is too long, or has descriptors");
+	else if (n <= 0)
 		monitor_end(m, CONTROL_ASKED, "");
 	else if (control_parse_command(buf, (size_t)n, &command, &err) < 0)
 		monitor_tell(m, CONTROL_ERROR, err.text);
@@ -210,8 +212,11 @@ static int monitor_start(struct monitor *m, struct err *err)
 	};
 	int r = machine_new(m->config, m->loop, &ops, &m->machine, err);
 
-	if (!r)
-		r = loop_fd_add(m->loop, &m->control);
+	if (r < 0)
+		return r;
+	r = loop_fd_add(m->loop, &m->control);
+	if (r < 0)
+		err_errno(err, r, "cannot watch the control socket");
 	if (!r)
 		r = confine_setup(err);
 	if (!r)

@@ -3,7 +3,7 @@
 import time
 
 from rounds import Row, Side, alternate
-from runner import BenchError, Run, children_of
+from runner import BenchError, BenchSkip, Run, children_of
 
 TITLE = "Memory beyond guest RAM"
 ABOUT = """\
@@ -32,7 +32,7 @@ def mappings(pid):
                 elif word == "Pss:":
                     found[-1][2] = int(rest.split()[0])
     except PermissionError as e:
-        raise BenchError("the guest process's mappings can only be read by root") from e
+        raise BenchSkip("the guest process's mappings can only be read by root") from e
     return found
 
 

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from runner import BenchError
+from runner import BenchError, BenchSkip
 
 
 class Side:
@@ -28,6 +28,7 @@ class Side:
         except BenchError as e:
             self.problem = str(e).split("\n", maxsplit=1)[0]
             self.figures = []
+            self.may_skip |= isinstance(e, BenchSkip)
             print(f"bench: {self.name}: {e}", file=sys.stderr)
 
 

@@ -15,6 +15,10 @@ class BenchError(Exception):
     """A run that didn't do what it should; the text says what, and ends with its last output."""
 
 
+class BenchSkip(BenchError):
+    """A figure that can't be had here; the text says why."""
+
+
 class Line:
     """A line that the program wrote: its text, when it came, and the tree's CPU time by then."""
 
@@ -102,7 +106,8 @@ class Run:
 
     def _fail(self, why):
         self._read_errors()
-        raise BenchError(f"{why}\n{self.result.tail()}")
+        words = self.result.errors.strip().split("\n")[-1]
+        raise BenchError(f"{why}{': ' if words else ''}{words}\n{self.result.tail()}")
 
     def _read_errors(self):
         size = os.fstat(self.err).st_size
@@ -152,5 +157,5 @@ class Run:
         self.result.status = os.waitstatus_to_exitcode(status)
         self._read_errors()
         if self.result.status not in statuses:
-            raise BenchError(f"exit status {self.result.status}\n{self.result.tail()}")
+            self._fail(f"exit status {self.result.status}")
         return self.result

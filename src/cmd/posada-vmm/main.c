@@ -35,6 +35,16 @@ static int receive_config(int control, struct guest_config *config, struct err *
 	return guest_config_decode(text, (size_t)n, fds, n_fds, config, err);
 }
 
+/* What goes wrong before there is a monitor to tell of it. */
+static int tell_failure(int control, const struct err *err)
+{
+	struct control_event e = {.kind = CONTROL_STOPPED, .reason = CONTROL_FAILED};
+
+	snprintf(e.text, sizeof(e.text), "%s", err->text);
+	control_send_event(control, &e);
+	return err->code;
+}
+
 static int run(int control, struct guest_config *config, struct err *err)
 {
 	AUTO(loop_free) struct loop *loop = NULL;
@@ -44,7 +54,7 @@ static int run(int control, struct guest_config *config, struct err *err)
 	if (!r)
 		r = loop_new(&loop, err);
 	if (r < 0)
-		return r;
+		return tell_failure(control, err);
 	monitor = monitor_new(loop, control, config);
 	r = monitor_run(monitor, err);
 	monitor_free(monitor);
@@ -79,10 +89,7 @@ int main(int argc, char **argv)
 		r = run(CONTROL_FD, &config, &err);
 		guest_config_fini(&config);
 	} else {
-		struct control_event e = {.kind = CONTROL_STOPPED, .reason = CONTROL_FAILED};
-
-		snprintf(e.text, sizeof(e.text), "%s", err.text);
-		control_send_event(CONTROL_FD, &e);
+		tell_failure(CONTROL_FD, &err);
 	}
 	return r < 0;
 }
