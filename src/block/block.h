@@ -120,5 +120,7 @@ int blk_overlay_new(struct loop *loop, struct blk *base, int fd, const struct bl
  * exclusive. -EBUSY, "in use by another VM", when someone else holds it so.
  */
 int blk_lock_fd(int fd, bool is_readonly, struct err *err);
+/* At once, whoever else still holds the file open: a ring lets go of it only some time after its end. */
+void blk_unlock_fd(int fd);
 
 #endif

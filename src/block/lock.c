@@ -20,3 +20,10 @@ int blk_lock_fd(int fd, bool is_readonly, struct err *err)
 		return err_set(err, -EBUSY, "in use by another VM");
 	return err_errno(err, -errno, "cannot lock it");
 }
+
+void blk_unlock_fd(int fd)
+{
+	struct flock l = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
+
+	fcntl(fd, F_OFD_SETLK, &l);
+}

@@ -45,18 +45,20 @@ static int launch_start_vmm(struct launch *l, struct err *err)
 		close(pair[1]);
 	}
 	free(path);
+	if (!r)
+		r = launch_wait_helpers(l, err);
 	return r ? r : launch_hand_over(l, err);
 }
 
-/* What the guest process owns now, ours would only keep open: the console's far end above all. */
-static void launch_drop_descriptors(struct launch *l)
+/* Far ends that only the guest process may keep open, so that we see it close them. */
+static void launch_drop_far_ends(struct launch *l)
 {
-	char *name = take(l->config.name);
-
-	guest_config_fini(&l->config);
-	guest_config_init(&l->config);
-	free(l->config.name);
-	l->config.name = name;
+	fd_close(l->config.console_fd);
+	l->config.console_fd = -1;
+	for (unsigned i = 0; i < l->config.n_nics; i++) {
+		fd_close(l->config.nics[i].fd);
+		l->config.nics[i].fd = -1;
+	}
 }
 
 int launch_run(const struct launch_request *request)
@@ -72,7 +74,7 @@ int launch_run(const struct launch_request *request)
 	if (r < 0) {
 		fprintf(stderr, "posada: %s\n", err.text);
 	} else {
-		launch_drop_descriptors(&l);
+		launch_drop_far_ends(&l);
 		status = launch_relay(&l);
 	}
 	launch_end(&l);

@@ -50,14 +50,28 @@ static int launch_open_tap(const struct launch_net *n, int *out, struct err *err
 	return 0;
 }
 
-/* Waits until the process writes its byte; its end before that is a failure. */
+/* Waits for a process's line: empty when it is ready, else why it isn't. */
 static int launch_wait_ready(int fd, struct err *err)
 {
-	char byte;
+	char line[512] = "";
+	size_t n = 0;
 
-	if (fd_read_full(fd, &byte, 1) < 0)
-		return err_set(err, -EIO, "the user network could not be started");
-	return 0;
+	while (n < sizeof(line) - 1 && fd_read_full(fd, &line[n], 1) == 0 && line[n] != '\n')
+		n++;
+	if (n == 0 && line[0] == '\n')
+		return 0;
+	line[n] = '\0';
+	err_set(err, -EIO, "%s", n ? line : "the user network could not be started");
+	return err_wrap(err, "--net");
+}
+
+int launch_wait_helpers(struct launch *l, struct err *err)
+{
+	int r = 0;
+
+	for (unsigned i = 0; i < l->n_ready && !r; i++)
+		r = launch_wait_ready(l->ready[i], err);
+	return r;
 }
 
 static int launch_start_slirp(struct launch *l, const struct launch_net *n, int sock,
@@ -83,11 +97,8 @@ static int launch_start_slirp(struct launch *l, const struct launch_net *n, int 
 		r = launch_spawn(path, argv, (int[]){sock, ready[1]}, 2, &l->helpers[l->n_helpers],
 				 err);
 		close(ready[1]);
-		if (!r) {
-			l->n_helpers++;
-			r = launch_wait_ready(ready[0], err);
-		}
-		close(ready[0]);
+		l->ready[l->n_ready++] = ready[0];
+		l->n_helpers += r == 0;
 	}
 	free(path);
 	return r;

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysinfo.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "accel/kvm/kvm.h"
@@ -14,10 +15,13 @@
 #include "base/crc32.h"
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/time.h"
 #include "block/block.h"
 #include "launch/launch_priv.h"
 
-#define LAUNCH_SECTOR 512
+#define LAUNCH_SECTOR        512
+#define LAUNCH_LOCK_TRIES    50
+#define LAUNCH_LOCK_PAUSE_NS (10 * NSEC_PER_MSEC)
 
 /* A regular file that is not empty. */
 static int launch_open_file(const char *path, int *out, struct err *err)
@@ -59,6 +63,20 @@ static int launch_check_disk(int fd, const struct launch_disk *d, struct err *er
 	return 0;
 }
 
+/* A guest that was killed with its launcher holds its locks until the kernel has ended its rings. */
+static int launch_lock_disk(int fd, bool is_readonly, struct err *err)
+{
+	const struct timespec pause = {.tv_nsec = LAUNCH_LOCK_PAUSE_NS};
+	int r = -EBUSY;
+
+	for (int i = 0; i < LAUNCH_LOCK_TRIES && r == -EBUSY; i++) {
+		if (i)
+			nanosleep(&pause, NULL);
+		r = blk_lock_fd(fd, is_readonly, err);
+	}
+	return r;
+}
+
 int launch_open_disk(const struct launch_disk *d, bool is_snapshot, struct guest_disk *out,
 		     struct err *err)
 {
@@ -89,7 +107,7 @@ int launch_open_disk(const struct launch_disk *d, bool is_snapshot, struct guest
 	r = fd_set_nonblock(fd, false);
 	if (r < 0)
 		return err_errno(err, r, "cannot use %s", d->path);
-	if (blk_lock_fd(fd, is_readonly, err) < 0)
+	if (launch_lock_disk(fd, is_readonly, err) < 0)
 		return err_wrap(err, "%s", d->path);
 	/* A disk that the guest may not write needs no place for what it writes. */
 	if (is_snapshot && !d->is_readonly) {

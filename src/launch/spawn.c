@@ -12,6 +12,7 @@
 #include "base/alloc.h"
 #include "base/err.h"
 #include "base/fd.h"
+#include "block/block.h"
 #include "launch/launch_priv.h"
 #include "launch_paths.h"
 
@@ -77,6 +78,12 @@ void launch_end(struct launch *l)
 		kill(l->vmm, SIGKILL);
 		waitpid(l->vmm, &status, 0);
 	}
+	for (unsigned i = 0; i < l->config.n_disks; i++) {
+		if (l->config.disks[i].fd >= 0)
+			blk_unlock_fd(l->config.disks[i].fd);
+	}
+	for (unsigned i = 0; i < l->n_ready; i++)
+		close(l->ready[i]);
 	for (unsigned i = 0; i < l->n_helpers; i++) {
 		kill(l->helpers[i], SIGTERM);
 		waitpid(l->helpers[i], &status, 0);

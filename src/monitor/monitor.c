@@ -9,6 +9,7 @@
 #include "base/alloc.h"
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/log.h"
 #include "base/loop.h"
 #include "confine/confine.h"
 #include "machine/machine.h"
@@ -223,6 +224,18 @@ static int monitor_start(struct monitor *m, struct err *err)
 	return r;
 }
 
+/* What the vCPUs did; they are out of the guest. KVM doesn't count instructions. */
+static void monitor_log_work(struct vm *vm)
+{
+	u64 insns = 0, exits = 0;
+
+	for (unsigned i = 0; i < vm_vcpu_count(vm); i++) {
+		insns += vm_vcpu(vm, i)->insns;
+		exits += vm_vcpu(vm, i)->exits;
+	}
+	log_info("the vCPUs ran %lu instructions (0: not counted), with %lu exits", insns, exits);
+}
+
 int monitor_run(struct monitor *m, struct err *err)
 {
 	int r = monitor_start(m, err);
@@ -234,6 +247,7 @@ int monitor_run(struct monitor *m, struct err *err)
 		vm_resume(machine_vm(m->machine));
 		loop_run(m->loop);
 		vm_pause(machine_vm(m->machine));
+		monitor_log_work(machine_vm(m->machine));
 	}
 	control_send_event(m->control.fd, &m->end);
 	return r;

@@ -3,6 +3,7 @@
  */
 #include <fcntl.h>
 #include <grp.h>
+#include <stdio.h>
 #include <sys/stat.h>
 
 #include "accel/kvm/kv_priv.h"
@@ -22,31 +23,30 @@ int kv_ioctl(int fd, unsigned long request, void *arg)
 	return r < 0 ? -errno : r;
 }
 
+#define KV_OR_SOFT "or use the software CPU (--accel soft)"
+
 static int kv_explain_access(struct err *err)
 {
 	struct group entry, *group = NULL;
-	char buf[4096];
+	char buf[4096], name[64];
 	struct stat st;
 
 	if (stat(KV_DEVICE, &st) < 0)
 		return err_errno(err, -errno, "cannot open " KV_DEVICE);
+	if (getgrgid_r(st.st_gid, &entry, buf, sizeof(buf), &group) == 0 && group)
+		snprintf(name, sizeof(name), "%s", group->gr_name);
+	else
+		snprintf(name, sizeof(name), "%u", (unsigned)st.st_gid);
 	if (!(st.st_mode & S_IWGRP))
 		return err_set(err, -EACCES,
-			       "no permission to open " KV_DEVICE
-			       ": its mode (%04o) keeps its group out too; "
-			       "'chmod g+rw " KV_DEVICE "' changes that, "
-			       "or use the software CPU (--accel soft)",
-			       (unsigned)st.st_mode & 07777);
-	if (getgrgid_r(st.st_gid, &entry, buf, sizeof(buf), &group) == 0 && group)
-		return err_set(err, -EACCES,
-			       "no permission to open " KV_DEVICE
-			       ": join group '%s' ('usermod -aG %s USER', then log in anew), "
-			       "or use the software CPU (--accel soft)",
-			       group->gr_name, group->gr_name);
+			       "no permission to open " KV_DEVICE ": its mode (%04o) keeps out its "
+			       "group '%s' too; 'chmod g+rw " KV_DEVICE "' as root and join the "
+			       "group, " KV_OR_SOFT,
+			       (unsigned)st.st_mode & 07777, name);
 	return err_set(err, -EACCES,
-		       "no permission to open " KV_DEVICE ": it belongs to the nameless group %u; "
-		       "or use the software CPU (--accel soft)",
-		       (unsigned)st.st_gid);
+		       "no permission to open " KV_DEVICE ": join group '%s' "
+		       "('usermod -aG %s USER' as root, then log in anew), " KV_OR_SOFT,
+		       name, name);
 }
 
 static int kv_explain_open(int code, struct err *err)

@@ -77,6 +77,7 @@ static void kv_inject(struct kv_vcpu *k, u8 vector)
 
 	if (kv_ioctl(k->fd, KVM_GET_VCPU_EVENTS, &ev) < 0)
 		return;
+	ev.flags = 0; /* what came in meanwhile, an NMI or INIT, is left alone */
 	ev.interrupt.injected = 1;
 	ev.interrupt.nr = vector;
 	ev.interrupt.soft = 0;

@@ -300,6 +300,46 @@ static inline u64 sx_stack_load(struct sx_cpu *c, const struct sx_insn *i, unsig
 /* Changes the flags in mask; their effects on mode, TLB and interrupts follow. */
 void sx_set_rflags(struct sx_cpu *c, u64 value, u64 mask);
 
+/*
+ * The common case apart: most addresses are a register and a displacement, and most of them hit the
+ * TLB. Handlers for it come beside the general ones, and leave all else to these by a sibling call,
+ * so that they need neither stack nor saved registers. `general` is the handler that does it all.
+ */
+static inline bool sx_is_plain(const struct sx_insn *i)
+{
+	return (i->flags & (SX_IF_MEM | SX_IF_SEGMENTED)) == SX_IF_MEM && i->index == SX_ZERO &&
+	       i->seg == SX_SEG_NONE;
+}
+
+static always_inline u64 sx_ea_plain(const struct sx_cpu *c, const struct sx_insn *i)
+{
+	return c->gpr[i->base] + (u64)(i64)i->disp;
+}
+
+#define SX_TRY_LOAD(c, i, address, size, general)                                                  \
+	({                                                                                         \
+		u64 try_lin_ = (address);                                                          \
+		const struct sx_tlb_entry *try_e_ = sx_tlb_slot((c)->tlb, try_lin_);               \
+                                                                                                   \
+		if (unlikely(try_e_->read != ((try_lin_ + (size)-1) & PAGE_MASK))) {               \
+			general((c), (i));                                                         \
+			return;                                                                    \
+		}                                                                                  \
+		sx_host_load((const u8 *)(try_lin_ + try_e_->addend), (size));                     \
+	})
+
+#define SX_TRY_STORE(c, i, address, value, size, general)                                          \
+	do {                                                                                       \
+		u64 try_lin_ = (address);                                                          \
+		const struct sx_tlb_entry *try_e_ = sx_tlb_slot((c)->tlb, try_lin_);               \
+                                                                                                   \
+		if (unlikely(try_e_->write != ((try_lin_ + (size)-1) & PAGE_MASK))) {              \
+			general((c), (i));                                                         \
+			return;                                                                    \
+		}                                                                                  \
+		sx_host_store((u8 *)(try_lin_ + try_e_->addend), (value), (size));                 \
+	} while (0)
+
 /* The operand rm, register or memory: for handlers that serve both. */
 static inline u64 sx_rm_load(struct sx_cpu *c, const struct sx_insn *i, unsigned size)
 {

@@ -5,20 +5,26 @@
 
 #include "accel/soft/exec.h"
 
-struct sx_pusher sx_pusher_on_stack(struct sx_cpu *c, unsigned size)
+struct sx_pusher sx_pusher_of_code(struct sx_cpu *c, unsigned size, bool is_64)
 {
 	const struct sx_seg *ss = &c->seg[X86_SS];
+	u64 mask = ss->attr & X86_ATTR_DB ? 0xffffffff : 0xffff;
 
 	return (struct sx_pusher){
-		.base = c->mode & SX_MODE_64 ? 0 : ss->base,
+		.base = is_64 ? 0 : ss->base,
 		.limit = ss->limit,
 		.attr = ss->attr,
-		.mask = sx_stack_mask(c),
+		.mask = is_64 ? ~(u64)0 : mask,
 		.sp = c->gpr[X86_RSP],
 		.size = size,
 		.cpl = c->cpl,
-		.is_long = c->mode & SX_MODE_64,
+		.is_long = is_64,
 	};
+}
+
+struct sx_pusher sx_pusher_on_stack(struct sx_cpu *c, unsigned size)
+{
+	return sx_pusher_of_code(c, size, c->mode & SX_MODE_64);
 }
 
 struct sx_pusher sx_pusher_flat(unused struct sx_cpu *c, u64 rsp, unsigned cpl)

@@ -19,6 +19,8 @@ struct sx_pusher {
 };
 
 struct sx_pusher sx_pusher_on_stack(struct sx_cpu *c, unsigned size);
+/* The same, addressed as 64-bit code or other code does. */
+struct sx_pusher sx_pusher_of_code(struct sx_cpu *c, unsigned size, bool is_64);
 struct sx_pusher sx_pusher_flat(struct sx_cpu *c, u64 rsp, unsigned cpl); /* 8-byte pushes */
 /* On the stack that the TSS has for privilege cpl: legacy modes. Raises #TS and #SS. */
 struct sx_pusher sx_pusher_on_tss_stack(struct sx_cpu *c, const struct sx_insn *i, unsigned cpl,

@@ -8,6 +8,8 @@
  *   _rr   register, register     _ri   register, immediate     _rm   register, memory
  *   _mr   memory, register       _mi   memory, immediate       _lr, _li   those with LOCK
  *
+ * and _rp, _pr, _pi those that read memory, for a plain address (exec.h).
+ *
  * A read-modify-write on memory is the host's instruction on the host's memory, locked or not. Only
  * where there is no such memory (page crossings, devices) is it taken apart.
  */
@@ -82,24 +84,41 @@ typedef u64 __attribute__((aligned(1), may_alias)) host_u64;
 			sx_reg_set(c, i->reg, d, size);                                            \
 		c->cc = (u16)f;                                                                    \
 		SX_NEXT(c, i);                                                                     \
+	}                                                                                          \
+	static void alu_##name##_rp_##sfx(struct sx_cpu *c, const struct sx_insn *i)               \
+	{                                                                                          \
+		type s = (type)SX_TRY_LOAD(c, i, sx_ea_plain(c, i), size, alu_##name##_rm_##sfx);  \
+		type d = (type)sx_reg_get(c, i->reg, size);                                        \
+		u32 f = FLAGS_IN(c, pre);                                                          \
+                                                                                                   \
+		ALU_ASM(pre, "", op, sfx, "+q", d, s, f);                                          \
+		if (writes)                                                                        \
+			sx_reg_set(c, i->reg, d, size);                                            \
+		c->cc = (u16)f;                                                                    \
+		SX_NEXT(c, i);                                                                     \
 	}
 
 /* d in memory, only compared. */
 #define ALU_COMPARING(sfx, type, size, name, op, pre)                                              \
-	static void alu_##name##_mr_##sfx(struct sx_cpu *c, const struct sx_insn *i)               \
+	ALU_COMPARING_FORM(sfx, type, size, name, op, pre, r, sx_reg_get(c, i->reg, size))         \
+	ALU_COMPARING_FORM(sfx, type, size, name, op, pre, i, i->imm)
+
+#define ALU_COMPARING_FORM(sfx, type, size, name, op, pre, form, source)                           \
+	static void alu_##name##_m##form##_##sfx(struct sx_cpu *c, const struct sx_insn *i)        \
 	{                                                                                          \
 		type d = (type)sx_load(c, i, sx_ea(c, i, size, false), size);                      \
-		type s = (type)sx_reg_get(c, i->reg, size);                                        \
+		type s = (type)source;                                                             \
 		u32 f = FLAGS_IN(c, pre);                                                          \
                                                                                                    \
 		ALU_ASM(pre, "", op, sfx, "+q", d, s, f);                                          \
 		c->cc = (u16)f;                                                                    \
 		SX_NEXT(c, i);                                                                     \
 	}                                                                                          \
-	static void alu_##name##_mi_##sfx(struct sx_cpu *c, const struct sx_insn *i)               \
+	static void alu_##name##_p##form##_##sfx(struct sx_cpu *c, const struct sx_insn *i)        \
 	{                                                                                          \
-		type d = (type)sx_load(c, i, sx_ea(c, i, size, false), size);                      \
-		type s = (type)i->imm;                                                             \
+		type d = (type)SX_TRY_LOAD(c, i, sx_ea_plain(c, i), size,                          \
+					   alu_##name##_m##form##_##sfx);                          \
+		type s = (type)source;                                                             \
 		u32 f = FLAGS_IN(c, pre);                                                          \
                                                                                                    \
 		ALU_ASM(pre, "", op, sfx, "+q", d, s, f);                                          \
@@ -344,6 +363,7 @@ ALU_SIZES(EXCHANGE, )
 /* One operation: handlers by form and log2 of the size. */
 struct alu_row {
 	sx_insn_fn *rr[4], *ri[4], *rm[4], *mr[4], *mi[4], *lr[4], *li[4];
+	sx_insn_fn *rp[4], *pr[4], *pi[4]; /* NULL: as the general form */
 };
 
 #define FOUR(prefix)                                                                               \
@@ -352,7 +372,9 @@ struct alu_row {
 	}
 #define ROW_READING(name)                                                                          \
 	.rr = FOUR(alu_##name##_rr), .ri = FOUR(alu_##name##_ri), .rm = FOUR(alu_##name##_rm),     \
-	.mr = FOUR(alu_##name##_mr), .mi = FOUR(alu_##name##_mi)
+	.mr = FOUR(alu_##name##_mr), .mi = FOUR(alu_##name##_mi), .rp = FOUR(alu_##name##_rp)
+#define ROW_COMPARING(name)                                                                        \
+	ROW_READING(name), .pr = FOUR(alu_##name##_pr), .pi = FOUR(alu_##name##_pi)
 #define ROW_WRITING(name)                                                                          \
 	ROW_READING(name), .lr = FOUR(alu_##name##_lr), .li = FOUR(alu_##name##_li)
 #define ROW_UNARY(name)                                                                            \
@@ -368,8 +390,8 @@ static const struct alu_row alu_rows[SX_OP_COUNT] = {
 	[SX_AND] = {ROW_WRITING(and)},
 	[SX_SUB] = {ROW_WRITING(sub)},
 	[SX_XOR] = {ROW_WRITING(xor)},
-	[SX_CMP] = {ROW_READING(cmp)},
-	[SX_TEST] = {ROW_READING(test)},
+	[SX_CMP] = {ROW_COMPARING(cmp)},
+	[SX_TEST] = {ROW_COMPARING(test)},
 	[SX_INC] = {ROW_UNARY(inc)},
 	[SX_DEC] = {ROW_UNARY(dec)},
 	[SX_NEG] = {ROW_UNARY(neg)},
@@ -380,13 +402,30 @@ static const struct alu_row alu_rows[SX_OP_COUNT] = {
 };
 /* clang-format on */
 
+static sx_insn_fn *alu_bind_plain(const struct alu_row *row, u8 shape, unsigned k)
+{
+	switch (shape) {
+	case SX_SHAPE_RM_REG:
+		return row->pr[k];
+	case SX_SHAPE_RM_IMM:
+		return row->pi[k];
+	case SX_SHAPE_REG_RM:
+		return row->rp[k];
+	default:
+		return NULL;
+	}
+}
+
 sx_insn_fn *sx_bind_alu(struct sx_insn *i)
 {
 	const struct sx_form *form = sx_insn_form(i);
 	const struct alu_row *row = &alu_rows[form->op];
 	unsigned k = sx_size_log2(i->size);
 	bool is_mem = i->flags & SX_IF_MEM, is_locked = i->flags & SX_IF_LOCK;
+	sx_insn_fn *fn = sx_is_plain(i) ? alu_bind_plain(row, form->shape, k) : NULL;
 
+	if (fn && !is_locked)
+		return fn;
 	switch (form->shape) {
 	case SX_SHAPE_RM:
 	case SX_SHAPE_RM_REG:

@@ -83,13 +83,10 @@ static void check_code(struct sx_cpu *c, const struct sx_insn *i, u16 selector, 
 static void far_to_code(struct sx_cpu *c, const struct sx_insn *i, const struct target *t,
 			struct sx_desc *d)
 {
-	struct sx_pusher p = sx_pusher_on_stack(c, t->size);
+	/* The stack is addressed as the new code does it: in 64-bit code, without SS's base. */
+	bool to_64 = sx_is_long(c) && (sx_desc_attr(d) & X86_ATTR_L);
+	struct sx_pusher p = sx_pusher_of_code(c, t->size, to_64);
 
-	/* The stack is the new code's: in 64-bit code, without SS's base. */
-	if (sx_is_long(c) && (sx_desc_attr(d) & X86_ATTR_L)) {
-		p = sx_pusher_flat(c, c->gpr[X86_RSP], c->cpl);
-		p.size = t->size;
-	}
 	check_code(c, i, t->selector, d);
 	check_offset(c, i, d, t->offset);
 	if (t->is_call) {

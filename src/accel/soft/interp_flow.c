@@ -37,11 +37,20 @@ static void jmp64(struct sx_cpu *c, const struct sx_insn *i)
 	go64(c, i, true);
 }
 
-static void call64(struct sx_cpu *c, const struct sx_insn *i)
+static noinline void call64_general(struct sx_cpu *c, const struct sx_insn *i)
 {
 	u64 rsp = c->gpr[X86_RSP] - 8;
 
 	sx_store(c, i, rsp, c->gpr[SX_RIP] + (u64)(i64)i->disp, 8);
+	c->gpr[X86_RSP] = rsp;
+	go64(c, i, true);
+}
+
+static void call64(struct sx_cpu *c, const struct sx_insn *i)
+{
+	u64 rsp = c->gpr[X86_RSP] - 8;
+
+	SX_TRY_STORE(c, i, rsp, c->gpr[SX_RIP] + (u64)(i64)i->disp, 8, call64_general);
 	c->gpr[X86_RSP] = rsp;
 	go64(c, i, true);
 }
@@ -71,11 +80,21 @@ static void call64_rm(struct sx_cpu *c, const struct sx_insn *i)
 	sx_jump(c);
 }
 
-static void ret64(struct sx_cpu *c, const struct sx_insn *i)
+static noinline void ret64_general(struct sx_cpu *c, const struct sx_insn *i)
 {
 	u64 rsp = c->gpr[X86_RSP];
 
 	jump_to64(c, i, sx_load(c, i, rsp, 8));
+	c->gpr[X86_RSP] = rsp + 8 + i->imm;
+	sx_jump(c);
+}
+
+static void ret64(struct sx_cpu *c, const struct sx_insn *i)
+{
+	u64 rsp = c->gpr[X86_RSP];
+	u64 target = SX_TRY_LOAD(c, i, rsp, 8, ret64_general);
+
+	jump_to64(c, i, target);
 	c->gpr[X86_RSP] = rsp + 8 + i->imm;
 	sx_jump(c);
 }
@@ -102,7 +121,7 @@ static void go(struct sx_cpu *c, const struct sx_insn *i, bool is_taken)
 
 static void jcc(struct sx_cpu *c, const struct sx_insn *i)
 {
-	go(c, i, sx_condition(c->cc, i->cc));
+	go(c, i, sx_condition_is(c->cc, i->cc));
 }
 
 static void jmp(struct sx_cpu *c, const struct sx_insn *i)

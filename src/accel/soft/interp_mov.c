@@ -2,8 +2,8 @@
  * Moves: MOV, MOVZX, MOVSX, LEA, CMOVcc, SETcc, BSWAP, MOVBE, MOVNTI, sign extensions, XLAT.
  *
  * MOV and its kin are the most frequent instructions: a handler for each width and operand kind.
- * The 64-bit forms with a plain address, and loads of 32 and 64 bits above all, decide the
- * interpreter's speed.
+ * Those with a plain address (exec.h) decide the interpreter's speed: rp, pr, pi are rm, mr, mi for
+ * them.
  */
 #include "accel/soft/bind.h"
 #include "accel/soft/exec.h"
@@ -40,6 +40,25 @@
 		sx_store(c, i, sx_ea(c, i, size, true), i->imm, size);                             \
 		SX_NEXT(c, i);                                                                     \
 	}                                                                                          \
+	static void mov_rp_##sfx(struct sx_cpu *c, const struct sx_insn *i)                        \
+	{                                                                                          \
+		u64 v = SX_TRY_LOAD(c, i, sx_ea_plain(c, i), size, mov_rm_##sfx);                  \
+                                                                                                   \
+		sx_reg_set(c, i->reg, v, size);                                                    \
+		SX_NEXT(c, i);                                                                     \
+	}                                                                                          \
+	static void mov_pr_##sfx(struct sx_cpu *c, const struct sx_insn *i)                        \
+	{                                                                                          \
+		u64 v = sx_reg_get(c, i->reg, size);                                               \
+                                                                                                   \
+		SX_TRY_STORE(c, i, sx_ea_plain(c, i), v, size, mov_mr_##sfx);                      \
+		SX_NEXT(c, i);                                                                     \
+	}                                                                                          \
+	static void mov_pi_##sfx(struct sx_cpu *c, const struct sx_insn *i)                        \
+	{                                                                                          \
+		SX_TRY_STORE(c, i, sx_ea_plain(c, i), i->imm, size, mov_mi_##sfx);                 \
+		SX_NEXT(c, i);                                                                     \
+	}                                                                                          \
 	static void movabs_load_##sfx(struct sx_cpu *c, const struct sx_insn *i)                   \
 	{                                                                                          \
 		u64 lin = i->imm + c->seg_base[i->seg];                                            \
@@ -68,7 +87,7 @@ MOV_SIZES(MOV, )
 	{                                                                                          \
 		u64 v = sx_reg_get(c, i->rm, size), old = sx_reg_get(c, i->reg, size);             \
                                                                                                    \
-		sx_reg_set(c, i->reg, sx_condition(c->cc, i->cc) ? v : old, size);                 \
+		sx_reg_set(c, i->reg, sx_condition_is(c->cc, i->cc) ? v : old, size);              \
 		SX_NEXT(c, i);                                                                     \
 	}                                                                                          \
 	static void cmov_m_##sfx(struct sx_cpu *c, const struct sx_insn *i)                        \
@@ -76,7 +95,7 @@ MOV_SIZES(MOV, )
 		u64 v = sx_load(c, i, sx_ea(c, i, size, false), size);                             \
 		u64 old = sx_reg_get(c, i->reg, size);                                             \
                                                                                                    \
-		sx_reg_set(c, i->reg, sx_condition(c->cc, i->cc) ? v : old, size);                 \
+		sx_reg_set(c, i->reg, sx_condition_is(c->cc, i->cc) ? v : old, size);              \
 		SX_NEXT(c, i);                                                                     \
 	}
 
@@ -94,6 +113,13 @@ MOV_WIDE(q, 8)
 	static void name##_m_##sfx(struct sx_cpu *c, const struct sx_insn *i)                      \
 	{                                                                                          \
 		u64 v = sx_load(c, i, sx_ea(c, i, from, false), from);                             \
+                                                                                                   \
+		sx_reg_set(c, i->reg, convert(v, from), size);                                     \
+		SX_NEXT(c, i);                                                                     \
+	}                                                                                          \
+	static void name##_p_##sfx(struct sx_cpu *c, const struct sx_insn *i)                      \
+	{                                                                                          \
+		u64 v = SX_TRY_LOAD(c, i, sx_ea_plain(c, i), from, name##_m_##sfx);                \
                                                                                                    \
 		sx_reg_set(c, i->reg, convert(v, from), size);                                     \
 		SX_NEXT(c, i);                                                                     \
@@ -119,7 +145,7 @@ static void movsxd_narrow(struct sx_cpu *c, const struct sx_insn *i)
 
 static void setcc(struct sx_cpu *c, const struct sx_insn *i)
 {
-	sx_rm_store(c, i, sx_condition(c->cc, i->cc), 1);
+	sx_rm_store(c, i, sx_condition_is(c->cc, i->cc), 1);
 	SX_NEXT(c, i);
 }
 
@@ -192,33 +218,44 @@ static void xlat(struct sx_cpu *c, const struct sx_insn *i)
 		NULL, prefix##_w, prefix##_l, prefix##_q                                           \
 	}
 
-static sx_insn_fn *bind_extend(enum sx_op op, bool is_mem, unsigned k)
+static sx_insn_fn *bind_extend(const struct sx_insn *i, enum sx_op op, unsigned k)
 {
-	/* By operation, memory, size. */
-	static sx_insn_fn *const extend[4][2][4] = {
-		{THREE(movzx8_r), THREE(movzx8_m)},
-		{THREE(movzx16_r), THREE(movzx16_m)},
-		{THREE(movsx8_r), THREE(movsx8_m)},
-		{THREE(movsx16_r), THREE(movsx16_m)},
+	/* By operation; register, memory, plain; size. */
+	static sx_insn_fn *const extend[4][3][4] = {
+		{THREE(movzx8_r), THREE(movzx8_m), THREE(movzx8_p)},
+		{THREE(movzx16_r), THREE(movzx16_m), THREE(movzx16_p)},
+		{THREE(movsx8_r), THREE(movsx8_m), THREE(movsx8_p)},
+		{THREE(movsx16_r), THREE(movsx16_m), THREE(movsx16_p)},
 	};
 
-	return extend[op - SX_MOVZX8][is_mem][k];
+	return extend[op - SX_MOVZX8][sx_is_plain(i) ? 2 : sx_insn_is_mem(i) ? 1 : 0][k];
+}
+
+static sx_insn_fn *bind_movsxd(const struct sx_insn *i)
+{
+	if (i->size != 8)
+		return movsxd_narrow;
+	if (sx_is_plain(i))
+		return movsxd_p_q;
+	return sx_insn_is_mem(i) ? movsxd_m_q : movsxd_r_q;
 }
 
 static sx_insn_fn *bind_plain(struct sx_insn *i, bool is_mem, unsigned k)
 {
 	static sx_insn_fn *const rr[] = FOUR(mov_rr), *const ri[] = FOUR(mov_ri),
 				 *const rm[] = FOUR(mov_rm), *const mr[] = FOUR(mov_mr),
-				 *const mi[] = FOUR(mov_mi);
+				 *const mi[] = FOUR(mov_mi), *const rp[] = FOUR(mov_rp),
+				 *const pr[] = FOUR(mov_pr), *const pi[] = FOUR(mov_pi);
+	bool is_plain = sx_is_plain(i);
 
 	switch (sx_insn_form(i)->shape) {
 	case SX_SHAPE_RM_IMM:
-		return is_mem ? mi[k] : ri[k];
+		return is_plain ? pi[k] : is_mem ? mi[k] : ri[k];
 	case SX_SHAPE_RM_REG:
-		return is_mem ? mr[k] : rr[k];
+		return is_plain ? pr[k] : is_mem ? mr[k] : rr[k];
 	default:
 		if (is_mem)
-			return rm[k];
+			return is_plain ? rp[k] : rm[k];
 		u8 dest = i->reg;
 		i->reg = i->rm;
 		i->rm = dest;
@@ -251,9 +288,9 @@ sx_insn_fn *sx_bind_mov(struct sx_insn *i)
 	case SX_MOVZX16:
 	case SX_MOVSX8:
 	case SX_MOVSX16:
-		return bind_extend(op, is_mem, k);
+		return bind_extend(i, op, k);
 	case SX_MOVSXD:
-		return i->size != 8 ? movsxd_narrow : is_mem ? movsxd_m_q : movsxd_r_q;
+		return bind_movsxd(i);
 	case SX_CMOVCC:
 		return is_mem ? cmov_m[k] : cmov_r[k];
 	case SX_SETCC:

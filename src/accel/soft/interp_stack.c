@@ -18,9 +18,18 @@ static always_inline void push64(struct sx_cpu *c, const struct sx_insn *i, u64 
 	c->gpr[X86_RSP] = rsp;
 }
 
-static void push64_r(struct sx_cpu *c, const struct sx_insn *i)
+static noinline void push64_r_general(struct sx_cpu *c, const struct sx_insn *i)
 {
 	push64(c, i, c->gpr[i->rm]);
+	SX_NEXT(c, i);
+}
+
+static void push64_r(struct sx_cpu *c, const struct sx_insn *i)
+{
+	u64 rsp = c->gpr[X86_RSP] - 8;
+
+	SX_TRY_STORE(c, i, rsp, c->gpr[i->rm], 8, push64_r_general);
+	c->gpr[X86_RSP] = rsp;
 	SX_NEXT(c, i);
 }
 
@@ -36,12 +45,22 @@ static void push64_imm(struct sx_cpu *c, const struct sx_insn *i)
 	SX_NEXT(c, i);
 }
 
-static void pop64_r(struct sx_cpu *c, const struct sx_insn *i)
+static noinline void pop64_r_general(struct sx_cpu *c, const struct sx_insn *i)
 {
 	u64 v = sx_load(c, i, c->gpr[X86_RSP], 8);
 
 	c->gpr[X86_RSP] += 8;
 	c->gpr[i->rm] = v; /* POP RSP keeps what was popped */
+	SX_NEXT(c, i);
+}
+
+static void pop64_r(struct sx_cpu *c, const struct sx_insn *i)
+{
+	u64 rsp = c->gpr[X86_RSP];
+	u64 v = SX_TRY_LOAD(c, i, rsp, 8, pop64_r_general);
+
+	c->gpr[X86_RSP] = rsp + 8;
+	c->gpr[i->rm] = v;
 	SX_NEXT(c, i);
 }
 

@@ -159,6 +159,10 @@ static sx_insn_fn *simd_bind(struct sx_insn *i)
 		return sx_simd_bind_string(i);
 	if (is_mmx)
 		return sx_simd_bind_mmx(i, kind);
+	/* The stub is still wanted, for when an exception is unmasked. A shift's count is no source. */
+	fn = sx_insn_form(i)->shape == SX_SHAPE_REG_RM ? sx_simd_bind_direct(i) : NULL;
+	if (fn)
+		return fn;
 	if (kind != SIMD_NONE)
 		return sx_simd_bind_xmm(i, kind);
 	fn = sx_simd_bind_move(i);

@@ -109,6 +109,31 @@
 	X(pcmpestri, PCMPESTRI) X(pcmpestrm, PCMPESTRM) X(pcmpistri, PCMPISTRI) \
 	X(pcmpistrm, PCMPISTRM)
 
+/* Of those above, what compiled code is full of: with handlers of their own (simd_direct.c). */
+#define SX_SIMD_DIRECT(X) \
+	X(pcmpeqb, PCMPEQB) X(pcmpeqw, PCMPEQW) X(pcmpeqd, PCMPEQD) X(pcmpgtb, PCMPGTB) \
+	X(pcmpgtd, PCMPGTD) X(pminub, PMINUB) X(pmaxub, PMAXUB) \
+	X(pand, PAND) X(pandn, PANDN) X(por, POR) X(pxor, PXOR) \
+	X(andps, ANDPS) X(andpd, ANDPD) X(andnpd, ANDNPD) X(orps, ORPS) X(orpd, ORPD) \
+	X(xorps, XORPS) X(xorpd, XORPD) \
+	X(paddb, PADDB) X(paddw, PADDW) X(paddd, PADDD) X(paddq, PADDQ) \
+	X(psubb, PSUBB) X(psubw, PSUBW) X(psubd, PSUBD) X(psubq, PSUBQ) \
+	X(pmullw, PMULLW) X(pmuludq, PMULUDQ) X(pmaddwd, PMADDWD) X(pshufb, PSHUFB) \
+	X(punpcklbw, PUNPCKLBW) X(punpcklwd, PUNPCKLWD) X(punpckldq, PUNPCKLDQ) \
+	X(punpcklqdq, PUNPCKLQDQ) X(punpckhbw, PUNPCKHBW) X(punpckhwd, PUNPCKHWD) \
+	X(punpckhdq, PUNPCKHDQ) X(punpckhqdq, PUNPCKHQDQ) X(packuswb, PACKUSWB) \
+	X(unpcklps, UNPCKLPS) X(unpcklpd, UNPCKLPD) \
+	X(aesenc, AESENC) X(aesenclast, AESENCLAST) X(aesdec, AESDEC) X(aesdeclast, AESDECLAST)
+#define SX_SIMD_DIRECT_PACKED(X) \
+	X(addps, ADDPS) X(addpd, ADDPD) X(subps, SUBPS) X(subpd, SUBPD) \
+	X(mulps, MULPS) X(mulpd, MULPD) X(divps, DIVPS) X(divpd, DIVPD)
+#define SX_SIMD_DIRECT_SINGLE(X) \
+	X(addss, ADDSS) X(subss, SUBSS) X(mulss, MULSS) X(divss, DIVSS) \
+	X(minss, MINSS) X(maxss, MAXSS) X(sqrtss, SQRTSS) X(cvtss2sd, CVTSS2SD)
+#define SX_SIMD_DIRECT_DOUBLE(X) \
+	X(addsd, ADDSD) X(subsd, SUBSD) X(mulsd, MULSD) X(divsd, DIVSD) \
+	X(minsd, MINSD) X(maxsd, MAXSD) X(sqrtsd, SQRTSD) X(cvtsd2ss, CVTSD2SS)
+
 /* clang-format on */
 
 #endif

@@ -165,6 +165,7 @@ enum simd_kind {
 };
 
 sx_insn_fn *sx_simd_bind_xmm(const struct sx_insn *i, enum simd_kind kind); /* simd_exec.c */
+sx_insn_fn *sx_simd_bind_direct(const struct sx_insn *i);                   /* simd_direct.c */
 sx_insn_fn *sx_simd_bind_mmx(const struct sx_insn *i, enum simd_kind kind); /* simd_mmx.c */
 sx_insn_fn *sx_simd_bind_move(struct sx_insn *i);                           /* simd_move.c */
 sx_insn_fn *sx_simd_bind_element(const struct sx_insn *i);                  /* simd_element.c */

@@ -23,8 +23,8 @@
 	X(mcg_status) X(smbase) X(tsc_offset)                                                      \
 	X(kvm_system_time) X(kvm_wall_clock) X(kvm_poll_control)                                   \
 	X(run_state) X(interrupt_shadow) X(nmi_blocked) X(nmi_pending)
-/* clang-format on */
 #define SAME_ARRAYS(X) X(dr) X(pae_pdpte) X(mtrr_fixed) X(mtrr_base) X(mtrr_mask)
+/* clang-format on */
 
 static struct x86_segment segment_out(const struct sx_seg *s)
 {
@@ -74,11 +74,19 @@ static unsigned cpl_of(const struct x86_cpu_state *s)
 	return s->seg[X86_CS].selector & 3;
 }
 
+/* The host's own registers will hold these: reserved bits must not reach them. */
+static void load_fpu(struct sx_cpu *c, const struct x86_cpu_state *in)
+{
+	memcpy(&c->fpu, in->xsave, sizeof(in->xsave));
+	c->fpu.mxcsr &= SX_MXCSR_VALID;
+	c->fpu.fcw = sx_x87_valid_fcw(c->fpu.fcw);
+}
+
 void sx_state_load(struct sx_cpu *c, const struct x86_cpu_state *in)
 {
 	sx_fpu_sync(c);
 	memcpy(c->gpr, in->gpr, sizeof(in->gpr));
-	memcpy(&c->fpu, in->xsave, sizeof(in->xsave));
+	load_fpu(c, in);
 	c->gpr[SX_RIP] = in->rip;
 	c->cc = sx_cc_of_flags(in->rflags);
 	c->sysflags = (in->rflags & ~(u64)X86_FLAGS_ARITH) | X86_FLAG_ONE;
@@ -123,6 +131,8 @@ int sx_state_set(struct vcpu *v, const struct x86_cpu_state *in, struct err *err
 		return err_set(err, -EINVAL, "vCPU %u: long mode without paging", v->id);
 	if ((in->cr0 & X86_CR0_PG) && !(in->cr0 & X86_CR0_PE))
 		return err_set(err, -EINVAL, "vCPU %u: paging in real mode", v->id);
+	if (!(in->xcr0 & X86_XCR0_X87))
+		return err_set(err, -EINVAL, "vCPU %u: XCR0 %#lx", v->id, in->xcr0);
 	if (in->event_pending && in->event_kind > X86_EVENT_SOFT)
 		return err_set(err, -EINVAL, "vCPU %u: event kind %u", v->id, in->event_kind);
 	sx_state_load(sx_cpu_of(v), in);

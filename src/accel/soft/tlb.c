@@ -200,6 +200,7 @@ void sx_translate(struct sx_cpu *c, const struct sx_insn *i, u64 lin, enum sx_ac
 	if (!host)
 		return;
 	out->block_page = (out->range->offset + (w.page - out->range->gpa)) >> PAGE_SHIFT;
+	assert(out->range->block->code); /* gmem was made to track code */
 	out->code = &out->range->block->code[out->block_page];
 	out->is_code = __atomic_load_n(out->code, __ATOMIC_SEQ_CST) & GMEM_CODE_PRESENT;
 	out->host = host;

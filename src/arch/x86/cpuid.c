@@ -133,10 +133,8 @@ static void add_xsave(struct x86_cpuid *c, const struct x86_features *f)
 	u32 components = X86_XCR0_X87 | X86_XCR0_SSE;
 	u32 size = XSAVE_MIN;
 
-	if (!(f->leaf1_ecx & X86_1_ECX_XSAVE)) {
-		add_sub(c, 0xd, 0, 0, 0, 0, 0);
-		return;
-	}
+	if (!(f->leaf1_ecx & X86_1_ECX_XSAVE))
+		return; /* KVM would fill in a size wherever there is an entry */
 	if (f->leaf1_ecx & X86_1_ECX_AVX) {
 		components |= X86_XCR0_AVX;
 		size += 256;

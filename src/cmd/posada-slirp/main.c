@@ -28,7 +28,8 @@ static const char help[] =
 	"\n"
 	"  --fd N        the stream socket to the guest's network card (default 3): each frame\n"
 	"                behind its length, 32 bits, big-endian\n"
-	"  --ready-fd N  write one byte to this descriptor once everything stands, and close it\n"
+	"  --ready-fd N  write an empty line to this descriptor once everything stands, or else a\n"
+	"                sentence that says why not; and close it\n"
 	"  --forward F   forward a port of the host to the guest; udp: as well; ADDR is the "
 	"host's\n"
 	"                address to listen on (default 127.0.0.1)\n"
@@ -119,15 +120,26 @@ static int parse_options(int argc, char **argv, struct options *o, struct err *e
 	return r;
 }
 
-static int report_ready(int fd, struct err *err)
+/* One line: empty, or what went wrong. */
+static int report_ready(struct options *o, const char *text, struct err *err)
 {
-	int r = fd < 0 ? 0 : fd_write_full(fd, "1", 1);
+	int fd = fd_take(o->ready_fd);
+	int r = fd < 0 ? 0 : dprintf(fd, "%s\n", text) < 0 ? -errno : 0;
 
 	fd_close(fd);
 	return r < 0 ? err_errno(err, r, "cannot report to the ready descriptor") : 0;
 }
 
-static int run(const struct options *o, struct err *err)
+/* To whoever waits for us, or else to stderr. */
+static void report_failure(struct options *o, const char *text)
+{
+	struct err err = ERR_INIT;
+
+	if (o->ready_fd < 0 || report_ready(o, text, &err) < 0)
+		fprintf(stderr, "posada-slirp: %s\n", text);
+}
+
+static int run(struct options *o, struct err *err)
 {
 	AUTO(usernet_free) struct usernet *u = NULL;
 	int r = usernet_new(&o->net, &u, err);
@@ -137,7 +149,7 @@ static int run(const struct options *o, struct err *err)
 	if (r == 0)
 		r = sandbox_enter(err);
 	if (r == 0)
-		r = report_ready(o->ready_fd, err);
+		r = report_ready(o, "", err);
 	return r < 0 ? r : usernet_run(u, err);
 }
 
@@ -155,6 +167,6 @@ int main(int argc, char **argv)
 	if (r == 0)
 		r = run(&o, &err);
 	if (r < 0)
-		fprintf(stderr, "posada-slirp: %s\n", err.text);
+		report_failure(&o, err.text);
 	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

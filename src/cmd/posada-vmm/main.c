@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #include "base/err.h"
@@ -60,6 +61,13 @@ static int run(int control, struct guest_config *config, struct err *err)
 	return r;
 }
 
+static enum log_level log_level(const char *word)
+{
+	if (!strcmp(word, "debug"))
+		return LOG_DEBUG;
+	return strcmp(word, "info") ? LOG_WARN : LOG_INFO;
+}
+
 int main(int argc, char **argv)
 {
 	struct guest_config config;
@@ -75,7 +83,7 @@ int main(int argc, char **argv)
 	}
 	fcntl(CONTROL_FD, F_SETFD, FD_CLOEXEC);
 	signal(SIGPIPE, SIG_IGN);
-	log_setup(level && *level == 'd' ? LOG_DEBUG : LOG_WARN, argc > 1 ? argv[1] : "vmm");
+	log_setup(log_level(level ? level : ""), argc > 1 ? argv[1] : "vmm");
 	r = receive_config(CONTROL_FD, &config, &err);
 	if (!r) {
 		r = run(CONTROL_FD, &config, &err);

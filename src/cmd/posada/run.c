@@ -372,6 +372,23 @@ static void run_fill_getopt(struct option *table)
 	table[n + 1] = (struct option){0};
 }
 
+/* One sentence on what getopt did not like; optind is behind it. */
+static int run_explain(int got, char **argv)
+{
+	const char *word = argv[optind - 1];
+
+	if (got == ':')
+		fprintf(stderr, "posada: %s needs a value; see `posada run --help`\n", word);
+	else if (optopt >= 0x100)
+		fprintf(stderr, "posada: --%s takes no value\n", run_options[optopt - 0x100].name);
+	else if (optopt)
+		fprintf(stderr, "posada: there is no option '-%c'; see `posada run --help`\n",
+			optopt);
+	else
+		fprintf(stderr, "posada: there is no option '%s'; see `posada run --help`\n", word);
+	return LAUNCH_FAILED;
+}
+
 int cmd_run(int argc, char **argv)
 {
 	struct option table[ARRAY_SIZE(run_options) + 2];
@@ -380,17 +397,16 @@ int cmd_run(int argc, char **argv)
 	int got;
 
 	run_fill_getopt(table);
-	while ((got = getopt_long(argc, argv, "h", table, NULL)) != -1) {
+	opterr = 0;
+	while ((got = getopt_long(argc, argv, ":h", table, NULL)) != -1) {
 		const struct run_option *o;
 
 		if (got == 'h') {
 			run_print_help();
 			return 0;
 		}
-		if (got < 0x100) {
-			fprintf(stderr, "posada: see `posada run --help`\n");
-			return LAUNCH_FAILED;
-		}
+		if (got == ':' || got == '?')
+			return run_explain(got, argv);
 		o = &run_options[got - 0x100];
 		if (o->parse(&q, optarg, &err) < 0) {
 			fprintf(stderr, "posada: --%s: %s\n", o->name, err.text);

@@ -447,6 +447,8 @@ TEST(a_lock_keeps_writers_out_and_readers_in)
 	CHECK_EQ(blk_lock_fd(b, true, &err), 0);
 	CHECK_EQ(blk_lock_fd(c, true, &err), 0);
 	CHECK_EQ(blk_lock_fd(b, false, &err), -EBUSY);
+	blk_unlock_fd(c); /* though it is still open */
+	CHECK_EQ(blk_lock_fd(b, false, &err), 0);
 	close(b);
 	close(c);
 }

@@ -134,8 +134,8 @@ static u64 mmio_read(void *opaque, gpa_t gpa, unused unsigned size)
 {
 	struct core *k = opaque;
 
-	k->mmio_reads++;
-	k->last_mmio = gpa;
+	__atomic_fetch_add(&k->mmio_reads, 1, __ATOMIC_RELAXED);
+	__atomic_store_n(&k->last_mmio, gpa, __ATOMIC_RELAXED);
 	return k->mmio_value;
 }
 
@@ -143,8 +143,8 @@ static void mmio_write(void *opaque, gpa_t gpa, u64 value, unused unsigned size)
 {
 	struct core *k = opaque;
 
-	k->mmio_writes++;
-	k->last_mmio = gpa;
+	__atomic_fetch_add(&k->mmio_writes, 1, __ATOMIC_RELAXED);
+	__atomic_store_n(&k->last_mmio, gpa, __ATOMIC_RELAXED);
 	k->mmio_value = value;
 }
 

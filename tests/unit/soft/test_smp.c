@@ -1,0 +1,188 @@
+/*
+ * Two CPUs on two threads, and a third thread that changes memory under them. Built for
+ * ThreadSanitizer, too.
+ */
+#include <pthread.h>
+
+#include "base/err.h"
+#include "core_fixture.h"
+#include "mem/gmem.h"
+#include "test.h"
+
+#define ROUNDS 20000
+
+/* Guests race on their own memory; that is theirs to get right. */
+const char *__tsan_default_suppressions(void);
+__attribute__((visibility("default"))) const char *__tsan_default_suppressions(void)
+{
+	return "race:sx_host_load\nrace:sx_host_store\n";
+}
+
+struct runner {
+	struct core *k;
+	unsigned id;
+	struct x86_cpu_state s;
+	enum vcpu_stop stop;
+	pthread_t thread;
+};
+
+static void *run_thread(void *arg)
+{
+	struct runner *r = arg;
+	struct err err = ERR_INIT;
+
+	gmem_attach_thread(r->k->gmem);
+	r->k->vcpu[r->id]->ops->set_state(r->k->vcpu[r->id], &r->s, &err);
+	r->stop = vcpu_run(r->k->vcpu[r->id]);
+	r->k->vcpu[r->id]->ops->get_state(r->k->vcpu[r->id], &r->s, &err);
+	gmem_detach_thread(r->k->gmem);
+	return NULL;
+}
+
+static void start(struct runner *r, struct core *k, unsigned id, const struct x86_cpu_state *s,
+		  u64 rip)
+{
+	r->k = k;
+	r->id = id;
+	r->s = *s;
+	r->s.rip = rip;
+	r->s.gpr[X86_RSP] -= id * 0x2000;
+	CHECK_EQ(pthread_create(&r->thread, NULL, run_thread, r), 0);
+}
+
+static void start_two(struct runner r[2], struct core *k)
+{
+	struct x86_cpu_state s;
+
+	core_long_mode(k, &s);
+	start(&r[0], k, 0, &s, CORE_CODE);
+	start(&r[1], k, 1, &s, CORE_CODE + 0x1000);
+}
+
+static void finish(struct runner *r)
+{
+	CHECK_EQ(pthread_join(r->thread, NULL), 0);
+	CHECK_EQ(r->stop, VCPU_STOP_REQUEST);
+}
+
+/* Each adds to one counter, half of it across a cache line and page. */
+CODE(count_up,
+     "mov $20000, %ecx\n 1: lock incl 0x200000\n lock incl 0x200ffe\n dec %ecx\n jnz 1b\n");
+CODE(stop_0, "xor %eax, %eax\n out %al, $0xf4\n");
+CODE(stop_1, "xor %eax, %eax\n out %al, $0xf5\n");
+
+static void load_two(struct core *k, const void *code, size_t size)
+{
+	core_load(k, CORE_CODE, code, size);
+	core_load(k, CORE_CODE + size, stop_0, CODE_SIZE(stop_0));
+	core_load(k, CORE_CODE + 0x1000, code, size);
+	core_load(k, CORE_CODE + 0x1000 + size, stop_1, CODE_SIZE(stop_1));
+}
+
+TEST(locked_increments_of_two_cpus_add_up)
+{
+	struct core k;
+	struct runner r[2];
+	u32 v;
+
+	core_init(&k);
+	load_two(&k, count_up, CODE_SIZE(count_up));
+	start_two(r, &k);
+	finish(&r[0]);
+	finish(&r[1]);
+	memcpy(&v, core_ram(&k, 0x200000), 4);
+	CHECK_EQ(v, 2 * ROUNDS);
+	memcpy(&v, core_ram(&k, 0x200ffe), 4);
+	CHECK_EQ(v, 2 * ROUNDS);
+	core_fini(&k);
+}
+
+/*
+ * CPU 0 writes a function's immediate, serializes by a flag, and waits for CPU 1, which calls it,
+ * to answer: no stale code is ever run. Both write to the code page in turn, so that write
+ * permission is taken from one for the other again and again.
+ */
+CODE(writer, "mov $1, %ecx\n"
+	     "1: mov %ecx, 0x300001\n" /* mov $imm, %eax; ret */
+	     "mov %ecx, 0x200000\n"
+	     "2: pause\n cmp %ecx, 0x201000\n jne 2b\n"
+	     "inc %ecx\n cmp $2000, %ecx\n jne 1b\n");
+CODE(caller, "mov $1, %ecx\n mov $0x300000, %edx\n xor %ebx, %ebx\n"
+	     "1: pause\n cmp %ecx, 0x200000\n jne 1b\n"
+	     "call *%rdx\n cmp %ecx, %eax\n je 2f\n inc %ebx\n 2: mov %ecx, 0x300800\n"
+	     "mov %ecx, 0x201000\n"
+	     "inc %ecx\n cmp $2000, %ecx\n jne 1b\n");
+
+TEST(code_written_by_another_cpu_is_never_stale)
+{
+	struct core k;
+	struct runner r[2];
+
+	core_init(&k);
+	core_load(&k, CORE_CODE, writer, CODE_SIZE(writer));
+	core_load(&k, CORE_CODE + CODE_SIZE(writer), stop_0, CODE_SIZE(stop_0));
+	core_load(&k, CORE_CODE + 0x1000, caller, CODE_SIZE(caller));
+	core_load(&k, CORE_CODE + 0x1000 + CODE_SIZE(caller), stop_1, CODE_SIZE(stop_1));
+	core_load(&k, 0x300000, "\xb8\0\0\0\0\xc3", 6);
+	start_two(r, &k);
+	finish(&r[0]);
+	finish(&r[1]);
+	CHECK_EQ(r[1].s.gpr[X86_RBX], 0);
+	core_fini(&k);
+}
+
+/* Both look at a byte of a window that is mapped to one block, then the other, then gone. */
+CODE(watcher, "1: cmpb $2, 0x400000\n jne 1b\n");
+
+TEST(a_changed_map_is_seen_by_running_cpus)
+{
+	struct core k;
+	struct runner r[2];
+	struct err err;
+	struct gmem_block *other;
+	struct gmem_range ranges[3];
+
+	core_init(&k);
+	CHECK_EQ(gmem_block_new(k.gmem, "other", GMEM_ANON, 2 * MIB, -1, &other, &err), 0);
+	other->hva[0] = 2;
+	load_two(&k, watcher, CODE_SIZE(watcher));
+	start_two(r, &k);
+	for (unsigned n = 0; n < 50; n++) {
+		/* The window is left out, and back as it was. */
+		ranges[0] = (struct gmem_range){0, 4 * MIB, k.ram, 0, false};
+		ranges[1] = (struct gmem_range){6 * MIB, 2 * MIB, k.ram, 6 * MIB, false};
+		gmem_set_map(k.gmem, ranges, 2);
+		ranges[2] = (struct gmem_range){4 * MIB, 2 * MIB, k.ram, 4 * MIB, false};
+		gmem_set_map(k.gmem, ranges, 3);
+	}
+	ranges[2].block = other;
+	ranges[2].offset = 0;
+	gmem_set_map(k.gmem, ranges, 3);
+	finish(&r[0]);
+	finish(&r[1]);
+	core_fini(&k);
+}
+
+CODE(ap_start, ".code16\n mov $0x77, %al\n mov %al, %cs:0x100\n xor %al, %al\n out %al, $0xf5\n");
+
+TEST(init_and_sipi_start_a_waiting_cpu)
+{
+	struct core k;
+	struct runner r = {.id = 1};
+
+	core_init(&k);
+	core_load(&k, CORE_CODE, ap_start, CODE_SIZE(ap_start));
+	r.k = &k;
+	x86_cpu_reset(&r.s, false);
+	CHECK_EQ(r.s.run_state, X86_WAIT_FOR_SIPI);
+	CHECK_EQ(pthread_create(&r.thread, NULL, run_thread, &r), 0);
+	__atomic_store_n(&k.apic[1].pending, APIC_PENDING_INIT, __ATOMIC_RELEASE);
+	vcpu_kick(k.vcpu[1]);
+	while (__atomic_load_n(&k.apic[1].pending, __ATOMIC_ACQUIRE))
+		sched_yield();
+	__atomic_store_n(&k.apic[1].pending, APIC_PENDING_SIPI, __ATOMIC_RELEASE);
+	vcpu_kick(k.vcpu[1]);
+	finish(&r);
+	CHECK_EQ(*core_ram(&k, CORE_CODE + 0x100), 0x77);
+	core_fini(&k);
+}
