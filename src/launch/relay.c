@@ -26,6 +26,7 @@
 struct relay {
 	struct launch *launch;
 	bool is_tty;      /* stdin is a terminal, now raw */
+	bool has_saved;   /* what it was before */
 	bool has_input;   /* stdin has not ended */
 	bool has_console; /* the guest's console has not ended */
 	bool is_in_menu;
@@ -65,17 +66,19 @@ static void printf_like(2, 3) relay_say(const struct relay *r, const char *fmt, 
 		fprintf(stderr, "posada: %s\n", text);
 }
 
+/* In the background the terminal isn't ours: changing it would stop us (SIGTTOU). */
 static void relay_set_raw(struct relay *r)
 {
 	struct termios raw;
 
-	if (r->launch->console < 0 || tcgetattr(STDIN_FILENO, &r->saved) < 0)
+	r->is_tty = false;
+	if (r->launch->console < 0 || tcgetpgrp(STDIN_FILENO) != getpgrp() ||
+	    (!r->has_saved && tcgetattr(STDIN_FILENO, &r->saved) < 0))
 		return;
+	r->has_saved = true;
 	raw = r->saved;
 	cfmakeraw(&raw);
-	/* Not while we are a background job: that would stop us (SIGTTOU). */
-	if (tcgetpgrp(STDIN_FILENO) == getpgrp() && tcsetattr(STDIN_FILENO, TCSADRAIN, &raw) == 0)
-		r->is_tty = true;
+	r->is_tty = tcsetattr(STDIN_FILENO, TCSADRAIN, &raw) == 0;
 }
 
 static void relay_restore(struct relay *r)
@@ -300,7 +303,9 @@ static void relay_on_signal(struct relay *r)
 		return;
 	if (info.ssi_signo == SIGTSTP) {
 		relay_stop_self(r);
-	} else if (info.ssi_signo != SIGCONT) {
+	} else if (info.ssi_signo == SIGCONT) {
+		relay_set_raw(r); /* whoever had the terminal meanwhile left it as it likes */
+	} else {
 		if (r->signal) { /* asked twice: don't wait for an answer */
 			r->is_done = true;
 			r->status = LAUNCH_FAILED;

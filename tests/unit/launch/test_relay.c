@@ -4,8 +4,10 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -19,24 +21,37 @@ struct bench {
 	int out;              /* what stdout and stderr go to */
 };
 
-/* In a process of its own: signals are what it is about. */
-static void relay_child(int control, int console, int out)
+/* In a process of its own: signals are what it is about. in becomes its controlling terminal. */
+static void relay_child(int control, int console, int in, int out)
 {
 	struct launch_request request = {.escape = 0};
 	struct launch l = {.request = &request, .control = control, .console = console};
 
-	dup2(open("/dev/null", O_RDONLY), STDIN_FILENO);
+	setsid();
+	ioctl(in, TIOCSCTTY, 0);
+	dup2(in, STDIN_FILENO);
 	dup2(out, STDOUT_FILENO);
 	dup2(out, STDERR_FILENO);
 	guest_config_init(&l.config);
 	_exit(launch_relay(&l));
 }
 
-static void bench_init(struct bench *b)
+/* Until what was sent before has been done: it says one line for each message. */
+static void bench_settle(struct bench *b)
 {
-	const struct control_event started = {.kind = CONTROL_STARTED, .text = "it runs"};
-	int control[2], console[2], out[2];
+	const struct control_event started = {.kind = CONTROL_STARTED, .text = "#"};
 	char last = 0;
+
+	CHECK_EQ(control_send_event(b->control, &started), 0);
+	while (last != '#')
+		CHECK_EQ(fd_read_full(b->out, &last, 1), 0);
+	while (last != '\n')
+		CHECK_EQ(fd_read_full(b->out, &last, 1), 0);
+}
+
+static void bench_init_with(struct bench *b, int in)
+{
+	int control[2], console[2], out[2];
 
 	CHECK_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, control), 0);
 	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, console), 0);
@@ -48,7 +63,7 @@ static void bench_init(struct bench *b)
 		close(control[1]);
 		close(console[1]);
 		close(out[0]);
-		relay_child(control[0], console[0], out[1]);
+		relay_child(control[0], console[0], in, out[1]);
 	}
 	close(control[0]);
 	close(console[0]);
@@ -57,9 +72,15 @@ static void bench_init(struct bench *b)
 	b->console = console[1];
 	b->out = out[0];
 	/* Its first words say that it looks after signals. */
-	CHECK_EQ(control_send_event(b->control, &started), 0);
-	while (last != '\n')
-		CHECK_EQ(fd_read_full(b->out, &last, 1), 0);
+	bench_settle(b);
+}
+
+static void bench_init(struct bench *b)
+{
+	int in = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+	bench_init_with(b, in);
+	close(in);
 }
 
 static void bench_stop(struct bench *b, enum control_reason reason)
@@ -136,4 +157,42 @@ TEST(a_reader_that_left_loses_the_console_and_not_the_guest)
 	CHECK_EQ(fd_write_full(b.console, "words", 5), 0);
 	bench_stop(&b, CONTROL_PANIC);
 	CHECK_EQ(bench_fini(&b), LAUNCH_CRASHED);
+}
+
+static bool is_raw(int terminal)
+{
+	struct termios t;
+
+	CHECK_EQ(tcgetattr(terminal, &t), 0);
+	return !(t.c_lflag & ICANON);
+}
+
+TEST(the_terminal_is_raw_while_it_is_ours_and_as_it_was_afterwards)
+{
+	int master = posix_openpt(O_RDWR | O_NOCTTY), slave;
+	struct termios cooked;
+	struct bench b;
+
+	CHECK(master >= 0);
+	CHECK_EQ(grantpt(master) | unlockpt(master), 0);
+	slave = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY);
+	CHECK(slave >= 0);
+	CHECK_EQ(tcgetattr(slave, &cooked), 0);
+	bench_init_with(&b, slave);
+	CHECK(is_raw(slave));
+
+	/* As a shell does while the job is stopped. */
+	CHECK_EQ(tcsetattr(slave, TCSANOW, &cooked), 0);
+	kill(b.pid, SIGCONT);
+	bench_settle(&b);
+	bench_settle(&b);
+	CHECK(is_raw(slave));
+
+	kill(b.pid, SIGQUIT);
+	CHECK_EQ(bench_command(&b), CONTROL_QUIT);
+	bench_stop(&b, CONTROL_ASKED);
+	CHECK_EQ(bench_fini(&b), LAUNCH_FAILED);
+	CHECK(!is_raw(slave));
+	close(slave);
+	close(master);
 }
