@@ -218,6 +218,49 @@ TEST(an_irqfd_sends_its_message_and_follows_a_change)
 	rig_close(&rig);
 }
 
+static void *run_ap(void *arg)
+{
+	epoch_attach(rig.epoch);
+	*(enum vcpu_stop *)arg = rig_run(&rig, 1);
+	epoch_detach(rig.epoch);
+	return NULL;
+}
+
+TEST(an_ap_waits_for_sipi_and_starts_at_its_page)
+{
+	/* The BSP's DS is the APIC's page: INIT is not needed by an AP that waits already. */
+	static const u8 bsp[] = {
+		0x66, 0xc7, 0x06, 0x10, 0x03, 0x00, 0x00, 0x00, 0x01, /* movl $1 << 24, 0x310 */
+		0x66, 0xc7, 0x06, 0x00, 0x03, 0x09, 0x46, 0x00, 0x00, /* movl $0x4609, 0x300 */
+		0xeb, 0xfe,
+	};
+	static const u8 ap[] = {0x8c, 0xc8, 0xe7,     0xe8,
+				0xb0, 0x77, EXIT_CODE}; /* mov %cs, %ax; say */
+	struct x86_lapic_state l;
+	struct x86_cpu_state s;
+	enum vcpu_stop stop;
+	pthread_t thread;
+
+	OPEN_RIG(2);
+	CHECK_EQ(gmem_write(rig.gmem, 0x9000, ap, sizeof(ap)), 0);
+	rig_load(&rig, bsp, sizeof(bsp));
+	get_state(&s);
+	s.seg[X86_DS].base = X86_APIC_BASE_ADDR;
+	set_state(&s);
+	x86_cpu_reset(&s, false);
+	CHECK_EQ(rig.vcpus[1]->ops->set_state(rig.vcpus[1], &s, &err), 0);
+	/* KVM takes an APIC into its table of destinations when its state is set. */
+	CHECK_EQ(rig.vcpus[1]->ops->get_lapic(rig.vcpus[1], &l, &err), 0);
+	CHECK_EQ(rig.vcpus[1]->ops->set_lapic(rig.vcpus[1], &l, &err), 0);
+	CHECK_EQ(pthread_create(&thread, NULL, run_ap, &stop), 0);
+	CHECK_EQ(rig_run(&rig, 0), VCPU_STOP_REQUEST);
+	pthread_join(thread, NULL);
+	CHECK_EQ(stop, VCPU_STOP_REQUEST);
+	CHECK_EQ(rig_said(&rig, 0), 0x900);
+	CHECK_EQ(rig.exit_code, 0x77);
+	rig_close(&rig);
+}
+
 static void raise_pic(u8 vector)
 {
 	rig.pic_vector = vector;
