@@ -108,8 +108,10 @@ int blk_raw_new(struct loop *loop, int fd, const struct blk_raw_options *o, stru
 /*
  * A temporary layer: reads come from base (taken over on success) until written; writes go to
  * fd, an empty file or memfd as large as need be, and are forgotten with it. base is read only.
+ * o is the file's: its engine, and how its threads confine themselves; it is written in any case.
  */
-int blk_overlay_new(struct loop *loop, struct blk *base, int fd, struct blk **out, struct err *err);
+int blk_overlay_new(struct loop *loop, struct blk *base, int fd, const struct blk_raw_options *o,
+		    struct blk **out, struct err *err);
 
 /* --- for the launcher --- */
 

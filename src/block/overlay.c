@@ -351,11 +351,13 @@ static void overlay_free(struct blk *b)
 }
 
 /* top: the file as a disk, as large as the base. */
-static int overlay_open_top(struct blk_overlay *o, int fd, struct err *err)
+static int overlay_open_top(struct blk_overlay *o, int fd, const struct blk_raw_options *options,
+			    struct err *err)
 {
-	const struct blk_raw_options options = {.engine = BLK_ENGINE_AUTO};
+	struct blk_raw_options writable = *options;
 	int r;
 
+	writable.is_readonly = false;
 	if (o->blk.size > OVERLAY_SIZE_MAX)
 		return err_set(err, -EFBIG, "it is too large for a temporary layer");
 	o->bitmap = alloc_try((o->blk.size / OVERLAY_CLUSTER + 64) / 64, sizeof(u64));
@@ -363,7 +365,7 @@ static int overlay_open_top(struct blk_overlay *o, int fd, struct err *err)
 		return err_set(err, -ENOMEM, "no memory for a temporary layer");
 	if (ftruncate(fd, (off_t)o->blk.size) < 0)
 		return err_errno(err, -errno, "cannot size the temporary file");
-	r = blk_raw_new(o->loop, fd, &options, &o->top, err);
+	r = blk_raw_new(o->loop, fd, &writable, &o->top, err);
 	if (r < 0)
 		return err_wrap(err, "temporary file");
 	return 0;
@@ -378,7 +380,8 @@ static void overlay_init_ops(struct blk_overlay *o)
 	}
 }
 
-int blk_overlay_new(struct loop *loop, struct blk *base, int fd, struct blk **out, struct err *err)
+int blk_overlay_new(struct loop *loop, struct blk *base, int fd,
+		    const struct blk_raw_options *options, struct blk **out, struct err *err)
 {
 	static const struct blk_ops ops = {
 		.submit = overlay_submit,
@@ -403,7 +406,7 @@ int blk_overlay_new(struct loop *loop, struct blk *base, int fd, struct blk **ou
 	list_init(&o->finish.node);
 	o->finish.fn = overlay_on_finish;
 	overlay_init_ops(o);
-	r = overlay_open_top(o, fd, err);
+	r = overlay_open_top(o, fd, options, err);
 	if (r < 0) {
 		overlay_free(&o->blk);
 		return r;

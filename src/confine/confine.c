@@ -18,6 +18,21 @@
 #include "confine/seccomp_self.h"
 #include "seccomp_programs.h"
 
+/*
+ * The bounding set can only be dropped by who has CAP_SETPCAP; with no new privileges it grants
+ * nothing to anybody else.
+ */
+static int confine_drop_capabilities(void)
+{
+	bool has_setpcap = capng_get_caps_process() == 0 &&
+			   capng_have_capability(CAPNG_EFFECTIVE, CAP_SETPCAP);
+
+	capng_clear(CAPNG_SELECT_ALL);
+	if (has_setpcap && capng_apply(CAPNG_SELECT_BOUNDS) < 0)
+		return -EPERM;
+	return capng_apply(CAPNG_SELECT_CAPS) < 0 ? -EPERM : 0;
+}
+
 int confine_process(bool is_bound_to_parent, struct err *err)
 {
 	const struct rlimit no_core = {0, 0};
@@ -25,11 +40,8 @@ int confine_process(bool is_bound_to_parent, struct err *err)
 
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return err_errno(err, -errno, "cannot give up new privileges");
-	capng_clear(CAPNG_SELECT_ALL);
-	if (capng_apply(CAPNG_SELECT_CAPS) < 0)
+	if (confine_drop_capabilities() < 0)
 		return err_set(err, -EPERM, "cannot give up capabilities");
-	/* The bounding set can only be dropped by who has CAP_SETPCAP; with no new privileges it
-	 * grants nothing to anybody else either. */
 	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
 		return err_errno(err, -errno, "cannot clear ambient capabilities");
 	if (setrlimit(RLIMIT_CORE, &no_core) < 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)

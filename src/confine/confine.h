@@ -20,8 +20,8 @@ enum confine_role {
 };
 
 /*
- * The whole process, before threads are started: capabilities gone (all sets, ambient and bounding
- * too), no new privileges, not dumpable (so not ptraceable by the same user), dies with its parent
+ * The whole process, before threads are started: capabilities gone (all sets; the bounding one where
+ * the process may drop it, else no new privileges make it worthless), no new privileges, not dumpable (so not ptraceable by the same user), dies with its parent
  * when is_bound_to_parent.
  */
 int confine_process(bool is_bound_to_parent, struct err *err);

@@ -71,9 +71,13 @@ static int launch_listen(struct launch *l, const char *path, int *out, struct er
 	if (launch_is_stale_socket(&addr))
 		unlink(path);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0 || bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
+	if (fd >= 0 && bind(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0)
+		l->socket_paths[l->n_sockets++] = str_dup(path);
+	else if (fd >= 0 && errno == EADDRINUSE)
+		return err_set(err, -EADDRINUSE, "%s exists already, and is no socket left behind",
+			       path);
+	else
 		return err_errno(err, -errno, "cannot make the socket %s", path);
-	l->socket_paths[l->n_sockets++] = str_dup(path);
 	if (listen(fd, 1) < 0)
 		return err_errno(err, -errno, "cannot listen on %s", path);
 	*out = fd_take(fd);

@@ -45,6 +45,8 @@ static int launch_start_vmm(struct launch *l, struct err *err)
 		close(pair[1]);
 	}
 	free(path);
+	if (!r)
+		r = launch_wait_helpers(l, err);
 	return r ? r : launch_hand_over(l, err);
 }
 

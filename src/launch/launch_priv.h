@@ -17,6 +17,8 @@ struct launch {
 	pid_t vmm;   /* 0: not started */
 	pid_t helpers[GUEST_MAX_NICS];
 	unsigned n_helpers;
+	int ready[GUEST_MAX_NICS]; /* a pipe each, on which helpers say that they are ready */
+	unsigned n_ready;
 	char *socket_paths[GUEST_MAX_CHANNELS + 1]; /* sockets that we made, to be removed */
 	unsigned n_sockets;
 };
@@ -29,6 +31,8 @@ int launch_open_disk(const struct launch_disk *d, bool is_snapshot, struct guest
 /* net.c: the nics, and the processes behind them. */
 int launch_open_net(struct launch *l, const struct launch_net *n, struct guest_nic *out,
 		    struct err *err);
+/* Their start takes as long as the VMM's: they are started first and waited for last. */
+int launch_wait_helpers(struct launch *l, struct err *err);
 
 /* console.c: makes the console's two ends, and the channels' sockets. */
 int launch_open_console(struct launch *l, struct err *err);

@@ -50,7 +50,7 @@ static int launch_open_tap(const struct launch_net *n, int *out, struct err *err
 	return 0;
 }
 
-/* Waits for the process's line: empty when it is ready, else why it isn't. */
+/* Waits for a process's line: empty when it is ready, else why it isn't. */
 static int launch_wait_ready(int fd, struct err *err)
 {
 	char line[512] = "";
@@ -61,7 +61,17 @@ static int launch_wait_ready(int fd, struct err *err)
 	if (n == 0 && line[0] == '\n')
 		return 0;
 	line[n] = '\0';
-	return err_set(err, -EIO, "%s", n ? line : "the user network could not be started");
+	err_set(err, -EIO, "%s", n ? line : "the user network could not be started");
+	return err_wrap(err, "--net");
+}
+
+int launch_wait_helpers(struct launch *l, struct err *err)
+{
+	int r = 0;
+
+	for (unsigned i = 0; i < l->n_ready && !r; i++)
+		r = launch_wait_ready(l->ready[i], err);
+	return r;
 }
 
 static int launch_start_slirp(struct launch *l, const struct launch_net *n, int sock,
@@ -87,11 +97,8 @@ static int launch_start_slirp(struct launch *l, const struct launch_net *n, int 
 		r = launch_spawn(path, argv, (int[]){sock, ready[1]}, 2, &l->helpers[l->n_helpers],
 				 err);
 		close(ready[1]);
-		if (!r) {
-			l->n_helpers++;
-			r = launch_wait_ready(ready[0], err);
-		}
-		close(ready[0]);
+		l->ready[l->n_ready++] = ready[0];
+		l->n_helpers += r == 0;
 	}
 	free(path);
 	return r;

@@ -2,10 +2,12 @@
  * While the guest runs: the terminal to its console and back, the menu behind the escape key, the
  * guest process's events, signals.
  *
- * One poll loop. Output to the terminal is blocking: a slow terminal holds the guest's console up,
- * not its CPUs. Input that the guest doesn't take yet waits here, and then in the terminal: the menu
- * works as long as there is room for a key.
+ * One poll loop, which never waits for less than all of it: output that the terminal or pipe doesn't
+ * take yet waits here, and then in the guest's console; input that the guest doesn't take yet, here
+ * and then in the terminal: the menu works as long as there is room for a key. Output is written only
+ * when poll(2) finds room, and no more at a time than a pipe then takes whole.
  */
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -24,16 +26,28 @@
 struct relay {
 	struct launch *launch;
 	bool is_tty;      /* stdin is a terminal, now raw */
+	bool has_saved;   /* what it was before */
 	bool has_input;   /* stdin has not ended */
 	bool has_console; /* the guest's console has not ended */
 	bool is_in_menu;
 	char pending[4096]; /* typed, for the guest */
 	size_t n_pending;
+	char shown[PIPE_BUF]; /* by the guest, for stdout */
+	size_t n_shown;
+	int signals; /* signalfd */
 	bool is_done;
 	int status;
 	int signal; /* that asked us to end; 0: none */
 	struct termios saved;
 };
+
+/* Waits until fd takes some more. False: it takes none, and a signal asks for the end, or did. */
+static bool relay_wait_room(const struct relay *r, int fd)
+{
+	struct pollfd p[] = {{.fd = fd, .events = POLLOUT}, {.fd = r->signals, .events = POLLIN}};
+
+	return poll(p, ARRAY_SIZE(p), r->signal ? 0 : -1) > 0 && p[0].revents;
+}
 
 /* One line on stderr; in raw mode the terminal needs the carriage returns. */
 static void printf_like(2, 3) relay_say(const struct relay *r, const char *fmt, ...)
@@ -44,23 +58,27 @@ static void printf_like(2, 3) relay_say(const struct relay *r, const char *fmt, 
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
+	if (!relay_wait_room(r, STDERR_FILENO))
+		return;
 	if (r->is_tty)
 		fprintf(stderr, "\r\nposada: %s\r\n", text);
 	else
 		fprintf(stderr, "posada: %s\n", text);
 }
 
+/* In the background the terminal isn't ours: changing it would stop us (SIGTTOU). */
 static void relay_set_raw(struct relay *r)
 {
 	struct termios raw;
 
-	if (r->launch->console < 0 || tcgetattr(STDIN_FILENO, &r->saved) < 0)
+	r->is_tty = false;
+	if (r->launch->console < 0 || tcgetpgrp(STDIN_FILENO) != getpgrp() ||
+	    (!r->has_saved && tcgetattr(STDIN_FILENO, &r->saved) < 0))
 		return;
+	r->has_saved = true;
 	raw = r->saved;
 	cfmakeraw(&raw);
-	/* Not while we are a background job: that would stop us (SIGTTOU). */
-	if (tcgetpgrp(STDIN_FILENO) == getpgrp() && tcsetattr(STDIN_FILENO, TCSADRAIN, &raw) == 0)
-		r->is_tty = true;
+	r->is_tty = tcsetattr(STDIN_FILENO, TCSADRAIN, &raw) == 0;
 }
 
 static void relay_restore(struct relay *r)
@@ -83,8 +101,10 @@ static void relay_send_pending(struct relay *r)
 {
 	ssize_t n = send(r->launch->console, r->pending, r->n_pending, MSG_DONTWAIT | MSG_NOSIGNAL);
 
-	if (n <= 0)
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
+	if (n < 0) /* there is nobody any more to type to */
+		n = (ssize_t)r->n_pending;
 	r->n_pending -= (size_t)n;
 	memmove(r->pending, r->pending + n, r->n_pending);
 }
@@ -152,17 +172,28 @@ static void relay_on_input(struct relay *r)
 	relay_send_pending(r);
 }
 
+/* stdout has room, or an error: a closed one loses the console, not the guest. */
+static void relay_show(struct relay *r)
+{
+	ssize_t n = write(STDOUT_FILENO, r->shown, r->n_shown);
+
+	if (n < 0 && (errno == EINTR || errno == EAGAIN))
+		return;
+	if (n < 0)
+		n = (ssize_t)r->n_shown;
+	r->n_shown -= (size_t)n;
+	memmove(r->shown, r->shown + n, r->n_shown);
+}
+
+/* Once all is shown that was read before. */
 static void relay_on_console(struct relay *r)
 {
-	char buf[4096];
-	ssize_t n = read(r->launch->console, buf, sizeof(buf));
+	ssize_t n = read(r->launch->console, r->shown, sizeof(r->shown));
 
-	if (n > 0) {
-		/* A closed stdout loses the console, not the guest. */
-		fd_write_full(STDOUT_FILENO, buf, (size_t)n);
-	} else if (n == 0 || errno != EINTR) {
+	if (n > 0)
+		r->n_shown = (size_t)n;
+	else if (n == 0 || errno != EINTR)
 		r->has_console = false;
-	}
 }
 
 /* --- the guest process --- */
@@ -186,13 +217,18 @@ static int relay_status(struct relay *r, const struct control_event *e)
 	unreachable_code();
 }
 
-/* What the guest wrote before it stopped is still in the socket: show it all. */
+/* What the guest wrote before it stopped is still in the socket: show it all, unless told to end. */
 static void relay_drain(struct relay *r)
 {
-	struct pollfd p = {.fd = r->launch->console, .events = POLLIN};
+	struct pollfd in = {.fd = r->launch->console, .events = POLLIN};
 
-	while (r->has_console && poll(&p, 1, 0) == 1)
-		relay_on_console(r);
+	for (;;) {
+		if (!r->n_shown && r->has_console && poll(&in, 1, 0) == 1)
+			relay_on_console(r);
+		if (!r->n_shown || !relay_wait_room(r, STDOUT_FILENO))
+			return;
+		relay_show(r);
+	}
 }
 
 static void relay_on_stopped(struct relay *r, const struct control_event *e)
@@ -243,6 +279,7 @@ static int relay_open_signals(void)
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGQUIT);
 	sigaddset(&set, SIGTSTP);
 	sigaddset(&set, SIGCONT);
 	signal(SIGPIPE, SIG_IGN);
@@ -258,15 +295,17 @@ static void relay_stop_self(struct relay *r)
 	relay_set_raw(r);
 }
 
-static void relay_on_signal(struct relay *r, int fd)
+static void relay_on_signal(struct relay *r)
 {
 	struct signalfd_siginfo info;
 
-	if (read(fd, &info, sizeof(info)) != sizeof(info))
+	if (read(r->signals, &info, sizeof(info)) != sizeof(info))
 		return;
 	if (info.ssi_signo == SIGTSTP) {
 		relay_stop_self(r);
-	} else if (info.ssi_signo != SIGCONT) {
+	} else if (info.ssi_signo == SIGCONT) {
+		relay_set_raw(r); /* whoever had the terminal meanwhile left it as it likes */
+	} else {
 		if (r->signal) { /* asked twice: don't wait for an answer */
 			r->is_done = true;
 			r->status = LAUNCH_FAILED;
@@ -276,39 +315,50 @@ static void relay_on_signal(struct relay *r, int fd)
 	}
 }
 
+/* Waits for something to do, and does it. */
+static void relay_step(struct relay *r)
+{
+	const struct launch *l = r->launch;
+	bool takes_input = r->has_input && r->n_pending < sizeof(r->pending);
+	short from_console = r->n_shown ? 0 : POLLIN;
+	struct pollfd p[] = {
+		{.fd = l->control, .events = POLLIN},
+		{.fd = r->signals, .events = POLLIN},
+		/* A hang-up would be told without end while what came before it is not shown. */
+		{.fd = r->has_console && (from_console || r->n_pending) ? l->console : -1,
+		 .events = (short)(from_console | (r->n_pending ? POLLOUT : 0))},
+		{.fd = takes_input ? STDIN_FILENO : -1, .events = POLLIN},
+		{.fd = r->n_shown ? STDOUT_FILENO : -1, .events = POLLOUT},
+	};
+
+	if (poll(p, ARRAY_SIZE(p), -1) < 0)
+		return;
+	if (p[4].revents)
+		relay_show(r);
+	if (p[2].revents & POLLOUT)
+		relay_send_pending(r);
+	if (p[2].revents & ~POLLOUT && !r->n_shown)
+		relay_on_console(r);
+	if (p[0].revents)
+		relay_on_control(r);
+	if (p[1].revents && !r->is_done)
+		relay_on_signal(r);
+	if (p[3].revents && !r->is_done)
+		relay_on_input(r);
+}
+
 int launch_relay(struct launch *l)
 {
 	struct relay r = {
 		.launch = l, .has_input = l->console >= 0, .has_console = l->console >= 0};
 	AUTO_FD int signals = relay_open_signals();
 
+	r.signals = signals;
 	relay_set_raw(&r);
-	while (!r.is_done) {
-		struct pollfd p[] = {
-			{.fd = l->control, .events = POLLIN},
-			{.fd = signals, .events = POLLIN},
-			{.fd = r.has_console ? l->console : -1,
-			 .events = r.n_pending ? POLLIN | POLLOUT : POLLIN},
-			{.fd = r.has_input && r.n_pending < sizeof(r.pending) ? STDIN_FILENO : -1,
-			 .events = POLLIN},
-		};
-
-		if (poll(p, ARRAY_SIZE(p), -1) < 0)
-			continue;
-		if (p[2].revents & POLLOUT)
-			relay_send_pending(&r);
-		if (p[2].revents & ~POLLOUT)
-			relay_on_console(&r);
-		if (p[0].revents)
-			relay_on_control(&r);
-		if (p[1].revents)
-			relay_on_signal(&r, signals);
-		if (p[3].revents && !r.is_done)
-			relay_on_input(&r);
-	}
+	while (!r.is_done)
+		relay_step(&r);
 	relay_restore(&r);
 	if (r.signal)
-		fprintf(stderr, "posada: guest '%s': ended by signal %d\n", l->config.name,
-			r.signal);
+		relay_say(&r, "guest '%s': ended by signal %d", l->config.name, r.signal);
 	return r.status;
 }

@@ -109,7 +109,8 @@ int launch_open_disk(const struct launch_disk *d, bool is_snapshot, struct guest
 		return err_errno(err, r, "cannot use %s", d->path);
 	if (launch_lock_disk(fd, is_readonly, err) < 0)
 		return err_wrap(err, "%s", d->path);
-	if (is_snapshot) {
+	/* A disk that the guest may not write needs no place for what it writes. */
+	if (is_snapshot && !d->is_readonly) {
 		out->overlay_fd = open("/var/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 		if (out->overlay_fd < 0)
 			return err_errno(err, -errno,

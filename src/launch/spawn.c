@@ -82,6 +82,8 @@ void launch_end(struct launch *l)
 		if (l->config.disks[i].fd >= 0)
 			blk_unlock_fd(l->config.disks[i].fd);
 	}
+	for (unsigned i = 0; i < l->n_ready; i++)
+		close(l->ready[i]);
 	for (unsigned i = 0; i < l->n_helpers; i++) {
 		kill(l->helpers[i], SIGTERM);
 		waitpid(l->helpers[i], &status, 0);

@@ -54,7 +54,7 @@ static int pc_open_disk(struct machine *m, struct guest_disk *d, struct blk **ou
 		return err->code;
 	d->fd = -1;
 	if (d->overlay_fd >= 0) {
-		if (blk_overlay_new(vm_io_loop(m->vm), disk, d->overlay_fd, &overlay, err) < 0)
+		if (blk_overlay_new(vm_io_loop(m->vm), disk, d->overlay_fd, &o, &overlay, err) < 0)
 			return err->code;
 		take(disk);
 		disk = overlay;

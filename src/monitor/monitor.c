@@ -9,6 +9,7 @@
 #include "base/alloc.h"
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/log.h"
 #include "base/loop.h"
 #include "confine/confine.h"
 #include "machine/machine.h"
@@ -166,9 +167,11 @@ static void monitor_on_control(struct loop_fd *w, u32 events)
 	ssize_t n = fd_recv(w->fd, buf, sizeof(buf), NULL, &n_fds);
 
 	(void)events;
+	if (n == -EAGAIN)
+		return;
 	if (n == -EMSGSIZE)
-		monitor_tell(m, CONTROL_ERROR, "the command is too long");
-	else if (n <= 0 && n != -EAGAIN)
+		monitor_tell(m, CONTROL_ERROR, "the command is too long, or has descriptors");
+	else if (n <= 0)
 		monitor_end(m, CONTROL_ASKED, "");
 	else if (control_parse_command(buf, (size_t)n, &command, &err) < 0)
 		monitor_tell(m, CONTROL_ERROR, err.text);
@@ -209,13 +212,28 @@ static int monitor_start(struct monitor *m, struct err *err)
 	};
 	int r = machine_new(m->config, m->loop, &ops, &m->machine, err);
 
-	if (!r)
-		r = loop_fd_add(m->loop, &m->control);
+	if (r < 0)
+		return r;
+	r = loop_fd_add(m->loop, &m->control);
+	if (r < 0)
+		err_errno(err, r, "cannot watch the control socket");
 	if (!r)
 		r = confine_setup(err);
 	if (!r)
 		r = machine_start(m->machine, err);
 	return r;
+}
+
+/* What the vCPUs did; they are out of the guest. KVM doesn't count instructions. */
+static void monitor_log_work(struct vm *vm)
+{
+	u64 insns = 0, exits = 0;
+
+	for (unsigned i = 0; i < vm_vcpu_count(vm); i++) {
+		insns += vm_vcpu(vm, i)->insns;
+		exits += vm_vcpu(vm, i)->exits;
+	}
+	log_info("the vCPUs ran %lu instructions (0: not counted), with %lu exits", insns, exits);
 }
 
 int monitor_run(struct monitor *m, struct err *err)
@@ -229,6 +247,7 @@ int monitor_run(struct monitor *m, struct err *err)
 		vm_resume(machine_vm(m->machine));
 		loop_run(m->loop);
 		vm_pause(machine_vm(m->machine));
+		monitor_log_work(machine_vm(m->machine));
 	}
 	control_send_event(m->control.fd, &m->end);
 	return r;

@@ -10,6 +10,7 @@
 #include "base/alloc.h"
 #include "base/err.h"
 #include "base/fd.h"
+#include "proto/text.h"
 
 static const char *const control_commands[] = {
 	[CONTROL_POWER_BUTTON] = "power-button",
@@ -62,7 +63,7 @@ int control_send_command(int sock, enum control_command command)
 int control_send_event(int sock, const struct control_event *e)
 {
 	json_t *m = json_pack("{s:s, s:o}", "event", control_kinds[e->kind], "text",
-			      json_stringn_nocheck(e->text, strlen(e->text)));
+			      proto_text(e->text));
 
 	if (e->kind == CONTROL_STOPPED) {
 		json_object_set_new(m, "reason", json_string(control_reasons[e->reason]));

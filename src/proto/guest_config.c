@@ -9,6 +9,7 @@
 #include "base/alloc.h"
 #include "base/err.h"
 #include "base/fd.h"
+#include "proto/text.h"
 
 const struct guest_words guest_accel_words = {(const char *const[]){"auto", "kvm", "soft", NULL}};
 const struct guest_words guest_cache_words = {(const char *const[]){"writeback", "none", NULL}};
@@ -103,6 +104,10 @@ int guest_config_check(const struct guest_config *c, struct err *err)
 			       c->memory / KIB, GUEST_MIN_MEMORY / MIB, GUEST_MAX_MEMORY / GIB);
 	if (!is_aligned(c->memory, MIB))
 		return err_set(err, -EINVAL, "memory must be a whole number of MiB");
+	if (!proto_text_is_utf8(c->append))
+		return err_set(err, -EINVAL, "the kernel's command line is not UTF-8 text");
+	if (!proto_text_is_utf8(c->cpu))
+		return err_set(err, -EINVAL, "the CPU model's name is not UTF-8 text");
 	if (c->kernel_fd < 0)
 		return err_set(err, -EINVAL, "no kernel was given: use --kernel FILE");
 	return 0;
@@ -129,8 +134,8 @@ static json_t *guest_encode_disk(struct guest_encoder *e, const struct guest_dis
 	int fd = guest_put_fd(e, d->fd);
 	int overlay = guest_put_fd(e, d->overlay_fd);
 
-	return json_pack("{s:s, s:i, s:i, s:b, s:s}", "path", d->path, "fd", fd, "overlay", overlay,
-			 "readonly", d->is_readonly, "cache",
+	return json_pack("{s:o, s:i, s:i, s:b, s:s}", "path", proto_text(d->path), "fd", fd,
+			 "overlay", overlay, "readonly", d->is_readonly, "cache",
 			 guest_word(&guest_cache_words, (int)d->cache));
 }
 
@@ -165,19 +170,20 @@ char *guest_config_encode(const struct guest_config *c, int *out_fds, size_t *ou
 		json_array_append_new(nics, guest_encode_nic(&e, &c->nics[i]));
 	for (unsigned i = 0; i < c->n_channels; i++)
 		json_array_append_new(channels, guest_encode_channel(&e, &c->channels[i]));
-	root = json_pack("{s:i, s:s, s:s, s:s, s:s, s:i, s:I, s:i, s:s*, s:i, s:i, s:s*, s:s*, "
+	root = json_pack("{s:i, s:s, s:s, s:s, s:s, s:i, s:I, s:i, s:o*, s:i, s:i, s:o*, s:o*, "
 			 "s:s, s:o, s:o, s:o, s:s, s:i, s:s, s:s, s:b}",
 			 "version", GUEST_CONFIG_VERSION, "name", c->name, "machine", c->machine,
 			 "cpu", c->cpu, "accel", guest_word(&guest_accel_words, (int)c->accel),
 			 "cpus", (int)c->n_cpus, "memory", (json_int_t)c->memory, "kvm", kvm,
-			 "kvm-why", c->kvm_why, "kernel", kernel, "initrd", initrd, "kernel-path",
-			 c->kernel_path, "initrd-path", c->initrd_path, "append", c->append,
-			 "disks", disks, "nics", nics, "channels", channels, "console",
+			 "kvm-why", proto_text(c->kvm_why), "kernel", kernel, "initrd", initrd,
+			 "kernel-path", proto_text(c->kernel_path), "initrd-path",
+			 proto_text(c->initrd_path), "append", c->append, "disks", disks, "nics",
+			 nics, "channels", channels, "console",
 			 guest_word(&guest_console_words, (int)c->console), "console-fd", console,
 			 "on-reboot", guest_word(&guest_on_reboot_words, (int)c->on_reboot),
 			 "on-crash", guest_word(&guest_on_crash_words, (int)c->on_crash),
 			 "debug-exit", c->has_debug_exit);
-	assert(root); /* only bytes that are no UTF-8 could fail, and the caller checked those */
+	assert(root); /* guest_config_check refuses what is no text */
 	text = json_dumps(root, JSON_COMPACT);
 	json_decref(root);
 	*out_n_fds = e.n_fds;

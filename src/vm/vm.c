@@ -25,13 +25,16 @@ static void vm_on_events(struct loop_task *task)
 	struct vm *vm = container_of(task, struct vm, event_task);
 	u32 events = __atomic_exchange_n(&vm->events, 0, __ATOMIC_ACQ_REL);
 
-	/* The most final first: who powers off does not want the reset that came with it. */
+	/* The most final alone: who powers off does not want the reset that came with it, and what a
+	 * panicked guest did on its way down is not for the one that is started after it. */
 	static const enum vm_event order[] = {VM_EVENT_BROKEN, VM_EVENT_PANIC, VM_EVENT_POWEROFF,
 					      VM_EVENT_RESET};
 
 	for (size_t i = 0; i < ARRAY_SIZE(order); i++) {
-		if (events & BIT32(order[i]))
+		if (events & BIT32(order[i])) {
 			vm->ops.event(vm->ops.opaque, order[i]);
+			return;
+		}
 	}
 }
 

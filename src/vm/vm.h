@@ -88,7 +88,8 @@ bool vm_is_running(const struct vm *vm);
 /* Devices, then vCPUs and memory (ops->rewind) to power-on; paused or running as it was. */
 int vm_reset(struct vm *vm, struct err *err);
 
-/* Tell the main loop: any thread, with any device lock held. Events of one kind are merged. */
+/* Tell the main loop: any thread, with any device lock held. Events of one kind are merged, and of
+ * several that the loop finds at once it hands on the most final: BROKEN, PANIC, POWEROFF, RESET. */
 void vm_notify(struct vm *vm, enum vm_event event);
 const char *vm_broken_text(const struct vm *vm);
 

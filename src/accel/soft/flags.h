@@ -33,7 +33,7 @@ static inline u64 sx_rflags(const struct sx_cpu *c)
 	return c->sysflags | sx_flags_of_cc(c->cc);
 }
 
-/* Conditions 0 to 15 as encoded in JCC, SETCC, CMOVCC (SDM 1, appendix B). */
+/* Conditions 0 to 15 as encoded in JCC, SETCC, CMOVCC (SDM 1, appendix B). For constant ones. */
 static always_inline bool sx_condition(u32 cc, unsigned condition)
 {
 	bool is_set;
@@ -65,6 +65,23 @@ static always_inline bool sx_condition(u32 cc, unsigned condition)
 		break;
 	}
 	return is_set ^ (condition & 1);
+}
+
+/* The same for a condition known only now, without a jump: a table of 32 bits for the even ones,
+ * one for each state of the five flags. */
+static always_inline bool sx_condition_is(u32 cc, unsigned condition)
+{
+	enum {
+		OF = 0xaaaaaaaa,
+		CF = 0xcccccccc,
+		PF = 0xf0f0f0f0,
+		ZF = 0xff00ff00,
+		SF = 0xffff0000
+	};
+	static const u32 truth[8] = {OF, CF, ZF, CF | ZF, SF, PF, SF ^ OF, (SF ^ OF) | ZF};
+	unsigned state = (cc & 1) | (cc >> 7 & 2) | (cc >> 8 & 4) | (cc >> 11 & 24);
+
+	return (truth[condition >> 1] >> state ^ condition) & 1;
 }
 
 #endif

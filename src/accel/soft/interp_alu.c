@@ -87,8 +87,7 @@ typedef u64 __attribute__((aligned(1), may_alias)) host_u64;
 	}                                                                                          \
 	static void alu_##name##_rp_##sfx(struct sx_cpu *c, const struct sx_insn *i)               \
 	{                                                                                          \
-		type s = (type)SX_TRY_LOAD(c, i, sx_ea_plain(c, i), size,                          \
-					   alu_##name##_rm_##sfx);                                 \
+		type s = (type)SX_TRY_LOAD(c, i, sx_ea_plain(c, i), size, alu_##name##_rm_##sfx);  \
 		type d = (type)sx_reg_get(c, i->reg, size);                                        \
 		u32 f = FLAGS_IN(c, pre);                                                          \
                                                                                                    \

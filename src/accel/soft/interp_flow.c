@@ -121,7 +121,7 @@ static void go(struct sx_cpu *c, const struct sx_insn *i, bool is_taken)
 
 static void jcc(struct sx_cpu *c, const struct sx_insn *i)
 {
-	go(c, i, sx_condition(c->cc, i->cc));
+	go(c, i, sx_condition_is(c->cc, i->cc));
 }
 
 static void jmp(struct sx_cpu *c, const struct sx_insn *i)

@@ -87,7 +87,7 @@ MOV_SIZES(MOV, )
 	{                                                                                          \
 		u64 v = sx_reg_get(c, i->rm, size), old = sx_reg_get(c, i->reg, size);             \
                                                                                                    \
-		sx_reg_set(c, i->reg, sx_condition(c->cc, i->cc) ? v : old, size);                 \
+		sx_reg_set(c, i->reg, sx_condition_is(c->cc, i->cc) ? v : old, size);              \
 		SX_NEXT(c, i);                                                                     \
 	}                                                                                          \
 	static void cmov_m_##sfx(struct sx_cpu *c, const struct sx_insn *i)                        \
@@ -95,7 +95,7 @@ MOV_SIZES(MOV, )
 		u64 v = sx_load(c, i, sx_ea(c, i, size, false), size);                             \
 		u64 old = sx_reg_get(c, i->reg, size);                                             \
                                                                                                    \
-		sx_reg_set(c, i->reg, sx_condition(c->cc, i->cc) ? v : old, size);                 \
+		sx_reg_set(c, i->reg, sx_condition_is(c->cc, i->cc) ? v : old, size);              \
 		SX_NEXT(c, i);                                                                     \
 	}
 
@@ -145,7 +145,7 @@ static void movsxd_narrow(struct sx_cpu *c, const struct sx_insn *i)
 
 static void setcc(struct sx_cpu *c, const struct sx_insn *i)
 {
-	sx_rm_store(c, i, sx_condition(c->cc, i->cc), 1);
+	sx_rm_store(c, i, sx_condition_is(c->cc, i->cc), 1);
 	SX_NEXT(c, i);
 }
 

@@ -13,16 +13,18 @@
 #include "base/err.h"
 
 /* Fields that have the same name and meaning on both sides. */
+/* clang-format off */
 #define SAME_FIELDS(X)                                                                             \
-	X(gdt)                                                                                     \
-	X(idt)                                                                                     \
-	X(cr0) X(cr2) X(cr3) X(cr4) X(efer) X(dr6) X(dr7) X(xcr0) X(star) X(lstar) X(cstar)        \
-		X(sfmask) X(kernel_gs_base) X(sysenter_cs) X(sysenter_esp) X(sysenter_eip) X(pat)  \
-			X(misc_enable) X(spec_ctrl) X(tsc_aux) X(tsc_adjust) X(mtrr_def_type)      \
-				X(mcg_status) X(smbase) X(tsc_offset) X(kvm_system_time)           \
-					X(kvm_wall_clock) X(kvm_poll_control) X(run_state)         \
-						X(interrupt_shadow) X(nmi_blocked) X(nmi_pending)
+	X(gdt) X(idt)                                                                              \
+	X(cr0) X(cr2) X(cr3) X(cr4) X(efer) X(dr6) X(dr7) X(xcr0)                                  \
+	X(star) X(lstar) X(cstar) X(sfmask) X(kernel_gs_base)                                      \
+	X(sysenter_cs) X(sysenter_esp) X(sysenter_eip)                                             \
+	X(pat) X(misc_enable) X(spec_ctrl) X(tsc_aux) X(tsc_adjust) X(mtrr_def_type)               \
+	X(mcg_status) X(smbase) X(tsc_offset)                                                      \
+	X(kvm_system_time) X(kvm_wall_clock) X(kvm_poll_control)                                   \
+	X(run_state) X(interrupt_shadow) X(nmi_blocked) X(nmi_pending)
 #define SAME_ARRAYS(X) X(dr) X(pae_pdpte) X(mtrr_fixed) X(mtrr_base) X(mtrr_mask)
+/* clang-format on */
 
 static struct x86_segment segment_out(const struct sx_seg *s)
 {

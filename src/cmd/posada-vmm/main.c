@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #include "base/err.h"
@@ -34,6 +35,16 @@ static int receive_config(int control, struct guest_config *config, struct err *
 	return guest_config_decode(text, (size_t)n, fds, n_fds, config, err);
 }
 
+/* What goes wrong before there is a monitor to tell of it. */
+static int tell_failure(int control, const struct err *err)
+{
+	struct control_event e = {.kind = CONTROL_STOPPED, .reason = CONTROL_FAILED};
+
+	snprintf(e.text, sizeof(e.text), "%s", err->text);
+	control_send_event(control, &e);
+	return err->code;
+}
+
 static int run(int control, struct guest_config *config, struct err *err)
 {
 	AUTO(loop_free) struct loop *loop = NULL;
@@ -43,11 +54,18 @@ static int run(int control, struct guest_config *config, struct err *err)
 	if (!r)
 		r = loop_new(&loop, err);
 	if (r < 0)
-		return r;
+		return tell_failure(control, err);
 	monitor = monitor_new(loop, control, config);
 	r = monitor_run(monitor, err);
 	monitor_free(monitor);
 	return r;
+}
+
+static enum log_level log_level(const char *word)
+{
+	if (!strcmp(word, "debug"))
+		return LOG_DEBUG;
+	return strcmp(word, "info") ? LOG_WARN : LOG_INFO;
 }
 
 int main(int argc, char **argv)
@@ -65,16 +83,13 @@ int main(int argc, char **argv)
 	}
 	fcntl(CONTROL_FD, F_SETFD, FD_CLOEXEC);
 	signal(SIGPIPE, SIG_IGN);
-	log_setup(level && *level == 'd' ? LOG_DEBUG : LOG_WARN, argc > 1 ? argv[1] : "vmm");
+	log_setup(log_level(level ? level : ""), argc > 1 ? argv[1] : "vmm");
 	r = receive_config(CONTROL_FD, &config, &err);
 	if (!r) {
 		r = run(CONTROL_FD, &config, &err);
 		guest_config_fini(&config);
 	} else {
-		struct control_event e = {.kind = CONTROL_STOPPED, .reason = CONTROL_FAILED};
-
-		snprintf(e.text, sizeof(e.text), "%s", err.text);
-		control_send_event(CONTROL_FD, &e);
+		tell_failure(CONTROL_FD, &err);
 	}
 	return r < 0;
 }

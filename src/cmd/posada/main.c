@@ -1,8 +1,10 @@
 /*
  * posada: the command line. This file knows the subcommands and nothing else.
  */
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/base.h"
 #include "cmd/posada/cmd.h"
@@ -32,8 +34,21 @@ static void print_help(FILE *out)
 		     "  --version  show the version\n");
 }
 
+/* Closed by who started us, 0 to 2 would be the next files opened: a disk would get our words. */
+static void fill_standard_descriptors(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
 int main(int argc, char **argv)
 {
+	fill_standard_descriptors();
 	if (argc < 2) {
 		print_help(stderr);
 		return 1;

@@ -23,6 +23,12 @@ struct run_option {
 
 /* --- values --- */
 
+/* strtoul would take a space and a sign, too. */
+static bool run_is_digit(char c)
+{
+	return c >= '0' && c <= '9';
+}
+
 /* "512M", "2G", "1048576K"; a bare number is in MiB, as with virsh and QEMU. */
 static int run_parse_size(const char *text, u64 *out, struct err *err)
 {
@@ -39,7 +45,8 @@ static int run_parse_size(const char *text, u64 *out, struct err *err)
 		unit = 1024 * GIB;
 	else if (*end && *end != 'M' && *end != 'm')
 		end = (char *)text;
-	if (end == text || text[0] == '-' || errno || (*end && end[1]) || value > UINT64_MAX / unit)
+	if (end == text || !run_is_digit(text[0]) || errno || (*end && end[1]) ||
+	    value > UINT64_MAX / unit)
 		return err_set(err, -EINVAL, "'%s' is not a size; write 512M or 2G", text);
 	*out = value * unit;
 	return 0;
@@ -113,7 +120,7 @@ static int run_cpus(struct launch_request *q, char *value, struct err *err)
 	char *end;
 	unsigned long n = strtoul(value, &end, 10);
 
-	if (end == value || *end || value[0] == '-' || n > 1000000)
+	if (end == value || *end || !run_is_digit(value[0]) || n > 1000000)
 		return err_set(err, -EINVAL, "'%s' is not a number of CPUs", value);
 	q->n_cpus = (unsigned)n;
 	return 0;
@@ -209,6 +216,16 @@ static int run_net(struct launch_request *q, char *value, struct err *err)
 	return r;
 }
 
+/* It becomes a file's name in the guest. */
+static bool run_is_channel_name(const char *name)
+{
+	for (const char *p = name; *p; p++) {
+		if (*p <= ' ' || *p >= 0x7f || *p == '/')
+			return false;
+	}
+	return name[0] && strlen(name) <= GUEST_MAX_CHANNEL_NAME;
+}
+
 static int run_channel(struct launch_request *q, char *value, struct err *err)
 {
 	struct launch_channel *c = &q->channels[q->n_channels];
@@ -216,8 +233,10 @@ static int run_channel(struct launch_request *q, char *value, struct err *err)
 
 	if (q->n_channels == GUEST_MAX_CHANNELS)
 		return err_set(err, -EINVAL, "a guest has at most %d channels", GUEST_MAX_CHANNELS);
-	if (!path || !path[0] || !value[0] || strlen(value) > GUEST_MAX_CHANNEL_NAME)
-		return err_set(err, -EINVAL, "write NAME=PATH; a name has at most %d bytes",
+	if (!path || !path[0] || !run_is_channel_name(value))
+		return err_set(err, -EINVAL,
+			       "write NAME=PATH; a name has at most %d printable ASCII "
+			       "characters without spaces and slashes",
 			       GUEST_MAX_CHANNEL_NAME);
 	c->name = value;
 	c->path = path;

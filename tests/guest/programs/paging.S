@@ -116,42 +116,7 @@ on_fault:
 	iretq
 2:	EXIT
 
-.macro STUB vector, has_code
-stub\vector:
-	.if \has_code == 0
-	pushq	$-1
-	.endif
-	pushq	$\vector
-	jmp	on_fault
-.endm
-	STUB	6, 0
-	STUB	8, 1
-	STUB	10, 1
-	STUB	12, 1
-	STUB	13, 1
-	STUB	14, 1
-
-	.macro	GATE64 handler
-	.word	\handler, SEL_CODE64, 0x8e00, 0
-	.quad	0
-	.endm
-	.macro	NO_GATE count
-	.fill	\count * 2, 8, 0
-	.endm
-	.balign	16
-idt:	NO_GATE	6
-	GATE64	stub6
-	NO_GATE	1
-	GATE64	stub8
-	NO_GATE	1
-	GATE64	stub10
-	NO_GATE	1
-	GATE64	stub12
-	GATE64	stub13
-	GATE64	stub14
-idt_end:
-idtr:	.word	idt_end - idt - 1
-	.quad	idt
+	INTERRUPT_TABLE on_fault, 1
 
 	.balign	8
 tss:	.long	0

@@ -2,8 +2,8 @@
  * Protection in 32-bit mode: rings, gates, stacks, I/O permission, what returns do to segments,
  * descriptor checks with their error codes.
  */
-#include "guest.h"
-#include "protected.h"
+#include "assert.inc"
+#include "protected.inc"
 
 	.globl _start
 _start:

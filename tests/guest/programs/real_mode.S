@@ -2,7 +2,7 @@
  * Real mode: segments, limits, interrupts through the vector table, 16-bit wrap-around, 32-bit
  * operands and addresses, string instructions, big real mode.
  */
-#include "guest.h"
+#include "assert.inc"
 
 	.code16
 	.globl _start

@@ -57,7 +57,7 @@ _start:
 	EXPECT	13, SEL_DPL3, "movw $SEL_DPL3, %ax; movw %ax, %ss"
 	EXPECT	NONE, NONE, "movw $0, %ax; movw %ax, %fs"
 	EXPECT	13, 0, "movb %fs:0, %al"
-	EXPECT	13, 0x20a, "int $0x41"
+	EXPECT	13, 0x202, "int $0x40"
 	EXPECT	13, 0x90, "ljmpl $0x90, $0"
 	EXPECT	13, 0, "ljmpl $0, $0"
 	EXPECT	13, 0, "movl $0x80000001, %eax; xorl $1, %eax; movl %eax, %cr0"
@@ -74,15 +74,6 @@ wrong:	movl	%edi, %eax
 
 seen:	.long	0, 0
 
-	.irp	vector, 6, 8, 10, 11, 12, 13, 14
-stub\vector:
-	.if \vector < 8
-	pushl	$NONE
-	.endif
-	pushl	$\vector
-	jmp	on_fault
-	.endr
-
 /* On with the next case. */
 on_fault:
 	popl	%ds:seen
@@ -90,23 +81,7 @@ on_fault:
 	movl	%ebx, (%esp)
 	iretl
 
-	.macro	GATE32 handler
-	.word	\handler, SEL_CODE32, 0x8e00, 0
-	.endm
-	.balign	8
-idt:	.fill	6, 8, 0
-	GATE32	stub6
-	.fill	1, 8, 0
-	GATE32	stub8
-	.fill	1, 8, 0
-	GATE32	stub10
-	GATE32	stub11
-	GATE32	stub12
-	GATE32	stub13
-	GATE32	stub14
-idt_end:
-idtr:	.word	idt_end - idt - 1
-	.long	idt
+	INTERRUPT_TABLE on_fault
 
 	.balign 8
 gdt:	.quad	0

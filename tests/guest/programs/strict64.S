@@ -1,6 +1,7 @@
 /*
  * What QEMU's TCG lets pass in long mode: reserved bits in page tables, addresses that are not
- * canonical in model-specific registers. Checks itself, as strict32.S does.
+ * canonical in model-specific registers, moves to guarded debug registers. Checks itself, as
+ * strict32.S does.
  */
 #include "guest.inc"
 
@@ -52,6 +53,8 @@ _start:
 	EXPECT	13, 0, "WRITE_MSR 0x277, 0x02000000, 0"		/* PAT, a reserved type */
 	EXPECT	13, 0, "movq %cr4, %rax; btcq $5, %rax; movq %rax, %cr4" /* PAE off */
 	EXPECT	13, 0, "movq %cr0, %rax; btsq $32, %rax; movq %rax, %cr0"
+	EXPECT	1, NONE, "movl $0x2400, %eax; movq %rax, %dr7; movq %dr0, %rax"	/* GD */
+	EXPECT	NONE, NONE, "movq %dr0, %rax"
 	EXPECT	13, 0, "movl $2, %ecx; xorl %edx, %edx; movl $1, %eax; rdmsr" /* no such MSR */
 	EXIT
 
@@ -65,15 +68,6 @@ wrong:	movl	%edi, %eax
 
 seen:	.long	0, 0
 
-	.irp	vector, 6, 8, 10, 12, 13, 14
-stub\vector:
-	.if \vector < 8
-	pushq	$NONE
-	.endif
-	pushq	$\vector
-	jmp	on_fault
-	.endr
-
 on_fault:
 	popq	%rax
 	movl	%eax, seen
@@ -82,22 +76,5 @@ on_fault:
 	movq	%rbx, (%rsp)
 	iretq
 
-	.macro	GATE64 handler
-	.word	\handler, SEL_CODE64, 0x8e00, 0
-	.quad	0
-	.endm
-	.balign	16
-idt:	.fill	6 * 2, 8, 0
-	GATE64	stub6
-	.fill	2, 8, 0
-	GATE64	stub8
-	.fill	2, 8, 0
-	GATE64	stub10
-	.fill	2, 8, 0
-	GATE64	stub12
-	GATE64	stub13
-	GATE64	stub14
-idt_end:
-idtr:	.word	idt_end - idt - 1
-	.quad	idt
+	INTERRUPT_TABLE on_fault, 1
 	GDT

@@ -2,8 +2,8 @@
  * Hardware task switches (SDM 3A, chapter 7): by JMP, CALL, IRET, a task gate and an interrupt
  * through one; NT, back links, busy bits, TS, CR3, the debug trap, bad TSSs.
  */
-#include "guest.h"
-#include "protected.h"
+#include "assert.inc"
+#include "protected.inc"
 
 #define BUSY(sel) gdt + (sel) + 5
 

@@ -2,8 +2,8 @@
  * Virtual-8086 mode (SDM 3B, chapter 20): getting in and out, what is privileged there, ports,
  * segments.
  */
-#include "guest.h"
-#include "protected.h"
+#include "assert.inc"
+#include "protected.inc"
 
 #define V86_STACK 0x6f00
 

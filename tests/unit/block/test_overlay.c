@@ -66,7 +66,7 @@ static void stack_open(struct stack *s)
 	s->top_probe = fcntl(top, F_DUPFD_CLOEXEC, 0);
 	CHECK_EQ(loop_new(&s->loop, &err), 0);
 	CHECK_EQ(blk_raw_new(s->loop, base, &o, &raw, &err), 0);
-	CHECK_EQ(blk_overlay_new(s->loop, raw, top, &s->blk, &err), 0);
+	CHECK_EQ(blk_overlay_new(s->loop, raw, top, &o, &s->blk, &err), 0);
 	CHECK_EQ(s->blk->size, SIZE);
 	CHECK(!s->blk->is_readonly);
 }
@@ -220,4 +220,34 @@ TEST(errors_of_either_side_reach_the_caller_and_block_nobody)
 	CHECK_EQ(io_run(&s, BLK_READ, 0, CLUSTER), 0); /* still the base's */
 	CHECK_EQ(io_run(&s, BLK_READ, CLUSTER * 3, CLUSTER), 0);
 	stack_close(&s);
+}
+
+static int count_thread(void *opaque, struct err *err)
+{
+	(void)err;
+	__atomic_add_fetch((int *)opaque, 1, __ATOMIC_RELAXED);
+	return 0;
+}
+
+TEST(the_threads_of_both_files_confine_themselves)
+{
+	int base_threads = 0, top_threads = 0;
+	struct blk_raw_options o = {
+		.is_readonly = true,
+		.engine = BLK_ENGINE_THREADS,
+		.enter_thread = count_thread,
+		.enter_opaque = &base_threads,
+	};
+	struct err err = ERR_INIT;
+	struct blk *base, *overlay;
+	struct loop *loop;
+
+	CHECK_EQ(loop_new(&loop, &err), 0);
+	CHECK_EQ(blk_raw_new(loop, memfd_of(SIZE), &o, &base, &err), 0);
+	o.enter_opaque = &top_threads;
+	CHECK_EQ(blk_overlay_new(loop, base, memfd_of(0), &o, &overlay, &err), 0);
+	CHECK(base_threads > 0);
+	CHECK_EQ(top_threads, base_threads);
+	blk_free(overlay);
+	loop_free(loop);
 }

@@ -160,6 +160,70 @@ TEST(limits_are_explained)
 	guest_config_fini(&c);
 }
 
+TEST(paths_of_any_bytes_lose_no_disk)
+{
+	int fds[GUEST_CONFIG_MAX_FDS];
+	struct guest_config c, got;
+	struct err err = ERR_INIT;
+	char *text;
+	size_t n;
+
+	sample_config(&c);
+	free(c.disks[0].path);
+	c.disks[0].path = str_dup("b\xff\"d.img");
+	free(c.kernel_path);
+	c.kernel_path = str_dup("\xc3");
+	CHECK_EQ(guest_config_check(&c, &err), 0);
+	text = guest_config_encode(&c, fds, &n);
+	for (size_t i = 0; i < n; i++)
+		fds[i] = dup(fds[i]);
+	CHECK_EQ(guest_config_decode(text, strlen(text), fds, n, &got, &err), 0);
+	CHECK_EQ(got.n_disks, 2);
+	CHECK_STR(got.disks[0].path, "b?\"d.img");
+	CHECK_STR(got.kernel_path, "?");
+	free(text);
+	guest_config_fini(&c);
+	guest_config_fini(&got);
+}
+
+TEST(a_command_line_that_is_no_text_is_refused)
+{
+	struct guest_config c;
+	struct err err = ERR_INIT;
+
+	sample_config(&c);
+	free(c.append);
+	c.append = str_dup("root=\xff");
+	CHECK_EQ(guest_config_check(&c, &err), -EINVAL);
+	CHECK_ERR(err, "command line is not UTF-8");
+	free(c.append);
+	c.append = str_dup("name=\xc3\xbc");
+	CHECK_EQ(guest_config_check(&c, &err), 0);
+	free(c.cpu);
+	c.cpu = str_dup("\xff");
+	CHECK_EQ(guest_config_check(&c, &err), -EINVAL);
+	guest_config_fini(&c);
+}
+
+TEST(an_event_is_sent_whatever_bytes_its_text_has)
+{
+	struct control_event e = {CONTROL_STOPPED, CONTROL_FAILED, 0, "disk \xe9: cut in \xc3"},
+			     got;
+	struct err err = ERR_INIT;
+	size_t n_fds = 0;
+	char buf[512];
+	int pair[2];
+	ssize_t n;
+
+	CHECK_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
+	CHECK_EQ(control_send_event(pair[0], &e), 0);
+	n = fd_recv(pair[1], buf, sizeof(buf), NULL, &n_fds);
+	CHECK_EQ(control_parse_event(buf, (size_t)n, &got, &err), 0);
+	CHECK_STR(got.text, "disk ?: cut in ?");
+	close(pair[0]);
+	close(pair[1]);
+}
+
 TEST(control_messages_go_there_and_back)
 {
 	struct control_event e = {CONTROL_STOPPED, CONTROL_PANIC, 7, "kernel panic"}, got;

@@ -1,6 +1,7 @@
 /*
  * The software CPU as a whole, on small programs.
  */
+#include "accel/soft/flags.h"
 #include "core_fixture.h"
 #include "test.h"
 
@@ -95,4 +96,15 @@ TEST(real_mode_runs_and_interrupts)
 	CHECK_EQ(s.gpr[X86_RDX] & 0xff, 0x99);
 	CHECK_EQ(*core_ram(&k, 0x12350), 0x78);
 	core_fini(&k);
+}
+
+TEST(both_ways_to_judge_a_condition_agree)
+{
+	for (u32 f = 0; f < 32; f++) {
+		u32 cc = (f & 1 ? SX_CC_OF : 0) | (f & 2 ? SX_CC_CF : 0) | (f & 4 ? SX_CC_PF : 0) |
+			 (f & 8 ? SX_CC_ZF : 0) | (f & 16 ? SX_CC_SF : 0) | SX_CC_AF | 0x200;
+
+		for (unsigned n = 0; n < 16; n++)
+			CHECK_EQ(sx_condition_is(cc, n), sx_condition(cc, n));
+	}
 }

@@ -1,0 +1,72 @@
+"""The two command lines: the same guest on posada and on QEMU."""
+
+import os
+from dataclasses import dataclass
+
+
+@dataclass
+class Guest:
+    """What a guest is made of, whoever runs it."""
+
+    kernel: str
+    initrd: str = None
+    append: str = None
+    memory: int = 256  # MiB
+    cpus: int = 1
+    disk: str = None
+    has_net: bool = False
+    has_debug_exit: bool = False
+
+
+class Tools:
+    """Where things are. Directories come from ./bench."""
+
+    def __init__(self, release, cache):
+        self.cache = cache
+        self.program = os.path.join(release, "src/cmd/posada")
+
+    def path(self, name):
+        return os.path.join(self.cache, name)
+
+    def first_guest(self, **more):
+        """The Multiboot kernel that writes one byte first of all (guest/first.S)."""
+        return Guest(self.path("first"), memory=128, has_debug_exit=True, **more)
+
+    def linux_guest(self, series, job, **more):
+        return Guest(self.path(f"../kernel-{series}/vmlinuz"), self.path(f"initrd-{series}"),
+                     f"console=ttyS0 quiet panic=-1 bench.do={job}", **more)
+
+    def posada(self, guest, accel):
+        argv = [self.program, "run", "--quiet", "--accel", accel, "--memory", f"{guest.memory}M",
+                "--cpus", str(guest.cpus), "--kernel", guest.kernel, "--on-reboot", "stop"]
+        if accel == "kvm":
+            argv += ["--cpu", "host"]
+        if guest.initrd:
+            argv += ["--initrd", guest.initrd]
+        if guest.append:
+            argv += ["--append", guest.append]
+        if guest.disk:
+            argv += ["--disk", guest.disk]
+        if guest.has_net:
+            argv += ["--net", "user,host=on"]
+        if guest.has_debug_exit:
+            argv += ["--debug-exit"]
+        return argv
+
+    def qemu(self, guest, accel):
+        argv = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none",
+                "-serial", "stdio", "-no-reboot", "-M", "q35", "-accel", accel,
+                "-cpu", "host" if accel == "kvm" else "max", "-m", str(guest.memory),
+                "-smp", str(guest.cpus), "-kernel", guest.kernel]
+        if guest.initrd:
+            argv += ["-initrd", guest.initrd]
+        if guest.append:
+            argv += ["-append", guest.append]
+        if guest.disk:
+            argv += ["-drive", f"file={guest.disk},format=raw,if=none,id=disk",
+                     "-device", "virtio-blk-pci,drive=disk"]
+        if guest.has_net:
+            argv += ["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net"]
+        if guest.has_debug_exit:
+            argv += ["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]
+        return argv

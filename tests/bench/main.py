@@ -1,0 +1,43 @@
+"""The rows of ./bench: which there are, and running those that are asked for."""
+
+import argparse
+import os
+import signal
+import sys
+
+import boot
+import disk
+import memory
+import net
+import report
+import start
+from guest import Tools
+
+GROUPS = {"start": start, "memory": memory, "boot": boot, "disk": disk, "net": net}
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="bench")
+    parser.add_argument("--rounds", type=int, required=True)
+    parser.add_argument("--release", required=True, help="posada's build directory")
+    parser.add_argument("--cache", required=True, help="where ./bench put kernels and guest files")
+    parser.add_argument("--output", required=True, help="the page to write")
+    parser.add_argument("groups", nargs="+", choices=GROUPS)
+    args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what runs is ended, too
+
+    tools = Tools(args.release, args.cache)
+    is_failed = False
+    for name in args.groups:
+        group = GROUPS[name]
+        before = os.getloadavg()[0]
+        sides, rows = group.measure(tools, args.rounds)
+        text = report.section(group, name, sides, rows, args.rounds, (before, os.getloadavg()[0]))
+        print(text, flush=True)
+        report.write(args.output, [g.TITLE for g in GROUPS.values()], {group.TITLE: text})
+        is_failed |= any(side.problem and not side.may_skip for side in sides)
+    return 1 if is_failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
