@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -104,36 +105,62 @@ static int launch_start_slirp(struct launch *l, const struct launch_net *n, int 
 	return r;
 }
 
-/* "tcp:2222:22" in passt's words: the option and "2222:22". */
-static int launch_passt_forward(const char *forward, const char **option, const char **value,
+/*
+ * "tcp:[ADDR:]HOSTPORT:GUESTPORT" in passt's words: the option, and "ADDR/HOSTPORT:GUESTPORT" (free
+ * it). Without an address only this host may connect, as with posada-slirp.
+ */
+static int launch_passt_forward(const char *forward, const char **option, char **value,
 				struct err *err)
 {
 	bool is_udp = !strncmp(forward, "udp:", 4);
+	const char *rest = forward + 4, *last, *middle;
 
 	if (!is_udp && strncmp(forward, "tcp:", 4))
 		return err_set(err, -EINVAL, "'%s' is no forward; write tcp:2222:22", forward);
+	last = strrchr(rest, ':');
+	middle = last ? memrchr(rest, ':', (size_t)(last - rest)) : NULL;
+	if (!last)
+		return err_set(err, -EINVAL, "'%s' is no forward; write tcp:2222:22", forward);
 	*option = is_udp ? "-u" : "-t";
-	*value = forward + 4;
+	*value = middle ? str_format("%.*s/%s", (int)(middle - rest), rest, middle + 1)
+			: str_format("127.0.0.1/%s", rest);
 	return 0;
 }
 
-static int launch_start_passt(struct launch *l, const struct launch_net *n, int sock,
-			      struct err *err)
+/* It goes to the background by itself once it is ready, and ends when its socket is closed. */
+static int launch_wait_passt(pid_t pid, struct err *err)
 {
-	const char *argv[LAUNCH_MAX_ARGS] = {"passt", "--foreground", "--quiet", "--fd", "3"};
-	int argc = 5, r = 0;
+	int status;
+
+	if (waitpid(pid, &status, 0) < 0)
+		return err_errno(err, -errno, "cannot wait for passt");
+	if (!WIFEXITED(status) || WEXITSTATUS(status))
+		return err_set(err, -EIO, "passt could not start; its own words stand above");
+	return 0;
+}
+
+static int launch_start_passt(const struct launch_net *n, int sock, struct err *err)
+{
+	const char *argv[LAUNCH_MAX_ARGS] = {"passt", "--quiet", "--fd", "3"};
+	char *values[LAUNCH_MAX_FORWARDS] = {0};
+	int argc = 4, r = 0;
+	pid_t pid;
 
 	if (!n->is_host_open)
 		argv[argc++] = "--no-map-gw";
-	for (unsigned i = 0; i < n->n_forwards && !r; i++, argc += 2)
-		r = launch_passt_forward(n->forwards[i], &argv[argc], &argv[argc + 1], err);
-	if (r < 0)
-		return r;
-	if (access("/usr/bin/passt", X_OK) < 0)
-		return err_set(err, -ENOENT, "passt is not installed (package passt)");
-	r = launch_spawn("/usr/bin/passt", argv, &sock, 1, &l->helpers[l->n_helpers], err);
+	for (unsigned i = 0; i < n->n_forwards && !r; i++) {
+		r = launch_passt_forward(n->forwards[i], &argv[argc], &values[i], err);
+		argv[argc + 1] = values[i];
+		argc += 2;
+	}
+	if (!r && access("/usr/bin/passt", X_OK) < 0)
+		r = err_set(err, -ENOENT, "passt is not installed (package passt)");
 	if (!r)
-		l->n_helpers++;
+		r = launch_spawn("/usr/bin/passt", argv, &sock, 1, &pid, err);
+	if (!r)
+		r = launch_wait_passt(pid, err);
+	for (unsigned i = 0; i < n->n_forwards; i++)
+		free(values[i]);
 	return r;
 }
 
@@ -151,7 +178,7 @@ int launch_open_net(struct launch *l, const struct launch_net *n, struct guest_n
 	out->kind = GUEST_NET_STREAM;
 	out->fd = pair[0];
 	if (n->is_passt)
-		r = launch_start_passt(l, n, pair[1], err);
+		r = launch_start_passt(n, pair[1], err);
 	else
 		r = launch_start_slirp(l, n, pair[1], err);
 	close(pair[1]);

@@ -58,6 +58,8 @@ int launch_spawn(const char *path, const char *const argv[], const int *fds, siz
 		posix_spawn_file_actions_adddup2(&actions, last + 1 + (int)i, 3 + (int)i);
 		posix_spawn_file_actions_addclose(&actions, last + 1 + (int)i);
 	}
+	/* What our caller left open without close-on-exec is none of the guest's business. */
+	posix_spawn_file_actions_addclosefrom_np(&actions, 3 + (int)n_fds);
 	posix_spawnattr_setsigmask(&attr, &none);
 	posix_spawnattr_setsigdefault(&attr, &all);
 	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |

@@ -129,23 +129,48 @@ int machine_make_accel(struct machine *m, struct err *err)
 	return 0;
 }
 
+/* The CPUID table of a vCPU. */
+static int machine_build_cpuid(struct machine *m, unsigned id, struct x86_cpuid *out,
+			       struct err *err)
+{
+	const struct x86_cpuid_config config = {
+		.model = m->config->cpu,
+		.n_cpus = m->config->n_cpus,
+		.id = id,
+		.tsc_hz = vclock_tsc_hz(vm_clock(m->vm)),
+	};
+	int r = x86_cpuid_build(&config, &vm_accel(m->vm)->features, out, err);
+
+	return r < 0 ? err_wrap(err, "--cpu %s", config.model) : 0;
+}
+
+int machine_check_model(struct machine *m, struct err *err)
+{
+	struct x86_cpuid cpuid;
+	u64 end = pc_memory_end(m);
+
+	if (machine_build_cpuid(m, 0, &cpuid, err) < 0)
+		return err->code;
+	m->phys_bits = x86_cpuid_reg(&cpuid, 0x80000008, 0, 0) & 0xff;
+	if (end > (u64)1 << m->phys_bits)
+		return err_set(err, -EINVAL,
+			       "--memory: %lu MiB, and the devices behind, are more than CPU model "
+			       "'%s' can address (%u bits)",
+			       m->config->memory / MIB, m->config->cpu, m->phys_bits);
+	return 0;
+}
+
 int machine_make_vcpus(struct machine *m, struct err *err)
 {
 	struct accel *a = vm_accel(m->vm);
-	struct x86_cpuid_config config = {
-		.model = m->config->cpu,
-		.n_cpus = m->config->n_cpus,
-		.tsc_hz = vclock_tsc_hz(vm_clock(m->vm)),
-	};
 
-	for (unsigned i = 0; i < config.n_cpus; i++) {
+	for (unsigned i = 0; i < m->config->n_cpus; i++) {
 		struct vcpu_apic *apic = m->lapics ? lapic_vcpu(m->lapics, i) : NULL;
 		struct x86_cpuid cpuid;
 		struct vcpu *v;
 
-		config.id = i;
-		if (x86_cpuid_build(&config, &a->features, &cpuid, err) < 0)
-			return err_wrap(err, "--cpu %s", config.model);
+		if (machine_build_cpuid(m, i, &cpuid, err) < 0)
+			return err->code;
 		if (a->ops->vcpu_new(a, i, &cpuid, apic, &v, err) < 0)
 			return err_wrap(err, "vCPU %u", i);
 		vm_add_vcpu(m->vm, v);

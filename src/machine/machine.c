@@ -67,6 +67,8 @@ int machine_new(struct guest_config *config, struct loop *main_loop, const struc
 	if (!r)
 		r = machine_make_accel(m, err);
 	if (!r)
+		r = machine_check_model(m, err);
+	if (!r)
 		r = pc_build(m, err);
 	if (!r)
 		r = machine_make_vcpus(m, err);

@@ -30,6 +30,7 @@ struct machine {
 	struct vm *vm;
 	bool is_soft;
 	char accel_text[200];
+	unsigned phys_bits; /* of the CPU model's physical addresses */
 
 	/* Memory: one block of RAM, shown in pieces by the map. */
 	struct gmem_block *ram;
@@ -57,10 +58,15 @@ struct machine {
 /* accel.c: decides between the makers before there is a vm; makes the one decided for. */
 int machine_choose_accel(struct machine *m, struct err *err);
 int machine_make_accel(struct machine *m, struct err *err);
+/* Asks the CPU model how much memory it can address, and whether the guest's fits. */
+int machine_check_model(struct machine *m, struct err *err);
 int machine_make_vcpus(struct machine *m, struct err *err);
 
 /* pc.c: the board, in the order in which it is built. */
 int pc_build(struct machine *m, struct err *err);
+/* The window for 64-bit BARs begins above all RAM; its end is the highest address in use. */
+gpa_t pc_mmio64_base(const struct machine *m);
+gpa_t pc_memory_end(const struct machine *m);
 struct msi_sink pc_msi_sink(struct machine *m); /* where functions send their messages */
 
 /* pc_memory.c: RAM, and the map as PAM registers have it. */

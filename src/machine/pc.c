@@ -92,7 +92,7 @@ static void pc_add_lapics(struct machine *m)
 {
 	const struct lapic_bus_config c = {
 		.n_cpus = m->config->n_cpus,
-		.phys_bits = vm_accel(m->vm)->features.phys_bits,
+		.phys_bits = m->phys_bits,
 		.clock = vm_clock(m->vm),
 		.opaque = m,
 		.pic_acknowledge = pc_pic_acknowledge,

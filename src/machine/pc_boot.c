@@ -26,23 +26,16 @@
 #include "pci/pci.h"
 #include "pci/q35.h"
 
-/* 64-bit BARs live above all RAM, at a multiple of the window's size. */
-static struct acpi_window pc_mmio64_window(const struct machine *m)
-{
-	return (struct acpi_window){align_up(PC_HIGH_GPA + m->high_size, PC_MMIO64_SIZE),
-				    PC_MMIO64_SIZE};
-}
-
 /* For guests that don't use the IOAPIC. */
 static const u8 pc_irq_of_pirq[PCI_PIRQS] = {10, 10, 11, 11, 10, 10, 11, 11};
 
 static int pc_assign_pci(struct machine *m, struct err *err)
 {
-	struct acpi_window high = pc_mmio64_window(m);
+	gpa_t high = pc_mmio64_base(m);
 	struct pci_resources res = {
 		.ports = {PC_PCI_PORTS, PC_PCI_PORTS_LAST},
 		.memory32 = {PC_MMIO32_GPA, PC_MMIO32_END - 1},
-		.memory64 = {high.base, high.base + high.size - 1},
+		.memory64 = {high, high + PC_MMIO64_SIZE - 1},
 	};
 
 	memcpy(res.irq_of_pirq, pc_irq_of_pirq, sizeof(res.irq_of_pirq));
@@ -99,7 +92,7 @@ static void pc_describe_pci(const struct machine *m, struct acpi_config *c,
 	c->ecam_gpa = PC_ECAM_GPA;
 	c->last_bus = 0xff;
 	c->mem32 = (struct acpi_window){PC_MMIO32_GPA, PC_MMIO32_END - PC_MMIO32_GPA};
-	c->mem64 = pc_mmio64_window(m);
+	c->mem64 = (struct acpi_window){pc_mmio64_base(m), PC_MMIO64_SIZE};
 	c->osc_granted = ACPI_OSC_HOTPLUG | ACPI_OSC_PME | ACPI_OSC_AER | ACPI_OSC_PCIE_CAP;
 	c->lpc_dev = PC_SLOT_LPC;
 	for (unsigned dev = 0; dev < ACPI_PCI_DEVICES; dev++)
@@ -185,12 +178,11 @@ static int pc_load_kernel(struct machine *m, struct x86_cpu_state *bsp, struct e
 
 static int pc_start_cpus(struct machine *m, struct x86_cpu_state *bsp, struct err *err)
 {
-	unsigned phys_bits = vm_accel(m->vm)->features.phys_bits;
 	struct x86_cpu_state ap;
 
 	x86_cpu_reset(&ap, false);
-	boot_set_memory_types(bsp, PC_ECAM_GPA, phys_bits);
-	boot_set_memory_types(&ap, PC_ECAM_GPA, phys_bits);
+	boot_set_memory_types(bsp, PC_ECAM_GPA, m->phys_bits);
+	boot_set_memory_types(&ap, PC_ECAM_GPA, m->phys_bits);
 	for (unsigned i = 0; i < vm_vcpu_count(m->vm); i++) {
 		struct vcpu *v = vm_vcpu(m->vm, i);
 		int r = v->ops->set_state(v, i ? &ap : bsp, err);

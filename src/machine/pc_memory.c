@@ -73,3 +73,13 @@ void pc_open_memory(struct machine *m)
 	m->is_map_held = false;
 	pc_update_map(m);
 }
+
+gpa_t pc_mmio64_base(const struct machine *m)
+{
+	return align_up(PC_HIGH_GPA + m->high_size, PC_MMIO64_SIZE);
+}
+
+gpa_t pc_memory_end(const struct machine *m)
+{
+	return pc_mmio64_base(m) + PC_MMIO64_SIZE;
+}

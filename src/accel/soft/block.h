@@ -55,11 +55,11 @@ struct sx_cache {
 	u64 n_decoded;            /* statistics: blocks made */
 };
 
-/* Calls between handlers are jumps in optimized builds; others return to the run loop after each
- * block, or the stack would grow. */
-#if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-#define SX_CHAINS_BLOCKS 1
-#else
+/*
+ * 1 where the compiler makes jumps of the calls between handlers, so that blocks may chain; the build
+ * says so (meson.build). Else each block returns to the run loop, or the stack would grow.
+ */
+#ifndef SX_CHAINS_BLOCKS
 #define SX_CHAINS_BLOCKS 0
 #endif
 

@@ -32,6 +32,18 @@
 		return;                                                                            \
 	} while (0)
 
+/*
+ * A handler whose work takes the address of a local variable: in one function with SX_NEXT, the
+ * variable would live on, the call would be no jump, and the stack grow at each execution
+ * (tests/unit/soft/check-jumps looks for such handlers). work must not be inlined.
+ */
+#define SX_HANDLER_OF(name, work)                                                                  \
+	static void name(struct sx_cpu *c, const struct sx_insn *i)                                \
+	{                                                                                          \
+		work(c, i);                                                                        \
+		SX_NEXT(c, i);                                                                     \
+	}
+
 /* --- faults --- */
 
 /* Raises an exception; code is ignored by vectors that have none. */

@@ -130,6 +130,7 @@ void sx_fp_enter(struct sx_cpu *c, const struct sx_insn *i)
  */
 void sx_x87_wait(struct sx_cpu *c, const struct sx_insn *i)
 {
+	sx_x87_update_summary(&c->fpu); /* as a loaded state should have it, but may not */
 	if ((c->fpu.fsw & SX_FSW_ES) && (c->cr0 & X86_CR0_NE))
 		sx_throw(c, i, X86_MF, 0);
 }

@@ -128,7 +128,7 @@ static unsigned env_width(const struct sx_insn *i)
 	return i->size == 2 ? 2 : 4;
 }
 
-static void env_fnstenv(struct sx_cpu *c, const struct sx_insn *i)
+static noinline void env_fnstenv_work(struct sx_cpu *c, const struct sx_insn *i)
 {
 	unsigned width = env_width(i), size = ENV_WORDS * width;
 	u8 buf[ENV_WORDS * 4];
@@ -138,10 +138,10 @@ static void env_fnstenv(struct sx_cpu *c, const struct sx_insn *i)
 	sx_store_bytes(c, i, sx_ea(c, i, size, true), buf, size);
 	c->fpu.fcw |= SX_MXCSR_FLAGS;
 	sx_x87_update_summary(&c->fpu);
-	SX_NEXT(c, i);
 }
+SX_HANDLER_OF(env_fnstenv, env_fnstenv_work)
 
-static void env_fldenv(struct sx_cpu *c, const struct sx_insn *i)
+static noinline void env_fldenv_work(struct sx_cpu *c, const struct sx_insn *i)
 {
 	unsigned width = env_width(i), size = ENV_WORDS * width;
 	u8 buf[ENV_WORDS * 4];
@@ -150,10 +150,10 @@ static void env_fldenv(struct sx_cpu *c, const struct sx_insn *i)
 	sx_x87_wait(c, i);
 	sx_load_bytes(c, i, sx_ea(c, i, size, false), buf, size);
 	env_load(c, width, buf);
-	SX_NEXT(c, i);
 }
+SX_HANDLER_OF(env_fldenv, env_fldenv_work)
 
-static void env_fnsave(struct sx_cpu *c, const struct sx_insn *i)
+static noinline void env_fnsave_work(struct sx_cpu *c, const struct sx_insn *i)
 {
 	unsigned width = env_width(i), env = ENV_WORDS * width, size = env + 8 * ST_BYTES;
 	u8 buf[SAVE_MAX];
@@ -164,10 +164,10 @@ static void env_fnsave(struct sx_cpu *c, const struct sx_insn *i)
 		memcpy(buf + env + n * ST_BYTES, c->fpu.st[n], ST_BYTES);
 	sx_store_bytes(c, i, sx_ea(c, i, size, true), buf, size);
 	sx_fpu_init_x87(&c->fpu);
-	SX_NEXT(c, i);
 }
+SX_HANDLER_OF(env_fnsave, env_fnsave_work)
 
-static void env_frstor(struct sx_cpu *c, const struct sx_insn *i)
+static noinline void env_frstor_work(struct sx_cpu *c, const struct sx_insn *i)
 {
 	unsigned width = env_width(i), env = ENV_WORDS * width, size = env + 8 * ST_BYTES;
 	u8 buf[SAVE_MAX];
@@ -178,8 +178,8 @@ static void env_frstor(struct sx_cpu *c, const struct sx_insn *i)
 	env_load(c, width, buf);
 	for (unsigned n = 0; n < 8; n++)
 		memcpy(c->fpu.st[n], buf + env + n * ST_BYTES, ST_BYTES);
-	SX_NEXT(c, i);
 }
+SX_HANDLER_OF(env_frstor, env_frstor_work)
 
 sx_insn_fn *sx_fpu_env_bind(enum sx_op op)
 {

@@ -179,7 +179,7 @@ static void x87_fninit(struct sx_cpu *c, const struct sx_insn *i)
 	SX_NEXT(c, i);
 }
 
-static void x87_fldcw(struct sx_cpu *c, const struct sx_insn *i)
+static noinline void x87_fldcw_work(struct sx_cpu *c, const struct sx_insn *i)
 {
 	u16 fcw;
 
@@ -190,8 +190,8 @@ static void x87_fldcw(struct sx_cpu *c, const struct sx_insn *i)
 	c->fpu_live.is_x87_unmasked = (fcw & SX_MXCSR_FLAGS) != SX_MXCSR_FLAGS;
 	if (c->fpu_live.is_x87_unmasked)
 		sx_x87_settle(c);
-	SX_NEXT(c, i);
 }
+SX_HANDLER_OF(x87_fldcw, x87_fldcw_work)
 
 static always_inline u16 x87_control_word(struct sx_cpu *c, const struct sx_insn *i)
 {

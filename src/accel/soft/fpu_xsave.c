@@ -85,7 +85,7 @@ static unsigned fxsave_bytes(const struct sx_cpu *c)
 	return X86_FXSAVE_XMM0 + 16 * xsave_registers(c);
 }
 
-static void fpu_fxsave(struct sx_cpu *c, const struct sx_insn *i)
+static noinline void fpu_fxsave_work(struct sx_cpu *c, const struct sx_insn *i)
 {
 	u64 lin = fxsave_begin(c, i, true);
 	struct sx_fpu image;
@@ -93,10 +93,10 @@ static void fpu_fxsave(struct sx_cpu *c, const struct sx_insn *i)
 	xsave_make_legacy(c, i, &image);
 	sx_probe_write(c, i, lin, X86_FXSAVE_SIZE);
 	sx_store_bytes(c, i, lin, &image, fxsave_bytes(c));
-	SX_NEXT(c, i);
 }
+SX_HANDLER_OF(fpu_fxsave, fpu_fxsave_work)
 
-static void fpu_fxrstor(struct sx_cpu *c, const struct sx_insn *i)
+static noinline void fpu_fxrstor_work(struct sx_cpu *c, const struct sx_insn *i)
 {
 	u64 lin = fxsave_begin(c, i, false);
 	struct sx_fpu image;
@@ -107,8 +107,8 @@ static void fpu_fxrstor(struct sx_cpu *c, const struct sx_insn *i)
 	xsave_take_x87(c, i, &image);
 	c->fpu.mxcsr = image.mxcsr;
 	memcpy(c->fpu.xmm, image.xmm, 16 * xsave_registers(c));
-	SX_NEXT(c, i);
 }
+SX_HANDLER_OF(fpu_fxrstor, fpu_fxrstor_work)
 
 /* --- XSAVE --- */
 
@@ -226,7 +226,7 @@ static void xsave_check_header(struct sx_cpu *c, const struct sx_insn *i,
 		sx_throw_gp(c, i, 0);
 }
 
-static void fpu_xrstor(struct sx_cpu *c, const struct sx_insn *i)
+static noinline void fpu_xrstor_work(struct sx_cpu *c, const struct sx_insn *i)
 {
 	u64 lin = xsave_begin(c, i, false);
 	u64 requested = xsave_requested(c);
@@ -254,8 +254,8 @@ static void fpu_xrstor(struct sx_cpu *c, const struct sx_insn *i)
 	if (requested & X86_XCR0_AVX)
 		xsave_take_vectors(c->fpu.ymm_high, image.ymm_high, vector_bytes,
 				   bv & X86_XCR0_AVX);
-	SX_NEXT(c, i);
 }
+SX_HANDLER_OF(fpu_xrstor, fpu_xrstor_work)
 
 sx_insn_fn *sx_fpu_xsave_bind(enum sx_op op)
 {

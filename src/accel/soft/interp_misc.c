@@ -216,23 +216,23 @@ static void set_random(struct sx_cpu *c, const struct sx_insn *i, bool is_good, 
 	c->cc = is_good ? (u16)SX_CC_CF : 0;
 }
 
-static void rdrand(struct sx_cpu *c, const struct sx_insn *i)
+static noinline void rdrand_work(struct sx_cpu *c, const struct sx_insn *i)
 {
 	unsigned long long v = 0;
 	bool is_good = random_step(&v);
 
 	set_random(c, i, is_good, v);
-	SX_NEXT(c, i);
 }
+SX_HANDLER_OF(rdrand, rdrand_work)
 
-static void rdseed(struct sx_cpu *c, const struct sx_insn *i)
+static noinline void rdseed_work(struct sx_cpu *c, const struct sx_insn *i)
 {
 	unsigned long long v = 0;
 	bool is_good = seed_step(&v);
 
 	set_random(c, i, is_good, v);
-	SX_NEXT(c, i);
 }
+SX_HANDLER_OF(rdseed, rdseed_work)
 
 sx_insn_fn *sx_bind_misc(struct sx_insn *i)
 {

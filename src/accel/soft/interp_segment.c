@@ -74,7 +74,7 @@ static struct sx_seg system_segment(struct sx_cpu *c, const struct sx_insn *i, u
 	return s;
 }
 
-static void lldt(struct sx_cpu *c, const struct sx_insn *i)
+static noinline void lldt_work(struct sx_cpu *c, const struct sx_insn *i)
 {
 	struct sx_desc d;
 	u16 selector;
@@ -83,7 +83,7 @@ static void lldt(struct sx_cpu *c, const struct sx_insn *i)
 	selector = (u16)sx_rm_load(c, i, 2);
 	if (sx_selector_is_null(selector)) {
 		c->ldt = (struct sx_seg){.attr = X86_ATTR_UNUSABLE, .selector = selector};
-		SX_NEXT(c, i);
+		return;
 	}
 	if (selector & SX_SELECTOR_LDT)
 		sx_throw_gp(c, i, selector & ~3u);
@@ -93,10 +93,10 @@ static void lldt(struct sx_cpu *c, const struct sx_insn *i)
 	if (!sx_desc_is_present(&d))
 		sx_throw(c, i, X86_NP, selector & ~3u);
 	c->ldt = system_segment(c, i, selector, &d);
-	SX_NEXT(c, i);
 }
+SX_HANDLER_OF(lldt, lldt_work)
 
-static void ltr(struct sx_cpu *c, const struct sx_insn *i)
+static noinline void ltr_work(struct sx_cpu *c, const struct sx_insn *i)
 {
 	struct sx_desc d;
 	struct sx_seg tr;
@@ -120,8 +120,8 @@ static void ltr(struct sx_cpu *c, const struct sx_insn *i)
 	sx_store_system(c, i, d.lin + 4, d.high | BIT32(9), 4); /* busy */
 	tr.attr |= 2;
 	c->tr = tr;
-	SX_NEXT(c, i);
 }
+SX_HANDLER_OF(ltr, ltr_work)
 
 /* --- asking about descriptors: ZF says whether the selector is good --- */
 
@@ -170,7 +170,7 @@ static bool look_up(struct sx_cpu *c, const struct sx_insn *i, struct sx_desc *d
 	return is_visible(c, selector, d);
 }
 
-static void lar(struct sx_cpu *c, const struct sx_insn *i)
+static noinline void lar_work(struct sx_cpu *c, const struct sx_insn *i)
 {
 	struct sx_desc d;
 	bool is_good = look_up(c, i, &d);
@@ -178,10 +178,10 @@ static void lar(struct sx_cpu *c, const struct sx_insn *i)
 	if (is_good)
 		sx_reg_set(c, i->reg, d.high & 0x00ffff00, i->size);
 	set_zf(c, is_good);
-	SX_NEXT(c, i);
 }
+SX_HANDLER_OF(lar, lar_work)
 
-static void lsl(struct sx_cpu *c, const struct sx_insn *i)
+static noinline void lsl_work(struct sx_cpu *c, const struct sx_insn *i)
 {
 	struct sx_desc d;
 	bool is_good = look_up(c, i, &d);
@@ -189,10 +189,10 @@ static void lsl(struct sx_cpu *c, const struct sx_insn *i)
 	if (is_good)
 		sx_reg_set(c, i->reg, sx_desc_limit(&d), i->size);
 	set_zf(c, is_good);
-	SX_NEXT(c, i);
 }
+SX_HANDLER_OF(lsl, lsl_work)
 
-static void verify(struct sx_cpu *c, const struct sx_insn *i)
+static noinline void verify_work(struct sx_cpu *c, const struct sx_insn *i)
 {
 	u16 selector = (u16)sx_rm_load(c, i, 2);
 	bool is_write = sx_insn_op(i) == SX_VERW, is_good = false;
@@ -206,8 +206,8 @@ static void verify(struct sx_cpu *c, const struct sx_insn *i)
 		is_good = is_write ? !is_code && bit : !is_code || bit;
 	}
 	set_zf(c, is_good);
-	SX_NEXT(c, i);
 }
+SX_HANDLER_OF(verify, verify_work)
 
 static void arpl(struct sx_cpu *c, const struct sx_insn *i)
 {

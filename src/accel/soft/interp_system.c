@@ -200,7 +200,7 @@ static void sysexit(struct sx_cpu *c, const struct sx_insn *i)
 
 /* --- model-specific registers, CPUID, time --- */
 
-static void rdmsr(struct sx_cpu *c, const struct sx_insn *i)
+static noinline void rdmsr_work(struct sx_cpu *c, const struct sx_insn *i)
 {
 	u64 v;
 
@@ -209,8 +209,8 @@ static void rdmsr(struct sx_cpu *c, const struct sx_insn *i)
 		sx_throw_gp(c, i, 0);
 	c->gpr[X86_RAX] = (u32)v;
 	c->gpr[X86_RDX] = v >> 32;
-	SX_NEXT(c, i);
 }
+SX_HANDLER_OF(rdmsr, rdmsr_work)
 
 static void wrmsr(struct sx_cpu *c, const struct sx_insn *i)
 {
@@ -228,7 +228,7 @@ static void rdpmc(struct sx_cpu *c, const struct sx_insn *i)
 	sx_throw_gp(c, i, 0);
 }
 
-static void cpuid(struct sx_cpu *c, const struct sx_insn *i)
+static noinline void cpuid_work(struct sx_cpu *c, unused const struct sx_insn *i)
 {
 	u64 base = c->vcpu.apic->ops->base(c->vcpu.apic);
 	u32 out[4];
@@ -239,8 +239,8 @@ static void cpuid(struct sx_cpu *c, const struct sx_insn *i)
 	c->gpr[X86_RBX] = out[1];
 	c->gpr[X86_RCX] = out[2];
 	c->gpr[X86_RDX] = out[3];
-	SX_NEXT(c, i);
 }
+SX_HANDLER_OF(cpuid, cpuid_work)
 
 static void read_tsc(struct sx_cpu *c, const struct sx_insn *i)
 {

@@ -100,8 +100,9 @@ static bool serve(struct sx_cpu *c, enum vcpu_stop *stop)
 	u32 keep = SX_REQ_STEP | SX_REQ_FLUSHES;
 	u32 r;
 
-	/* After STI and MOV SS nothing but flushes may come between. */
-	if (c->interrupt_shadow)
+	/* After STI and MOV SS no event may come between; but who wants the vCPU gets it: code that
+	 * does nothing but MOV SS would never end, and the shadow is part of the state. */
+	if (c->interrupt_shadow && !vcpu_is_wanted(&c->vcpu))
 		keep |= SX_REQ_KICK;
 	r = __atomic_fetch_and(&c->request, keep, __ATOMIC_SEQ_CST);
 	if (r & SX_REQ_FLUSHES)

@@ -142,7 +142,7 @@ static void simd_ldmxcsr(struct sx_cpu *c, const struct sx_insn *i)
 	SX_NEXT(c, i);
 }
 
-static void simd_stmxcsr(struct sx_cpu *c, const struct sx_insn *i)
+static noinline void simd_stmxcsr_work(struct sx_cpu *c, const struct sx_insn *i)
 {
 	u32 v = c->fpu.mxcsr;
 
@@ -150,8 +150,8 @@ static void simd_stmxcsr(struct sx_cpu *c, const struct sx_insn *i)
 	if (c->fpu_live.fp)
 		__asm__ volatile("stmxcsr %0" : "=m"(v));
 	simd_store_u64(c, i, v, 4);
-	SX_NEXT(c, i);
 }
+SX_HANDLER_OF(simd_stmxcsr, simd_stmxcsr_work)
 
 sx_insn_fn *sx_simd_bind_mxcsr(const struct sx_insn *i)
 {

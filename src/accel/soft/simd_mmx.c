@@ -206,7 +206,7 @@ static void mmx_pextrw(struct sx_cpu *c, const struct sx_insn *i)
 	SX_NEXT(c, i);
 }
 
-static void mmx_maskmovq(struct sx_cpu *c, const struct sx_insn *i)
+static noinline void mmx_maskmovq_work(struct sx_cpu *c, const struct sx_insn *i)
 {
 	u64 data, mask;
 
@@ -215,8 +215,8 @@ static void mmx_maskmovq(struct sx_cpu *c, const struct sx_insn *i)
 	mask = mmx_get(c, i->rm);
 	sx_simd_store_masked(c, i, (const u8 *)&data, (const u8 *)&mask, 8);
 	sx_mmx_take(&c->fpu);
-	SX_NEXT(c, i);
 }
+SX_HANDLER_OF(mmx_maskmovq, mmx_maskmovq_work)
 
 static sx_insn_fn *mmx_bind_move(const struct sx_insn *i)
 {

@@ -41,7 +41,6 @@ static void sync_progressed(struct sx_cpu *c)
 
 void sx_outside_begin(struct sx_cpu *c)
 {
-	sx_fpu_sync(c);
 	sx_fpu_sync(c); /* the host's own registers for whatever runs now */
 	__atomic_store_n(&c->is_inside, 0, __ATOMIC_SEQ_CST);
 	sync_progressed(c);

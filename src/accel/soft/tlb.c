@@ -50,6 +50,11 @@ static void drop_jumps(struct sx_cpu *c, bool is_kernel_too)
 	if (is_kernel_too || c->has_local_kernel_code)
 		c->jump_generation[1]++;
 	c->has_local_kernel_code = false;
+	/* A count that came round must not meet entries of its last time. */
+	if (!c->jump_generation[0] || !c->jump_generation[1]) {
+		memset(c->cache->jump, 0, sizeof(c->cache->jump));
+		c->jump_generation[0] = c->jump_generation[1] = 1;
+	}
 }
 
 void sx_tlb_flush(struct sx_cpu *c)

@@ -120,15 +120,22 @@ static int run_cpus(struct launch_request *q, char *value, struct err *err)
 	char *end;
 	unsigned long n = strtoul(value, &end, 10);
 
-	if (end == value || *end || !run_is_digit(value[0]) || n > 1000000)
+	if (end == value || *end || !run_is_digit(value[0]))
 		return err_set(err, -EINVAL, "'%s' is not a number of CPUs", value);
+	if (n < 1 || n > GUEST_MAX_CPUS)
+		return err_set(err, -EINVAL, "%s CPUs: a guest has 1 to %d", value, GUEST_MAX_CPUS);
 	q->n_cpus = (unsigned)n;
 	return 0;
 }
 
 static int run_memory(struct launch_request *q, char *value, struct err *err)
 {
-	return run_parse_size(value, &q->memory, err);
+	int r = run_parse_size(value, &q->memory, err);
+
+	if (!r && (q->memory < GUEST_MIN_MEMORY || q->memory > GUEST_MAX_MEMORY))
+		return err_set(err, -EINVAL, "%s of memory: a guest has %lu MiB to %lu GiB", value,
+			       GUEST_MIN_MEMORY / MIB, GUEST_MAX_MEMORY / GIB);
+	return r;
 }
 
 static int run_disk_word(struct launch_disk *d, char *word, struct err *err)

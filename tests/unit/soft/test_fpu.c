@@ -287,6 +287,19 @@ TEST(unmasking_a_noted_exception_raises_it)
 	fake_core_fini(&core);
 }
 
+TEST(a_pending_exception_is_seen_though_its_summary_bit_is_not_set)
+{
+	setup();
+	core.cpu->fpu.fcw = 0x37b;
+	core.cpu->fpu.fsw = SX_FP_ZERO;
+	CHECK_EQ(RUN(FWAIT), X86_MF);
+	core.cpu->fpu.fsw = SX_FP_ZERO;
+	CHECK_EQ(RUN(FLD1), X86_MF);
+	core.cpu->fpu.fsw = SX_FP_ZERO;
+	CHECK_EQ(RUN(PADDB_MM), X86_MF);
+	fake_core_fini(&core);
+}
+
 TEST(without_ne_an_x87_exception_is_not_reported)
 {
 	setup();
