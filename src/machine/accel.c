@@ -24,23 +24,24 @@ static void machine_take_soft(struct machine *m, const char *why)
 static int machine_measure_kvm(struct machine *m, struct err *err)
 {
 	char why[100];
-	u64 speed;
-	int r = kv_measure(m->config->kvm_fd, &speed, err);
+	struct kv_measured kvm;
+	double millions;
 
-	if (r < 0) {
+	if (kv_measure(m->config->kvm_fd, &kvm, err) < 0) {
 		machine_take_soft(m, err->text);
 		return 0;
 	}
-	if (speed < KV_HARDWARE_INSNS_PER_S) {
+	millions = (double)kvm.insns_per_s / 1e6;
+	if (kvm.insns_per_s < KV_HARDWARE_INSNS_PER_S) {
 		snprintf(why, sizeof(why),
 			 "/dev/kvm is there, but only emulates (%.2f million instructions/s)",
-			 (double)speed / 1e6);
+			 millions);
 		machine_take_soft(m, why);
 		return 0;
 	}
+	m->tsc_hz = kvm.tsc_hz;
 	snprintf(m->accel_text, sizeof(m->accel_text),
-		 "runs on KVM: the hardware helps (over %.0f million instructions/s)",
-		 (double)speed / 1e6);
+		 "runs on KVM: the hardware helps (over %.0f million instructions/s)", millions);
 	return 0;
 }
 
@@ -56,7 +57,7 @@ int machine_choose_accel(struct machine *m, struct err *err)
 		if (c->kvm_fd < 0)
 			return err_set(err, -ENODEV, "--accel kvm: there is no /dev/kvm");
 		snprintf(m->accel_text, sizeof(m->accel_text), "runs on KVM: as asked for");
-		return 0;
+		return kv_tsc_hz(c->kvm_fd, &m->tsc_hz, err);
 	case GUEST_ACCEL_AUTO:
 		if (c->kvm_fd >= 0)
 			return machine_measure_kvm(m, err);

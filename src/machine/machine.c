@@ -3,7 +3,6 @@
  */
 #include "machine/machine.h"
 
-#include "accel/kvm/kvm.h"
 #include "base/alloc.h"
 #include "base/err.h"
 #include "chr/chr.h"
@@ -37,7 +36,8 @@ static int machine_rewind(void *opaque, struct err *err)
 
 static int machine_make_vm(struct machine *m, struct loop *main_loop, struct err *err)
 {
-	struct vm_setup setup = {.name = m->config->name, .track_code = m->is_soft};
+	const struct vm_setup setup = {
+		.name = m->config->name, .track_code = m->is_soft, .tsc_hz = m->tsc_hz};
 	const struct vm_ops ops = {
 		.enter_role = machine_enter_role,
 		.event = machine_event,
@@ -45,10 +45,7 @@ static int machine_make_vm(struct machine *m, struct loop *main_loop, struct err
 		.opaque = m,
 	};
 
-	/* KVM can't run a guest's TSC at any frequency on every host: take the one it has. */
-	int r = m->is_soft ? 0 : kv_tsc_hz(m->config->kvm_fd, &setup.tsc_hz, err);
-
-	return r < 0 ? r : vm_new(&setup, main_loop, &ops, &m->vm, err);
+	return vm_new(&setup, main_loop, &ops, &m->vm, err);
 }
 
 int machine_new(struct guest_config *config, struct loop *main_loop, const struct machine_ops *ops,

@@ -30,6 +30,7 @@ struct machine {
 	struct vm *vm;
 	bool is_soft;
 	char accel_text[200];
+	u64 tsc_hz;         /* KVM: the one that it can run a guest at; soft: 0, the host's */
 	unsigned phys_bits; /* of the CPU model's physical addresses */
 
 	/* Memory: one block of RAM, shown in pieces by the map. */

@@ -85,10 +85,10 @@ static bool is_hardware_kvm(void)
 {
 	struct err err = ERR_INIT;
 	AUTO_FD int fd = -1;
-	u64 rate;
+	struct kv_measured kvm;
 
-	return kv_open(&fd, &err) == 0 && kv_measure(fd, &rate, &err) == 0 &&
-	       rate >= KV_HARDWARE_INSNS_PER_S;
+	return kv_open(&fd, &err) == 0 && kv_measure(fd, &kvm, &err) == 0 &&
+	       kvm.insns_per_s >= KV_HARDWARE_INSNS_PER_S;
 }
 
 /* The accelerators that work here, and what all of them have: their number. */

@@ -3,9 +3,9 @@
  *
  * The guest is five bytes in real mode: a loop that counts ECX down, and HLT. There is no interrupt
  * chip, so HLT comes straight back, and closing the VM is cheap. A first run, which pays for page
- * faults and cold code, doesn't count. Then runs grow eightfold until one is long enough to be told
+ * faults and cold code, doesn't count. Then runs grow fourfold until one is long enough to be told
  * from the price of entering the guest, and the best rate counts: the probe ends as soon as it is
- * clearly hardware's, or when its time is up. Time is the thread's CPU time: a loaded host doesn't
+ * clearly hardware's, or after three such runs. Time is the thread's CPU time: a loaded host doesn't
  * look like a slow one.
  */
 #include <string.h>
@@ -19,10 +19,10 @@
 
 #define PROBE_GPA          0x1000u
 #define PROBE_FIRST_COUNT  64u
-#define PROBE_LAST_COUNT   (1u << 24)
-#define PROBE_GROWTH       8u
-#define PROBE_LONG_NS      NSEC_PER_MSEC
-#define PROBE_TOTAL_NS     (7 * NSEC_PER_MSEC)
+#define PROBE_LAST_COUNT   (PROBE_FIRST_COUNT << 18)
+#define PROBE_GROWTH       4u
+#define PROBE_LONG_NS      (300 * NSEC_PER_USEC)
+#define PROBE_LONG_RUNS    3
 #define PROBE_SURELY       (4 * KV_HARDWARE_INSNS_PER_S)
 #define PROBE_INSNS_A_LOOP 2u
 
@@ -126,30 +126,42 @@ static bool kv_probe_run(struct kv_probe *p, u32 count, u64 *out_ns)
 
 static u64 kv_probe_best_rate(struct kv_probe *p)
 {
-	u64 best = 0, total_ns = 0, ns;
 	u32 count = PROBE_FIRST_COUNT;
+	unsigned long_runs = 0;
+	u64 best = 0, ns;
 
 	if (!kv_probe_run(p, count, &ns))
 		return 0;
-	while (total_ns < PROBE_TOTAL_NS && best < PROBE_SURELY && kv_probe_run(p, count, &ns)) {
+	while (long_runs < PROBE_LONG_RUNS && best < PROBE_SURELY && kv_probe_run(p, count, &ns)) {
 		u64 insns = (u64)count * PROBE_INSNS_A_LOOP;
 		u64 rate = time_muldiv(insns, NSEC_PER_SEC, ns ? ns : 1);
 
 		best = MAX(best, rate);
-		total_ns += ns;
-		if (ns < PROBE_LONG_NS && count < PROBE_LAST_COUNT)
+		if (ns >= PROBE_LONG_NS || count == PROBE_LAST_COUNT)
+			long_runs++;
+		else
 			count *= PROBE_GROWTH;
 	}
 	return best;
 }
 
-int kv_measure(int fd, u64 *out_insns_per_s, struct err *err)
+static int kv_probe_tsc_hz(struct kv_probe *p, u64 *out)
+{
+	int r = kv_ioctl(p->vcpu_fd, KVM_GET_TSC_KHZ, NULL);
+
+	*out = r > 0 ? (u64)r * 1000 : 0;
+	return r;
+}
+
+int kv_measure(int fd, struct kv_measured *out, struct err *err)
 {
 	struct kv_probe p = {.vm_fd = -1, .vcpu_fd = -1};
 	int r = kv_probe_begin(&p, fd);
 
 	if (r >= 0)
-		*out_insns_per_s = kv_probe_best_rate(&p);
+		r = kv_probe_tsc_hz(&p, &out->tsc_hz);
+	if (r >= 0)
+		out->insns_per_s = kv_probe_best_rate(&p);
 	kv_probe_end(&p);
 	return r < 0 ? kv_probe_explain(r, err) : 0;
 }
@@ -160,10 +172,7 @@ int kv_tsc_hz(int fd, u64 *out, struct err *err)
 	int r = kv_probe_begin(&p, fd);
 
 	if (r >= 0)
-		r = kv_ioctl(p.vcpu_fd, KVM_GET_TSC_KHZ, NULL);
+		r = kv_probe_tsc_hz(&p, out);
 	kv_probe_end(&p);
-	if (r < 0)
-		return kv_probe_explain(r, err);
-	*out = (u64)r * 1000;
-	return 0;
+	return r < 0 ? kv_probe_explain(r, err) : 0;
 }

@@ -31,21 +31,21 @@ static void doctor_kvm(char *found, char *use, size_t size)
 {
 	struct err err = ERR_INIT;
 	AUTO_FD int fd = -1;
-	u64 speed = 0;
+	struct kv_measured kvm;
 
 	if (kv_open(&fd, &err) < 0) {
 		snprintf(found, size, "%s", err.text);
 		snprintf(use, size, "the software CPU");
-	} else if (kv_measure(fd, &speed, &err) < 0) {
+	} else if (kv_measure(fd, &kvm, &err) < 0) {
 		snprintf(found, size, "opens, but: %s", err.text);
 		snprintf(use, size, "the software CPU");
-	} else if (speed < KV_HARDWARE_INSNS_PER_S) {
+	} else if (kvm.insns_per_s < KV_HARDWARE_INSNS_PER_S) {
 		snprintf(found, size, "only emulates: %.2f million instructions/s",
-			 (double)speed / 1e6);
+			 (double)kvm.insns_per_s / 1e6);
 		snprintf(use, size, "the software CPU");
 	} else {
 		snprintf(found, size, "hardware: over %.0f million instructions/s",
-			 (double)speed / 1e6);
+			 (double)kvm.insns_per_s / 1e6);
 		snprintf(use, size, "KVM");
 	}
 }
