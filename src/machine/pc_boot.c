@@ -173,6 +173,8 @@ static int pc_load_kernel(struct machine *m, struct x86_cpu_state *bsp, struct e
 	};
 	struct boot_info info;
 
+	if (c->kernel_fd < 0)
+		return err_set(err, -EINVAL, "no kernel was given");
 	return boot_load(&boot, vm_gmem(m->vm), bsp, &info, err);
 }
 

@@ -9,6 +9,7 @@
 #include "base/alloc.h"
 #include "base/err.h"
 #include "base/fd.h"
+#include "proto/fields.h"
 #include "proto/text.h"
 
 const struct guest_words guest_accel_words = {(const char *const[]){"auto", "kvm", "soft", NULL}};
@@ -20,18 +21,40 @@ const struct guest_words guest_on_reboot_words = {(const char *const[]){"restart
 const struct guest_words guest_on_crash_words = {
 	(const char *const[]){"stop", "restart", "pause", NULL}};
 
-int guest_word_value(const struct guest_words *w, const char *word)
+static void guest_disk_init(void *element)
 {
-	for (int i = 0; w->words[i]; i++) {
-		if (!strcmp(w->words[i], word))
-			return i;
-	}
-	return -1;
+	*(struct guest_disk *)element = (struct guest_disk){.fd = -1, .overlay_fd = -1};
 }
 
-const char *guest_word(const struct guest_words *w, int value)
+static void guest_nic_init(void *element)
 {
-	return w->words[value];
+	*(struct guest_nic *)element = (struct guest_nic){.fd = -1};
+}
+
+static void guest_channel_init(void *element)
+{
+	*(struct guest_channel *)element = (struct guest_channel){.fd = -1};
+}
+
+void guest_disk_fini(struct guest_disk *d)
+{
+	free(d->path);
+	fd_close(d->fd);
+	fd_close(d->overlay_fd);
+	guest_disk_init(d);
+}
+
+void guest_nic_fini(struct guest_nic *n)
+{
+	fd_close(n->fd);
+	guest_nic_init(n);
+}
+
+static void guest_channel_fini(struct guest_channel *c)
+{
+	free(c->name);
+	fd_close(c->fd);
+	guest_channel_init(c);
 }
 
 void guest_config_init(struct guest_config *c)
@@ -49,26 +72,21 @@ void guest_config_init(struct guest_config *c)
 		.console_fd = -1,
 	};
 	for (unsigned i = 0; i < GUEST_MAX_DISKS; i++)
-		c->disks[i].fd = c->disks[i].overlay_fd = -1;
+		guest_disk_init(&c->disks[i]);
 	for (unsigned i = 0; i < GUEST_MAX_NICS; i++)
-		c->nics[i].fd = -1;
+		guest_nic_init(&c->nics[i]);
 	for (unsigned i = 0; i < GUEST_MAX_CHANNELS; i++)
-		c->channels[i].fd = -1;
+		guest_channel_init(&c->channels[i]);
 }
 
 void guest_config_fini(struct guest_config *c)
 {
-	for (unsigned i = 0; i < GUEST_MAX_DISKS; i++) {
-		free(c->disks[i].path);
-		fd_close(c->disks[i].fd);
-		fd_close(c->disks[i].overlay_fd);
-	}
+	for (unsigned i = 0; i < GUEST_MAX_DISKS; i++)
+		guest_disk_fini(&c->disks[i]);
 	for (unsigned i = 0; i < GUEST_MAX_NICS; i++)
-		fd_close(c->nics[i].fd);
-	for (unsigned i = 0; i < GUEST_MAX_CHANNELS; i++) {
-		free(c->channels[i].name);
-		fd_close(c->channels[i].fd);
-	}
+		guest_nic_fini(&c->nics[i]);
+	for (unsigned i = 0; i < GUEST_MAX_CHANNELS; i++)
+		guest_channel_fini(&c->channels[i]);
 	fd_close(c->kvm_fd);
 	fd_close(c->kernel_fd);
 	fd_close(c->initrd_fd);
@@ -108,286 +126,219 @@ int guest_config_check(const struct guest_config *c, struct err *err)
 		return err_set(err, -EINVAL, "the kernel's command line is not UTF-8 text");
 	if (!proto_text_is_utf8(c->cpu))
 		return err_set(err, -EINVAL, "the CPU model's name is not UTF-8 text");
-	if (c->kernel_fd < 0)
-		return err_set(err, -EINVAL, "no kernel was given: use --kernel FILE");
+	for (unsigned i = 0; i < c->n_channels; i++) {
+		const char *name = c->channels[i].name;
+
+		if (!name || !name[0] || strlen(name) > GUEST_MAX_CHANNEL_NAME)
+			return err_set(err, -EINVAL, "a channel's name has 1 to %d bytes",
+				       GUEST_MAX_CHANNEL_NAME);
+	}
 	return 0;
 }
 
-/* --- encoding --- */
+/* --- the message --- */
 
-struct guest_encoder {
-	int *fds;
-	size_t n_fds;
+/* clang-format off */
+static const struct field guest_disk_fields[] = {
+	FIELD(FIELD_PEOPLE, "path", struct guest_disk, path),
+	FIELD_OPTIONAL(FIELD_FD, "fd", struct guest_disk, fd),
+	FIELD_OPTIONAL(FIELD_FD, "overlay", struct guest_disk, overlay_fd),
+	FIELD_OPTIONAL(FIELD_BOOL, "readonly", struct guest_disk, is_readonly),
+	FIELD_WORDS_OPTIONAL("cache", struct guest_disk, cache, &guest_cache_words),
+	FIELD_END,
 };
 
-/* The descriptor's index in the message; -1 for none. */
-static int guest_put_fd(struct guest_encoder *e, int fd)
+static const struct field guest_nic_fields[] = {
+	FIELD_WORDS("kind", struct guest_nic, kind, &guest_net_words),
+	FIELD_OPTIONAL(FIELD_FD, "fd", struct guest_nic, fd),
+	FIELD(FIELD_OCTETS, "mac", struct guest_nic, mac),
+	FIELD_END,
+};
+
+static const struct field guest_channel_fields[] = {
+	FIELD(FIELD_TEXT, "name", struct guest_channel, name),
+	FIELD_OPTIONAL(FIELD_FD, "fd", struct guest_channel, fd),
+	FIELD_END,
+};
+
+static const struct field_list guest_disk_list = {
+	.what = "disk", .count_offset = offsetof(struct guest_config, n_disks),
+	.element_size = sizeof(struct guest_disk), .max = GUEST_MAX_DISKS,
+	.fields = guest_disk_fields, .init = guest_disk_init,
+};
+
+static const struct field_list guest_nic_list = {
+	.what = "nic", .count_offset = offsetof(struct guest_config, n_nics),
+	.element_size = sizeof(struct guest_nic), .max = GUEST_MAX_NICS,
+	.fields = guest_nic_fields, .init = guest_nic_init,
+};
+
+static const struct field_list guest_channel_list = {
+	.what = "channel", .count_offset = offsetof(struct guest_config, n_channels),
+	.element_size = sizeof(struct guest_channel), .max = GUEST_MAX_CHANNELS,
+	.fields = guest_channel_fields, .init = guest_channel_init,
+};
+
+static const struct field guest_config_fields[] = {
+	FIELD(FIELD_TEXT, "name", struct guest_config, name),
+	FIELD(FIELD_TEXT, "machine", struct guest_config, machine),
+	FIELD(FIELD_TEXT, "cpu", struct guest_config, cpu),
+	FIELD_WORDS("accel", struct guest_config, accel, &guest_accel_words),
+	FIELD(FIELD_UINT, "cpus", struct guest_config, n_cpus),
+	FIELD(FIELD_UINT, "memory", struct guest_config, memory),
+	FIELD_OPTIONAL(FIELD_FD, "kvm", struct guest_config, kvm_fd),
+	FIELD_OPTIONAL(FIELD_PEOPLE, "kvm-why", struct guest_config, kvm_why),
+	FIELD_OPTIONAL(FIELD_FD, "kernel", struct guest_config, kernel_fd),
+	FIELD_OPTIONAL(FIELD_FD, "initrd", struct guest_config, initrd_fd),
+	FIELD_OPTIONAL(FIELD_PEOPLE, "kernel-path", struct guest_config, kernel_path),
+	FIELD_OPTIONAL(FIELD_PEOPLE, "initrd-path", struct guest_config, initrd_path),
+	FIELD_OPTIONAL(FIELD_TEXT, "append", struct guest_config, append),
+	FIELD_LISTED("disks", struct guest_config, disks, &guest_disk_list),
+	FIELD_LISTED("nics", struct guest_config, nics, &guest_nic_list),
+	FIELD_LISTED("channels", struct guest_config, channels, &guest_channel_list),
+	FIELD_WORDS_OPTIONAL("console", struct guest_config, console, &guest_console_words),
+	FIELD_OPTIONAL(FIELD_FD, "console-fd", struct guest_config, console_fd),
+	FIELD_WORDS_OPTIONAL("on-reboot", struct guest_config, on_reboot, &guest_on_reboot_words),
+	FIELD_WORDS_OPTIONAL("on-crash", struct guest_config, on_crash, &guest_on_crash_words),
+	FIELD_OPTIONAL(FIELD_BOOL, "debug-exit", struct guest_config, has_debug_exit),
+	FIELD_END,
+};
+/* clang-format on */
+
+static char *guest_config_to_text(const struct guest_config *c, struct field_fds *fds)
 {
-	if (fd < 0)
-		return -1;
-	e->fds[e->n_fds] = fd;
-	return (int)e->n_fds++;
-}
+	struct guest_config initial;
+	json_t *root;
+	char *text;
 
-static json_t *guest_encode_disk(struct guest_encoder *e, const struct guest_disk *d)
-{
-	int fd = guest_put_fd(e, d->fd);
-	int overlay = guest_put_fd(e, d->overlay_fd);
-
-	return json_pack("{s:o, s:i, s:i, s:b, s:s}", "path", proto_text(d->path), "fd", fd,
-			 "overlay", overlay, "readonly", d->is_readonly, "cache",
-			 guest_word(&guest_cache_words, (int)d->cache));
-}
-
-static json_t *guest_encode_nic(struct guest_encoder *e, const struct guest_nic *n)
-{
-	json_t *mac = json_array();
-
-	for (size_t i = 0; i < sizeof(n->mac); i++)
-		json_array_append_new(mac, json_integer(n->mac[i]));
-	return json_pack("{s:s, s:i, s:o}", "kind", guest_word(&guest_net_words, (int)n->kind),
-			 "fd", guest_put_fd(e, n->fd), "mac", mac);
-}
-
-static json_t *guest_encode_channel(struct guest_encoder *e, const struct guest_channel *c)
-{
-	return json_pack("{s:s, s:i}", "name", c->name, "fd", guest_put_fd(e, c->fd));
+	guest_config_init(&initial);
+	root = fields_encode(guest_config_fields, c, &initial, fds);
+	json_object_set_new(root, "version", json_integer(GUEST_CONFIG_VERSION));
+	text = json_dumps(root, JSON_COMPACT);
+	json_decref(root);
+	guest_config_fini(&initial);
+	return text;
 }
 
 char *guest_config_encode(const struct guest_config *c, int *out_fds, size_t *out_n_fds)
 {
-	struct guest_encoder e = {.fds = out_fds};
-	json_t *disks = json_array(), *nics = json_array(), *channels = json_array(), *root;
-	int kvm = guest_put_fd(&e, c->kvm_fd);
-	int kernel = guest_put_fd(&e, c->kernel_fd);
-	int initrd = guest_put_fd(&e, c->initrd_fd);
-	int console = guest_put_fd(&e, c->console_fd);
-	char *text;
+	struct field_fds fds = {.fds = out_fds, .max = GUEST_CONFIG_MAX_FDS};
+	char *text = guest_config_to_text(c, &fds);
 
-	for (unsigned i = 0; i < c->n_disks; i++)
-		json_array_append_new(disks, guest_encode_disk(&e, &c->disks[i]));
-	for (unsigned i = 0; i < c->n_nics; i++)
-		json_array_append_new(nics, guest_encode_nic(&e, &c->nics[i]));
-	for (unsigned i = 0; i < c->n_channels; i++)
-		json_array_append_new(channels, guest_encode_channel(&e, &c->channels[i]));
-	root = json_pack("{s:i, s:s, s:s, s:s, s:s, s:i, s:I, s:i, s:o*, s:i, s:i, s:o*, s:o*, "
-			 "s:s, s:o, s:o, s:o, s:s, s:i, s:s, s:s, s:b}",
-			 "version", GUEST_CONFIG_VERSION, "name", c->name, "machine", c->machine,
-			 "cpu", c->cpu, "accel", guest_word(&guest_accel_words, (int)c->accel),
-			 "cpus", (int)c->n_cpus, "memory", (json_int_t)c->memory, "kvm", kvm,
-			 "kvm-why", proto_text(c->kvm_why), "kernel", kernel, "initrd", initrd,
-			 "kernel-path", proto_text(c->kernel_path), "initrd-path",
-			 proto_text(c->initrd_path), "append", c->append, "disks", disks, "nics",
-			 nics, "channels", channels, "console",
-			 guest_word(&guest_console_words, (int)c->console), "console-fd", console,
-			 "on-reboot", guest_word(&guest_on_reboot_words, (int)c->on_reboot),
-			 "on-crash", guest_word(&guest_on_crash_words, (int)c->on_crash),
-			 "debug-exit", c->has_debug_exit);
-	assert(root); /* guest_config_check refuses what is no text */
-	text = json_dumps(root, JSON_COMPACT);
-	json_decref(root);
-	*out_n_fds = e.n_fds;
+	*out_n_fds = fds.n;
 	return text;
 }
 
-/* --- decoding --- */
-
-struct guest_decoder {
-	int fds[GUEST_CONFIG_MAX_FDS]; /* -1 once taken */
-	size_t n_fds;
-	struct err *err;
-};
-
-/* Takes the descriptor with this index; -1 gives -1. Each may be taken once. */
-static int guest_take_fd(struct guest_decoder *d, int index, int *out)
+char *guest_config_encode_plain(const struct guest_config *c)
 {
-	*out = -1;
-	if (index == -1)
-		return 0;
-	if (index < 0 || (size_t)index >= d->n_fds || d->fds[index] < 0)
-		return err_set(d->err, -EINVAL, "configuration: no descriptor %d", index);
-	*out = fd_take(d->fds[index]);
-	return 0;
+	return guest_config_to_text(c, NULL);
 }
 
-static int guest_take_word(struct guest_decoder *d, const struct guest_words *w, const char *word,
-			   int *out)
+/* The version comes first, so that a newer configuration isn't refused for what else is new in it. */
+static int guest_decode_root(json_t *root, struct field_fds *fds, struct guest_config *c,
+			     struct err *err)
 {
-	*out = guest_word_value(w, word);
-	if (*out < 0)
-		return err_set(d->err, -EINVAL, "configuration: unknown word '%s'", word);
-	return 0;
-}
+	json_int_t version = json_integer_value(json_object_get(root, "version"));
 
-static int guest_decode_disk(struct guest_decoder *d, json_t *from, struct guest_disk *out)
-{
-	int fd, overlay, readonly, cache, r;
-	const char *path, *word;
-	json_error_t why;
-
-	if (json_unpack_ex(from, &why, JSON_STRICT, "{s:s, s:i, s:i, s:b, s:s}", "path", &path,
-			   "fd", &fd, "overlay", &overlay, "readonly", &readonly, "cache",
-			   &word) < 0)
-		return err_set(d->err, -EINVAL, "configuration: disk: %s", why.text);
-	out->path = str_dup(path);
-	out->is_readonly = readonly;
-	r = guest_take_fd(d, fd, &out->fd);
-	if (!r)
-		r = guest_take_fd(d, overlay, &out->overlay_fd);
-	if (!r)
-		r = guest_take_word(d, &guest_cache_words, word, &cache);
-	if (!r)
-		out->cache = (enum guest_cache)cache;
-	return r;
-}
-
-static int guest_decode_nic(struct guest_decoder *d, json_t *from, struct guest_nic *out)
-{
-	int fd, kind, mac[6], r;
-	json_error_t why;
-	const char *word;
-
-	if (json_unpack_ex(from, &why, JSON_STRICT, "{s:s, s:i, s:[iiiiii!]}", "kind", &word, "fd",
-			   &fd, "mac", &mac[0], &mac[1], &mac[2], &mac[3], &mac[4], &mac[5]) < 0)
-		return err_set(d->err, -EINVAL, "configuration: nic: %s", why.text);
-	for (int i = 0; i < 6; i++)
-		out->mac[i] = (u8)mac[i];
-	r = guest_take_fd(d, fd, &out->fd);
-	if (!r)
-		r = guest_take_word(d, &guest_net_words, word, &kind);
-	if (!r)
-		out->kind = (enum guest_net)kind;
-	return r;
-}
-
-static int guest_decode_channel(struct guest_decoder *d, json_t *from, struct guest_channel *out)
-{
-	json_error_t why;
-	const char *name;
-	int fd;
-
-	if (json_unpack_ex(from, &why, JSON_STRICT, "{s:s, s:i}", "name", &name, "fd", &fd) < 0)
-		return err_set(d->err, -EINVAL, "configuration: channel: %s", why.text);
-	if (!name[0] || strlen(name) > GUEST_MAX_CHANNEL_NAME)
-		return err_set(d->err, -EINVAL, "a channel's name has 1 to %d bytes",
-			       GUEST_MAX_CHANNEL_NAME);
-	out->name = str_dup(name);
-	return guest_take_fd(d, fd, &out->fd);
-}
-
-static int guest_decode_lists(struct guest_decoder *d, json_t *disks, json_t *nics,
-			      json_t *channels, struct guest_config *c)
-{
-	if (json_array_size(disks) > GUEST_MAX_DISKS || json_array_size(nics) > GUEST_MAX_NICS ||
-	    json_array_size(channels) > GUEST_MAX_CHANNELS)
-		return err_set(d->err, -EINVAL,
-			       "configuration: more than %d disks, %d nics or %d channels",
-			       GUEST_MAX_DISKS, GUEST_MAX_NICS, GUEST_MAX_CHANNELS);
-	for (; c->n_channels < json_array_size(channels); c->n_channels++) {
-		int r = guest_decode_channel(d, json_array_get(channels, c->n_channels),
-					     &c->channels[c->n_channels]);
-		if (r < 0)
-			return r;
-	}
-	for (; c->n_disks < json_array_size(disks); c->n_disks++) {
-		int r = guest_decode_disk(d, json_array_get(disks, c->n_disks),
-					  &c->disks[c->n_disks]);
-		if (r < 0)
-			return r;
-	}
-	for (; c->n_nics < json_array_size(nics); c->n_nics++) {
-		int r = guest_decode_nic(d, json_array_get(nics, c->n_nics), &c->nics[c->n_nics]);
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-static void guest_replace(char **at, const char *value)
-{
-	free(*at);
-	*at = str_dup(value);
-}
-
-static int guest_decode_root(struct guest_decoder *d, json_t *root, struct guest_config *c)
-{
-	const char *name, *machine, *cpu, *accel, *append, *console, *on_reboot, *on_crash;
-	const char *kvm_why = NULL, *kernel_path = NULL, *initrd_path = NULL;
-	int version, n_cpus, kvm, kernel, initrd, console_fd, debug_exit, word, r;
-	json_t *disks, *nics, *channels;
-	json_int_t memory;
-	json_error_t why;
-
-	if (json_unpack_ex(root, &why, JSON_STRICT,
-			   "{s:i, s:s, s:s, s:s, s:s, s:i, s:I, s:i, s?:s, s:i, s:i, s?:s, s?:s, "
-			   "s:s, s:o, s:o, s:o, s:s, s:i, s:s, s:s, s:b}",
-			   "version", &version, "name", &name, "machine", &machine, "cpu", &cpu,
-			   "accel", &accel, "cpus", &n_cpus, "memory", &memory, "kvm", &kvm,
-			   "kvm-why", &kvm_why, "kernel", &kernel, "initrd", &initrd, "kernel-path",
-			   &kernel_path, "initrd-path", &initrd_path, "append", &append, "disks",
-			   &disks, "nics", &nics, "channels", &channels, "console", &console,
-			   "console-fd", &console_fd, "on-reboot", &on_reboot, "on-crash",
-			   &on_crash, "debug-exit", &debug_exit) < 0)
-		return err_set(d->err, -EINVAL, "configuration: %s", why.text);
+	if (!json_is_integer(json_object_get(root, "version")))
+		return err_set(err, -EINVAL, "it has no version");
 	if (version != GUEST_CONFIG_VERSION)
-		return err_set(d->err, -EINVAL,
-			       "configuration of version %d; this program knows %d", version,
-			       GUEST_CONFIG_VERSION);
-	guest_replace(&c->name, name);
-	guest_replace(&c->machine, machine);
-	guest_replace(&c->cpu, cpu);
-	guest_replace(&c->append, append);
-	guest_replace(&c->kvm_why, kvm_why);
-	guest_replace(&c->kernel_path, kernel_path);
-	guest_replace(&c->initrd_path, initrd_path);
-	c->n_cpus = (unsigned)n_cpus;
-	c->memory = (u64)memory;
-	c->has_debug_exit = debug_exit;
-	if ((r = guest_take_word(d, &guest_accel_words, accel, &word)) < 0)
-		return r;
-	c->accel = (enum guest_accel)word;
-	if ((r = guest_take_word(d, &guest_console_words, console, &word)) < 0)
-		return r;
-	c->console = (enum guest_console)word;
-	if ((r = guest_take_word(d, &guest_on_reboot_words, on_reboot, &word)) < 0)
-		return r;
-	c->on_reboot = (enum guest_on_reboot)word;
-	if ((r = guest_take_word(d, &guest_on_crash_words, on_crash, &word)) < 0)
-		return r;
-	c->on_crash = (enum guest_on_crash)word;
-	if ((r = guest_take_fd(d, kvm, &c->kvm_fd)) < 0 ||
-	    (r = guest_take_fd(d, kernel, &c->kernel_fd)) < 0 ||
-	    (r = guest_take_fd(d, initrd, &c->initrd_fd)) < 0 ||
-	    (r = guest_take_fd(d, console_fd, &c->console_fd)) < 0)
-		return r;
-	return guest_decode_lists(d, disks, nics, channels, c);
+		return err_set(err, -EINVAL, "it has version %lld; this program knows %d",
+			       (long long)version, GUEST_CONFIG_VERSION);
+	json_object_del(root, "version");
+	return fields_decode(guest_config_fields, root, c, fds, err);
 }
 
-int guest_config_decode(const char *text, size_t size, const int *fds, size_t n_fds,
-			struct guest_config *out, struct err *err)
+static int guest_config_from_text(const char *text, size_t size, struct field_fds *fds,
+				  struct guest_config *out, struct err *err)
 {
-	struct guest_decoder d = {.n_fds = n_fds, .err = err};
 	struct guest_config c;
 	json_error_t why;
-	json_t *root;
+	json_t *root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &why);
 	int r;
 
-	assert(n_fds <= GUEST_CONFIG_MAX_FDS);
-	memcpy(d.fds, fds, n_fds * sizeof(fds[0]));
 	guest_config_init(&c);
-	root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &why);
 	if (root)
-		r = guest_decode_root(&d, root, &c);
+		r = guest_decode_root(root, fds, &c, err);
 	else
-		r = err_set(err, -EINVAL, "configuration: %s", why.text);
+		r = err_set(err, -EINVAL, "%s", why.text);
 	json_decref(root);
-	for (size_t i = 0; i < n_fds; i++)
-		fd_close(d.fds[i]);
-	if (!r)
+	if (r < 0)
+		err_wrap(err, "configuration");
+	else
 		r = guest_config_check(&c, err);
 	if (r < 0)
 		guest_config_fini(&c);
 	else
 		*out = c;
+	return r;
+}
+
+int guest_config_decode(const char *text, size_t size, const int *fds, size_t n_fds,
+			struct guest_config *out, struct err *err)
+{
+	int left[GUEST_CONFIG_MAX_FDS], r;
+	struct field_fds taken = {.fds = left, .n = n_fds, .max = GUEST_CONFIG_MAX_FDS};
+
+	assert(n_fds <= GUEST_CONFIG_MAX_FDS);
+	for (size_t i = 0; i < n_fds; i++)
+		left[i] = fds[i];
+	r = guest_config_from_text(text, size, &taken, out, err);
+	for (size_t i = 0; i < n_fds; i++)
+		fd_close(left[i]);
+	return r;
+}
+
+int guest_config_decode_plain(const char *text, size_t size, struct guest_config *out,
+			      struct err *err)
+{
+	return guest_config_from_text(text, size, NULL, out, err);
+}
+
+/* --- one device --- */
+
+json_t *guest_disk_encode(const struct guest_disk *d, struct field_fds *fds)
+{
+	struct guest_disk initial;
+
+	guest_disk_init(&initial);
+	return fields_encode(guest_disk_fields, d, &initial, fds);
+}
+
+int guest_disk_decode(const json_t *from, struct field_fds *fds, struct guest_disk *out,
+		      struct err *err)
+{
+	struct guest_disk d;
+	int r;
+
+	guest_disk_init(&d);
+	r = fields_decode(guest_disk_fields, from, &d, fds, err);
+	if (r < 0)
+		guest_disk_fini(&d);
+	else
+		*out = d;
+	return r;
+}
+
+json_t *guest_nic_encode(const struct guest_nic *n, struct field_fds *fds)
+{
+	struct guest_nic initial;
+
+	guest_nic_init(&initial);
+	return fields_encode(guest_nic_fields, n, &initial, fds);
+}
+
+int guest_nic_decode(const json_t *from, struct field_fds *fds, struct guest_nic *out,
+		     struct err *err)
+{
+	struct guest_nic n;
+	int r;
+
+	guest_nic_init(&n);
+	r = fields_decode(guest_nic_fields, from, &n, fds, err);
+	if (r < 0)
+		guest_nic_fini(&n);
+	else
+		*out = n;
 	return r;
 }

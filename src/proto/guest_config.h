@@ -3,15 +3,17 @@
  * state.
  *
  * Names were resolved by whoever filled it in: files, disks, taps and sockets are descriptors. Paths
- * are kept for messages only. As a message it is JSON, in which a descriptor is an index into the
- * descriptors that travel with it; unknown members are refused.
+ * are kept for messages only. As a message it is JSON, made from the field tables (proto/fields.h) in
+ * guest_config.c: a new member is a line there.
  */
 #ifndef PROTO_GUEST_CONFIG_H
 #define PROTO_GUEST_CONFIG_H
 
 #include "base/base.h"
+#include "proto/fields.h"
 
 struct err;
+struct json_t;
 
 #define GUEST_CONFIG_VERSION   1
 #define GUEST_MAX_CPUS         32
@@ -86,7 +88,8 @@ int guest_config_check(const struct guest_config *c, struct err *err);
 
 /*
  * The message: a JSON text (free() it) and the descriptors it refers to (borrowed from c), at most
- * GUEST_CONFIG_MAX_FDS.
+ * GUEST_CONFIG_MAX_FDS. Members that are as guest_config_init leaves them are left out, but for those
+ * that say what guest it is.
  */
 #define GUEST_CONFIG_MAX_FDS (4 + 2 * GUEST_MAX_DISKS + GUEST_MAX_NICS + GUEST_MAX_CHANNELS)
 char *guest_config_encode(const struct guest_config *c, int *out_fds, size_t *out_n_fds);
@@ -94,13 +97,22 @@ char *guest_config_encode(const struct guest_config *c, int *out_fds, size_t *ou
 int guest_config_decode(const char *text, size_t size, const int *fds, size_t n_fds,
 			struct guest_config *out, struct err *err);
 
-/* An enum's word and back, for command line and JSON; -1 when there is no such word. */
-struct guest_words {
-	const char *const *words; /* ends with NULL; the index is the value */
-};
+/* The same without descriptors: at rest. */
+char *guest_config_encode_plain(const struct guest_config *c);
+int guest_config_decode_plain(const char *text, size_t size, struct guest_config *out,
+			      struct err *err);
+
+/* One device, as it stands in the configuration's list. Descriptors: see proto/fields.h. */
+struct json_t *guest_disk_encode(const struct guest_disk *d, struct field_fds *fds);
+int guest_disk_decode(const struct json_t *from, struct field_fds *fds, struct guest_disk *out,
+		      struct err *err);
+void guest_disk_fini(struct guest_disk *d);
+struct json_t *guest_nic_encode(const struct guest_nic *n, struct field_fds *fds);
+int guest_nic_decode(const struct json_t *from, struct field_fds *fds, struct guest_nic *out,
+		     struct err *err);
+void guest_nic_fini(struct guest_nic *n);
+
 extern const struct guest_words guest_accel_words, guest_cache_words, guest_net_words,
 	guest_console_words, guest_on_reboot_words, guest_on_crash_words;
-int guest_word_value(const struct guest_words *w, const char *word);
-const char *guest_word(const struct guest_words *w, int value);
 
 #endif

@@ -58,7 +58,7 @@ TEST(a_configuration_survives_its_message)
 	CHECK_EQ(guest_config_decode(text, strlen(text), passed, n, &got, &err), 0);
 	again = guest_config_encode(&got, fds, &m);
 	CHECK_STR(again, text);
-	CHECK_EQ(got.disks[1].overlay_fd, passed[4]);
+	CHECK_EQ(got.disks[1].overlay_fd, passed[3]);
 	CHECK_EQ(got.nics[0].mac[5], 255);
 	CHECK_STR(got.channels[0].name, "agent");
 	free(text);
@@ -110,7 +110,7 @@ TEST(descriptors_out_of_range_or_used_twice_are_refused)
 	static const char *const changes[][2] = {
 		{"\"kernel\":0", "\"kernel\":77"},
 		{"\"kernel\":0", "\"kernel\":-2"},
-		{"\"initrd\":-1", "\"initrd\":0"},
+		{"\"kernel\":0", "\"kernel\":0,\"initrd\":0"},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(changes); i++) {
@@ -124,7 +124,7 @@ TEST(descriptors_out_of_range_or_used_twice_are_refused)
 TEST(unknown_members_words_and_versions_are_refused_by_name)
 {
 	static const char *const changes[][3] = {
-		{"\"cpus\":3", "\"cpus\":3,\"colour\":1", "object item"},
+		{"\"cpus\":3", "\"cpus\":3,\"colour\":1", "'colour'"},
 		{"\"soft\"", "\"hard\"", "'hard'"},
 		{"\"version\":1", "\"version\":2", "version 2"},
 		{"\"cpus\":3", "\"cpus\":33", "33 CPUs"},
@@ -136,6 +136,84 @@ TEST(unknown_members_words_and_versions_are_refused_by_name)
 		CHECK_EQ(decode_changed(changes[i][0], changes[i][1], &err), -EINVAL);
 		CHECK_ERR(err, changes[i][2]);
 	}
+}
+
+TEST(members_that_are_as_usual_are_left_out_and_mean_the_same)
+{
+	static const char least[] =
+		"{\"version\":1,\"name\":\"a\",\"machine\":\"pc-1\",\"cpu\":\"host\","
+		"\"accel\":\"soft\",\"cpus\":2,\"memory\":67108864}";
+	struct guest_config got;
+	struct err err = ERR_INIT;
+	char *text;
+
+	CHECK_EQ(guest_config_decode(least, strlen(least), NULL, 0, &got, &err), 0);
+	CHECK_EQ(got.kernel_fd, -1);
+	CHECK_EQ(got.n_disks, 0);
+	CHECK_STR(got.append, "");
+	text = guest_config_encode_plain(&got);
+	CHECK(!strstr(text, "append") && !strstr(text, "disks") && !strstr(text, "kernel"));
+	free(text);
+	guest_config_fini(&got);
+}
+
+TEST(at_rest_a_configuration_has_no_descriptors)
+{
+	struct guest_config c, got;
+	struct err err = ERR_INIT;
+	char *text;
+
+	sample_config(&c);
+	text = guest_config_encode_plain(&c);
+	CHECK(!strstr(text, "fd") && !strstr(text, "overlay"));
+	CHECK_EQ(guest_config_decode_plain(text, strlen(text), &got, &err), 0);
+	CHECK_STR(got.disks[1].path, "b.img");
+	CHECK_EQ(got.disks[1].fd, -1);
+	CHECK_EQ(got.console, GUEST_CONSOLE_LISTEN);
+	guest_config_fini(&got);
+	free(text);
+	text = str_dup("{\"version\":1,\"kernel\":0}");
+	CHECK_EQ(guest_config_decode_plain(text, strlen(text), &got, &err), -EINVAL);
+	free(text);
+	guest_config_fini(&c);
+}
+
+TEST(what_has_the_wrong_type_or_range_is_refused_by_name)
+{
+	static const char *const changes[][3] = {
+		{"\"cpus\":3", "\"cpus\":\"3\"", "'cpus' is not a number"},
+		{"\"cpus\":3", "\"cpus\":-1", "'cpus' is not a number"},
+		{"\"cpus\":3", "\"cpus\":4294967297", "'cpus' is not a number"},
+		{"\"readonly\":true", "\"readonly\":1", "disk 1: 'readonly' is neither"},
+		{"[2,1,2,3,4,255]", "[2,1,2,3,4,256]", "nic 0: 'mac'"},
+		{"[2,1,2,3,4,255]", "[2,1,2,3,4]", "nic 0: 'mac'"},
+		{"\"agent\"", "7", "channel 0: 'name' is not a text"},
+		{"\"agent\"", "\"\"", "a channel's name"},
+		{"\"name\":\"guest\",", "", "'name' is missing"},
+		{"\"soft\"", "1", "'accel' is not a word"},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(changes); i++) {
+		struct err err = ERR_INIT;
+
+		CHECK_EQ(decode_changed(changes[i][0], changes[i][1], &err), -EINVAL);
+		CHECK_ERR(err, changes[i][2]);
+	}
+}
+
+TEST(more_devices_than_a_guest_has_are_refused)
+{
+	static char text[8000] =
+		"{\"version\":1,\"name\":\"a\",\"machine\":\"pc-1\",\"cpu\":\"host\","
+		"\"accel\":\"soft\",\"cpus\":2,\"memory\":67108864,\"disks\":[";
+	struct guest_config got;
+	struct err err = ERR_INIT;
+
+	for (int i = 0; i <= GUEST_MAX_DISKS; i++)
+		strcat(text, i ? ",{\"path\":\"x\"}" : "{\"path\":\"x\"}");
+	strcat(text, "]}");
+	CHECK_EQ(guest_config_decode(text, strlen(text), NULL, 0, &got, &err), -EINVAL);
+	CHECK_ERR(err, "17 of 'disks'");
 }
 
 TEST(limits_are_explained)
