@@ -7,13 +7,14 @@ import sys
 
 import boot
 import disk
+import live
 import memory
 import net
 import report
 import start
 from guest import Tools
 
-GROUPS = {"start": start, "memory": memory, "boot": boot, "disk": disk, "net": net}
+GROUPS = {"start": start, "memory": memory, "boot": boot, "disk": disk, "net": net, "guest": live}
 
 
 def main():

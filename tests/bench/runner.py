@@ -37,11 +37,14 @@ class Result:
         self.status = None
         self.errors = ""
 
+    def find_all(self, text):
+        """The lines that start with text."""
+        return [line for line in self.lines if line.text.startswith(text)]
+
     def find(self, text):
-        """The line that starts with text."""
-        for line in self.lines:
-            if line.text.startswith(text):
-                return line
+        """The first of them."""
+        for line in self.find_all(text):
+            return line
         raise BenchError(f"the guest never said '{text}'\n{self.tail()}")
 
     def tail(self):
@@ -104,7 +107,7 @@ class Run:
         os.close(self.out)
         os.close(self.err)
 
-    def _fail(self, why):
+    def fail(self, why):
         self._read_errors()
         words = self.result.errors.strip().split("\n")[-1]
         raise BenchError(f"{why}{': ' if words else ''}{words}\n{self.result.tail()}")
@@ -117,7 +120,7 @@ class Run:
         """Takes what the program writes next; false at the end of its output."""
         left = self.deadline - time.monotonic()
         if left <= 0 or not select.select([self.out], [], [], left)[0]:
-            self._fail("the time limit is over")
+            self.fail("the time limit is over")
         data = os.read(self.out, 65536)
         now = time.monotonic() - self.started
         if data and self.result.first_byte is None:
@@ -129,16 +132,16 @@ class Run:
             self.result.lines.append(Line(line.decode(errors="replace").strip("\r"), now, cpu))
         return bool(data)
 
-    def wait_for(self, text):
-        """Until the guest has written a line that starts with text."""
-        while not any(line.text.startswith(text) for line in self.result.lines):
+    def wait_for(self, text, count=1):
+        """Until the guest has written so many lines that start with text."""
+        while len(self.result.find_all(text)) < count:
             if not self._read():
-                self._fail(f"it ended before it said '{text}'")
+                self.fail(f"it ended before it said '{text}'")
 
     def wait_for_byte(self):
         while self.result.first_byte is None:
             if not self._read():
-                self._fail("it ended before it wrote anything")
+                self.fail("it ended before it wrote anything")
 
     def finish(self, statuses=(0,)):
         """Until the program has ended by itself, with one of these statuses."""
@@ -149,7 +152,7 @@ class Run:
         is_over = bool(select.select([pidfd], [], [], left)[0])
         os.close(pidfd)
         if not is_over:
-            self._fail("the time limit is over")
+            self.fail("the time limit is over")
         _, status, usage = os.wait4(self.pid, 0)
         self.is_ended = True
         self.result.wall = time.monotonic() - self.started
@@ -157,5 +160,5 @@ class Run:
         self.result.status = os.waitstatus_to_exitcode(status)
         self._read_errors()
         if self.result.status not in statuses:
-            self._fail(f"exit status {self.result.status}")
+            self.fail(f"exit status {self.result.status}")
         return self.result
