@@ -1,7 +1,7 @@
 /*
  * CPU models: what CPUID says to the guest.
  *
- * A model is a versioned name: posada-v2, posada-v3, or host. What it says depends on the model,
+ * A model is a versioned name: posada-base, posada-v2, posada-v3, or host. What it says depends on the model,
  * the number of vCPUs and the TSC frequency, never on the accelerator or the host (DESIGN 9.1);
  * a host or engine that can't provide a model's features refuses it by name. `host` takes what is
  * there and can't be moved. Pure functions.
@@ -59,7 +59,7 @@ struct x86_cpuid_config {
 void x86_features_of_model(const char *model, struct x86_features *out);
 
 bool x86_cpu_model_is_known(const char *model);
-const char *x86_cpu_model_names(void); /* for messages: "posada-v2, posada-v3, host" */
+const char *x86_cpu_model_names(void); /* for messages: "posada-base, posada-v2, ..." */
 
 /*
  * -ENOTSUP, naming a feature, when the model needs what the engine hasn't. The paravirtual leaves

@@ -74,15 +74,30 @@ static const struct x86_feature_word words[X86_FEATURE_WORDS] = {
 		     F(24) | F(25) | F(26) | F(30) | F(31))
 #define V2_7_EBX    (F(0) | F(1) | F(7) | F(9) | F(10) | F(18) | F(20))
 #define V2_EXT1_ECX F(0)
+/* What every KVM emulates by itself is in all models: x2APIC, TSC deadline, ARCH_CAPABILITIES. */
+#define BASE_1_ECX  (F(0) | F(9) | F(13) | F(19) | F(20) | F(21) | F(23) | F(24) | F(31))
 #define MODEL_COMMON                                                                               \
-	.leaf1_edx = 0x078bfbff, /* all of names_1_edx but "ss" */                                 \
-	.leaf7_ecx = F(2),                                                                         \
-	.leaf7_edx = F(26) | F(27) | F(29) | F(31),                                                \
-	.ext1_edx = F(11) | F(20) | F(26) | F(27) | F(29),                                         \
+	.leaf1_edx = 0x078bfbfd, /* all of names_1_edx but "vme" and "ss" */                       \
 	.phys_bits = 39, /* what every x86-64-v2 processor can address */                          \
 	.arch_capabilities = MODEL_ARCH_CAPS
+#define MODEL_COMMON_V2                                                                            \
+	MODEL_COMMON,                                                                              \
+	.leaf7_ecx = F(2),                                                                         \
+	.leaf7_edx = F(26) | F(27) | F(29) | F(31),                                                \
+	.ext1_edx = F(11) | F(20) | F(26) | F(27) | F(29)
 
 const struct x86_model x86_models[] = {
+	{
+		.name = "posada-base",
+		.brand = "posada virtual CPU, base",
+		.features = {
+			.leaf1_ecx = BASE_1_ECX,
+			.leaf7_edx = F(29),
+			.ext1_ecx = V2_EXT1_ECX,
+			.ext1_edx = F(11) | F(20) | F(27) | F(29),
+			MODEL_COMMON,
+		},
+	},
 	{
 		.name = "posada-v2",
 		.brand = "posada virtual CPU, x86-64-v2",
@@ -90,7 +105,7 @@ const struct x86_model x86_models[] = {
 			.leaf1_ecx = V2_1_ECX,
 			.leaf7_ebx = V2_7_EBX,
 			.ext1_ecx = V2_EXT1_ECX,
-			MODEL_COMMON,
+			MODEL_COMMON_V2,
 		},
 	},
 	{
@@ -100,7 +115,7 @@ const struct x86_model x86_models[] = {
 			.leaf1_ecx = V2_1_ECX | F(12) | F(28) | F(29),
 			.leaf7_ebx = V2_7_EBX | F(3) | F(5) | F(8),
 			.ext1_ecx = V2_EXT1_ECX | F(5),
-			MODEL_COMMON,
+			MODEL_COMMON_V2,
 		},
 	},
 	{ .name = NULL },
@@ -122,7 +137,7 @@ bool x86_cpu_model_is_known(const char *model)
 
 const char *x86_cpu_model_names(void)
 {
-	return "posada-v2, posada-v3, host";
+	return "posada-base, posada-v2, posada-v3, host";
 }
 
 void x86_features_of_model(const char *model, struct x86_features *out)

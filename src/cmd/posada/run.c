@@ -313,7 +313,7 @@ static const struct run_option run_options[] = {
 	{"accel", "auto|kvm|soft", run_accel,
 	 "who runs its instructions; auto takes KVM where the hardware helps"},
 	{"machine", "pc-1", run_machine, "the board and its version"},
-	{"cpu", "MODEL", run_cpu, "posada-v2 (default), posada-v3, host"},
+	{"cpu", "MODEL", run_cpu, "posada-base, posada-v2 (default), posada-v3, host"},
 	{"cpus", "N", run_cpus, "number of CPUs, 1 to 32 (default: 1)"},
 	{"memory", "SIZE", run_memory, "guest memory: 512M, 2G (default: 512M)"},
 	{"kernel", "FILE", run_kernel, "kernel to start: bzImage, ELF or multiboot"},

@@ -19,7 +19,8 @@
 
 static void *fill(size_t size)
 {
-	uint64_t *words = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint64_t *words =
+		mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	uint64_t x = 88172645463325252u;
 
 	if (words == MAP_FAILED) {

@@ -25,6 +25,7 @@ static void query(const struct x86_cpuid *c, u32 leaf, u32 subleaf, u32 out[4])
 
 TEST(models_are_known_by_name)
 {
+	CHECK(x86_cpu_model_is_known("posada-base"));
 	CHECK(x86_cpu_model_is_known("posada-v2"));
 	CHECK(x86_cpu_model_is_known("posada-v3"));
 	CHECK(x86_cpu_model_is_known("host"));
@@ -42,6 +43,33 @@ TEST(an_unknown_model_is_refused_with_the_known_ones)
 	CHECK_EQ(x86_cpuid_build(&config, &f, &c, &err), -EINVAL);
 	CHECK_ERR(err, "i8088");
 	CHECK_ERR(err, "posada-v3");
+}
+
+TEST(a_larger_model_has_all_of_the_smaller)
+{
+	static const char *const models[] = {"posada-base", "posada-v2", "posada-v3"};
+	struct err err = ERR_INIT;
+	struct x86_cpuid c;
+
+	for (size_t i = 0; i < ARRAY_SIZE(models); i++) {
+		struct x86_features f;
+
+		x86_features_of_model(models[i], &f);
+		for (size_t j = 0; j < ARRAY_SIZE(models); j++) {
+			struct x86_cpuid_config config = {
+				.model = models[j], .n_cpus = 1, .tsc_hz = 1000000000};
+
+			CHECK_EQ(x86_cpuid_build(&config, &f, &c, &err) == 0, j <= i);
+		}
+	}
+}
+
+TEST(no_model_offers_what_the_software_cpu_lacks_everywhere)
+{
+	struct x86_features f;
+
+	x86_features_of_model("posada-v3", &f);
+	CHECK(!(f.leaf1_edx & BIT32(1))); /* VME */
 }
 
 TEST(what_an_engine_lacks_is_named)
