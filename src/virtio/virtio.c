@@ -130,6 +130,12 @@ void virtio_device_init(struct virtio_device *v, const struct virtio_ops *ops,
 	v->may_dma = true;
 }
 
+void virtio_offer_packed(struct virtio_device *v)
+{
+	assert(!v->transport);
+	v->offered |= VIRTIO_F_RING_PACKED;
+}
+
 void virtio_device_fini(struct virtio_device *v)
 {
 	for (u32 i = 0; i < v->n_queues; i++) {
@@ -154,16 +160,13 @@ static void virtio_update_paused(struct virtio_device *v)
 
 static void virtio_start(struct virtio_device *v)
 {
-	bool has_event_idx = virtio_has(v, VIRTIO_F_EVENT_IDX);
-	bool has_indirect = virtio_has(v, VIRTIO_F_INDIRECT_DESC);
-
 	v->is_started = true;
 	virtio_update_paused(v);
 	for (u32 i = 0; i < v->n_queues; i++) {
 		struct vq *q = &v->queues[i]->vq;
 		const char *why;
 
-		if (q->config.is_enabled && vq_start(q, has_event_idx, has_indirect, &why) < 0)
+		if (q->config.is_enabled && vq_start(q, v->features, &why) < 0)
 			virtio_needs_reset(v, why);
 	}
 	if (v->status & VIRTIO_STATUS_NEEDS_RESET)

@@ -37,9 +37,7 @@ enum virtio_id { /* virtio 1.2, section 5 */
 };
 
 /* Feature bits that belong to no device type (virtio 1.2, section 6). */
-#define VIRTIO_F_INDIRECT_DESC BIT(28)
-#define VIRTIO_F_EVENT_IDX     BIT(29)
-#define VIRTIO_F_VERSION_1     BIT(32)
+#define VIRTIO_F_VERSION_1 BIT(32) /* those of rings are vq.h's */
 
 #define VIRTIO_MAX_QUEUES 64
 
@@ -142,6 +140,9 @@ struct virtio_queue_spec {
 /* Adds the queue of the next index; makes its eventfd: -EMFILE and the like. */
 int virtio_add_queue(struct virtio_device *v, const struct virtio_queue_spec *spec,
 		     struct err *err);
+
+/* Offers packed rings: the driver chooses. Before the device has a transport. */
+void virtio_offer_packed(struct virtio_device *v);
 
 static inline struct vq *virtio_vq(struct virtio_device *v, u32 index)
 {

@@ -166,7 +166,7 @@ static u16 vp_valid_vector(const struct virtio_pci *vp, u64 value)
 
 static void vp_write_queue_size(struct virtio_pci *vp, struct virtio_queue *q, u64 value)
 {
-	if (is_power_of_two(value) && value <= q->vq.max_size)
+	if (vq_can_size(&q->vq, vp->vdev->features, value))
 		q->vq.config.size = (u16)value;
 	else
 		guest_error(&vp->vdev->dev, "queue size %lu", value);

@@ -2,7 +2,7 @@
  * Saved state of the device core: what was agreed with the driver, and where its queues stand.
  *
  * It is saved paused, with nothing in flight, so that a queue is its configuration and two
- * positions. Rings are opened again when the restored device is resumed.
+ * positions, whose meaning (packed rings: with the wrap counters) the features say. Rings are opened again when the restored device is resumed.
  */
 #include "base/err.h"
 #include "state/state.h"
@@ -55,7 +55,7 @@ static int virtio_load_queue(struct virtio_device *v, u32 index, struct err *err
 	const struct virtio_queue_saved *s = &v->saved[index];
 	struct vq *q = &v->queues[index]->vq;
 
-	if (!is_power_of_two(s->config.size) || s->config.size > q->max_size)
+	if (!vq_can_size(q, v->features, s->config.size))
 		return err_set(err, -EINVAL, "queue %u: size %u is not possible", index,
 			       s->config.size);
 	q->config = s->config;

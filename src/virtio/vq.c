@@ -1,16 +1,11 @@
 /*
- * Virtqueues: positions in the ring, chains in flight, and what stops a queue. The ring itself is
- * vq_split.c's. See vq.h.
- *
- *     published <= next_used <= next_avail <= seen_avail <= next_used + size     (modulo 2^16)
- *
- * holds for a driver that keeps the rules; one that does not is caught by the distance of its
- * index, or by the pool of chains, which has as many as the ring has descriptors.
+ * Virtqueues: chains in flight, and what starts and stops a queue. The ring itself is a layout's:
+ * vq_split.c, vq_packed.c. See vq.h.
  */
 #include "virtio/vq.h"
 
 #include "virtio/vq_chain.h"
-#include "virtio/vq_split.h"
+#include "virtio/vq_layout.h"
 
 void vq_init(struct vq *q, const struct vq_ops *ops, void *owner, struct gmem *gmem, u16 index)
 {
@@ -30,21 +25,17 @@ void vq_fini(struct vq *q)
 	vq_pool_fini(q);
 }
 
-int vq_start(struct vq *q, bool has_event_idx, bool has_indirect, const char **out_why)
+bool vq_can_size(const struct vq *q, u64 features, u64 size)
 {
-	assert(!q->is_started && q->in_flight == 0);
-	q->has_event_idx = has_event_idx;
-	q->has_indirect = has_indirect;
+	return size && size <= q->max_size &&
+	       (features & VIRTIO_F_RING_PACKED || is_power_of_two(size));
+}
 
-	const char *why = vq_split_open(q);
-
-	if (why) {
-		*out_why = why;
-		return -EINVAL;
-	}
+/* The layout's views are open: the rest of what a running queue has. */
+static int vq_start_chains(struct vq *q, const char **out_why)
+{
 	vq_pool_fini(q);
 	if (vq_pool_init(q) < 0) {
-		vq_split_close(q);
 		*out_why = "no memory for the queue's requests";
 		return -ENOMEM;
 	}
@@ -55,12 +46,37 @@ int vq_start(struct vq *q, bool has_event_idx, bool has_indirect, const char **o
 	return 0;
 }
 
+int vq_start(struct vq *q, u64 features, const char **out_why)
+{
+	int r;
+
+	assert(!q->is_started && q->in_flight == 0);
+	if (!vq_can_size(q, features, q->config.size)) {
+		*out_why = "queue size is not possible";
+		return -EINVAL;
+	}
+	q->has_event_idx = features & VIRTIO_F_EVENT_IDX;
+	q->has_indirect = features & VIRTIO_F_INDIRECT_DESC;
+	q->layout = features & VIRTIO_F_RING_PACKED ? &vq_packed : &vq_split;
+
+	const char *why = q->layout->open(q);
+
+	if (why) {
+		*out_why = why;
+		return -EINVAL;
+	}
+	r = vq_start_chains(q, out_why);
+	if (r < 0)
+		q->layout->close(q);
+	return r;
+}
+
 void vq_stop(struct vq *q)
 {
 	if (!q->is_started)
 		return;
 	q->is_started = false;
-	vq_split_close(q);
+	q->layout->close(q);
 }
 
 void vq_reset(struct vq *q)
@@ -85,19 +101,15 @@ void vq_break(struct vq *q, const char *why)
 
 bool vq_has_chains(struct vq *q)
 {
+	const char *why = NULL;
+
 	if (!vq_is_running(q) || q->is_paused)
 		return false;
-	if (q->next_avail != q->seen_avail)
+	if (q->layout->has_chain(q, &why))
 		return true;
-
-	u16 idx = vq_split_avail_idx(q);
-
-	if ((u16)(idx - q->next_avail) > q->config.size) {
-		vq_break(q, "available index ran further than the ring");
-		return false;
-	}
-	q->seen_avail = idx;
-	return idx != q->next_avail;
+	if (why)
+		vq_break(q, why);
+	return false;
 }
 
 struct vq_chain *vq_pop(struct vq *q)
@@ -111,15 +123,16 @@ struct vq_chain *vq_pop(struct vq *q)
 		vq_break(q, "more chains than the ring has descriptors");
 		return NULL;
 	}
+	c->position = q->next_avail;
 
-	const char *why = vq_split_read(q, q->next_avail, c);
+	const char *why = q->layout->read(q, c);
 
 	if (why) {
 		vq_chain_put(c);
 		vq_break(q, why);
 		return NULL;
 	}
-	c->position = q->next_avail++;
+	c->next_position = q->next_avail;
 	return c;
 }
 
@@ -133,8 +146,8 @@ void vq_unpop(struct vq_chain *c)
 {
 	struct vq *q = c->vq;
 
-	assert(c->position == (u16)(q->next_avail - 1));
-	q->next_avail--;
+	assert(c->next_position == q->next_avail);
+	q->next_avail = c->position;
 	vq_chain_put(c);
 	vq_chain_gone(q);
 }
@@ -144,39 +157,31 @@ void vq_unpop(struct vq_chain *c)
 void vq_push(struct vq_chain *c, u32 written)
 {
 	struct vq *q = c->vq;
-	u16 head = c->head;
 
 	assert(written <= c->room);
+	/* Its pages are marked first; the numbers in it outlive that. */
 	vq_chain_put(c);
 	if (vq_is_running(q))
-		vq_split_write_used(q, q->next_used++, head, written);
+		q->layout->write_used(q, c, written);
 	vq_chain_gone(q);
 }
 
 void vq_publish(struct vq *q)
 {
-	if (!vq_is_running(q) || q->published == q->next_used)
-		return;
-
-	u16 old = q->published;
-
-	q->published = q->next_used;
-	vq_split_publish(q, q->published);
-	if (vq_split_wants_interrupt(q, old, q->published))
+	if (vq_is_running(q) && q->published != q->next_used && q->layout->publish(q))
 		q->ops->interrupt(q);
 }
 
 void vq_disable_notify(struct vq *q)
 {
 	if (vq_is_running(q))
-		vq_split_notify_off(q);
+		q->layout->notify_off(q);
 }
 
 bool vq_enable_notify(struct vq *q)
 {
 	if (!vq_is_running(q))
 		return false;
-	vq_split_notify_on(q);
-	q->seen_avail = q->next_avail; /* the index is read again, after asking */
+	q->layout->notify_on(q);
 	return vq_has_chains(q);
 }

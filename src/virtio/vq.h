@@ -16,8 +16,8 @@
  * them. A ring that breaks the rules breaks the queue: the owner is told once, and vq_pop returns
  * NULL until it is reset. Devices have no such failure to handle.
  *
- * The API says nothing of the ring's layout. Split rings (virtio 1.2, 2.7) stand behind it, with
- * indirect descriptors and event index; packed ones may later.
+ * The API says nothing of the ring's layout. Split rings (virtio 1.2, 2.7) and packed ones (2.8)
+ * stand behind it, both with indirect descriptors and event suppression.
  *
  * All functions are called under the owner's lock, by threads attached to guest memory. The bytes
  * of a chain, between vq_pop and vq_push, may be used without it.
@@ -32,6 +32,12 @@
 
 struct vq;
 struct vq_chain;
+struct vq_layout;
+
+/* The feature bits that shape a ring (virtio 1.2, section 6). */
+#define VIRTIO_F_INDIRECT_DESC BIT(28)
+#define VIRTIO_F_EVENT_IDX     BIT(29)
+#define VIRTIO_F_RING_PACKED   BIT(34)
 
 #define VQ_SIZE_MAX 1024 /* descriptors in a ring */
 #define VQ_SEGS_MAX 1024 /* buffers in a chain */
@@ -99,15 +105,16 @@ struct vq_ops {
 
 /* What the driver sets before it enables the queue, and what is saved. */
 struct vq_config {
-	u16 size; /* descriptors, a power of two */
+	u16 size; /* descriptors: vq_can_size */
 	bool is_enabled;
-	gpa_t desc;   /* descriptor table */
-	gpa_t driver; /* available ring */
-	gpa_t device; /* used ring */
+	gpa_t desc;   /* descriptor table, or packed ring */
+	gpa_t driver; /* available ring, or driver's event suppression */
+	gpa_t device; /* used ring, or device's event suppression */
 };
 
 struct vq {
 	const struct vq_ops *ops;
+	const struct vq_layout *layout; /* while started */
 	void *owner;
 	struct gmem *gmem;
 	u16 index;
@@ -120,13 +127,18 @@ struct vq {
 	bool is_started; /* between vq_start and vq_stop */
 	bool is_paused;  /* vq_pop returns NULL; chains in flight come back as usual */
 	bool is_broken;
-	bool has_event_idx;
+	bool has_event_idx; /* valid from vq_start on */
 	bool has_indirect;
 
-	u16 next_avail; /* free-running index of the next chain to pop */
-	u16 seen_avail; /* the driver's index when last read */
+	/*
+	 * Positions. Split: free-running indices of ring entries. Packed: slot of a descriptor, and
+	 * in VQ_LAP whether this is an odd round through the ring. All begin at 0.
+	 */
+	u16 next_avail; /* of the next chain to pop */
+	u16 seen_avail; /* split: the driver's index when last read */
 	u16 next_used;  /* of the next used entry to fill */
-	u16 published;  /* the used index that the driver sees */
+	u16 published;  /* next_used as the driver sees it */
+	u16 held_flags; /* packed: of the used descriptor at published, which makes all visible */
 
 	struct gmem_view desc, driver, device; /* the rings, while started */
 
@@ -141,12 +153,14 @@ struct vq {
 void vq_init(struct vq *q, const struct vq_ops *ops, void *owner, struct gmem *gmem, u16 index);
 void vq_fini(struct vq *q); /* nothing may be in flight */
 
+/* Could a queue of these features have size descriptors? */
+bool vq_can_size(const struct vq *q, u64 features, u64 size);
 /*
- * Checks the configuration and opens the rings. -EINVAL or -ENOMEM, with *out_why (static) saying
- * what; the queue is then not started. Positions start where the fields say: 0 after
- * vq_reset.
+ * Checks the configuration and opens the rings, as the features above say that they are. -EINVAL or
+ * -ENOMEM, with *out_why (static) saying what; the queue is then not started. Positions start where
+ * the fields say: 0 after vq_reset.
  */
-int vq_start(struct vq *q, bool has_event_idx, bool has_indirect, const char **out_why);
+int vq_start(struct vq *q, u64 features, const char **out_why);
 void vq_stop(struct vq *q);  /* chains in flight are dropped as they come back */
 void vq_reset(struct vq *q); /* stopped, idle: back to no configuration and positions of 0 */
 /* The ring, or a device on it, broke the rules. */

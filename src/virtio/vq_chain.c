@@ -64,7 +64,7 @@ struct vq_chain *vq_chain_get(struct vq *q)
 	if (!c)
 		return NULL;
 	c->status = NULL;
-	c->n_views = c->at_read = c->end_read = c->at_write = c->end_write = 0;
+	c->n_buffers = c->n_views = c->at_read = c->end_read = c->at_write = c->end_write = 0;
 	c->readable = c->writable = c->room = 0;
 	q->in_flight++;
 	return c;
@@ -82,31 +82,44 @@ void vq_chain_put(struct vq_chain *c)
 	q->in_flight--;
 }
 
-static int vq_chain_add_view(struct vq_chain *c, gpa_t gpa, u32 len, bool is_writable)
+static const char *vq_chain_add_view(struct vq_chain *c, gpa_t gpa, u32 len, bool is_writable)
 {
 	struct gmem_view *view = &c->views[c->n_views];
 
 	if (c->n_views == vq_views_max(c->vq))
-		return -E2BIG;
+		return "chain has too many buffers";
 	if (gmem_view_open(c->vq->gmem, gpa, len, is_writable, view) < 0)
-		return -EFAULT;
+		return "buffer is not in guest memory";
 	c->iov[c->n_views++] = (struct iovec){.iov_base = view->ptr, .iov_len = view->size};
-	return 0;
+	return NULL;
 }
 
-int vq_chain_add(struct vq_chain *c, gpa_t gpa, u32 len, bool is_writable)
+static const char *vq_chain_add_views(struct vq_chain *c, gpa_t gpa, u32 len, bool is_writable)
 {
-	assert(is_writable || c->writable == 0);
-	if (c->readable + c->writable + len > UINT32_MAX)
-		return -EOVERFLOW;
 	if (gpa > UINT64_MAX - len)
-		return -EFAULT;
+		return "buffer is not in guest memory";
 	for (u64 done = 0; done < len; done += c->views[c->n_views - 1].size) {
-		int r = vq_chain_add_view(c, gpa + done, len - (u32)done, is_writable);
+		const char *why = vq_chain_add_view(c, gpa + done, len - (u32)done, is_writable);
 
-		if (r < 0)
-			return r;
+		if (why)
+			return why;
 	}
+	return NULL;
+}
+
+const char *vq_chain_add(struct vq_chain *c, gpa_t gpa, u32 len, bool is_writable)
+{
+	const char *why;
+
+	if (++c->n_buffers > c->vq->max_segs)
+		return "chain has too many buffers";
+	if (!is_writable && c->room)
+		return "readable buffer behind a writable one";
+	if (c->readable + c->writable + len > UINT32_MAX)
+		return "chain is longer than 2^32 bytes";
+	why = vq_chain_add_views(c, gpa, len, is_writable);
+	if (why)
+		return why;
 	if (is_writable) {
 		c->writable = c->room = c->writable + len;
 	} else {
@@ -114,7 +127,7 @@ int vq_chain_add(struct vq_chain *c, gpa_t gpa, u32 len, bool is_writable)
 		c->end_read = c->at_write = c->n_views;
 	}
 	c->end_write = c->n_views;
-	return 0;
+	return NULL;
 }
 
 /* Steps over up to size bytes of the vectors from *at on, copying when there is a buffer. */

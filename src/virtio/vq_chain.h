@@ -21,11 +21,12 @@
 struct vq_chain {
 	struct vq *vq;
 	struct vq_chain *next_free;
-	u16 head;     /* the id that the used ring gets */
-	u16 position; /* its index in the available ring */
-	u8 *status;   /* set aside */
+	u16 id;      /* what the driver knows it by: head of the table, or buffer id */
+	u16 n_slots; /* packed: descriptors in the ring */
+	u16 position, next_position; /* the queue's next_avail before and after it was popped */
+	u8 *status;                  /* set aside */
 
-	u32 n_views;
+	u32 n_buffers, n_views;
 	u32 at_read, end_read;   /* vectors with bytes left to take */
 	u32 at_write, end_write; /* vectors with room to put */
 	u64 readable, writable;  /* bytes left */
@@ -41,9 +42,9 @@ int vq_pool_init(struct vq *q);
 void vq_pool_fini(struct vq *q);
 
 /*
- * Adds a buffer of the guest: 0, or -EFAULT (not guest memory), -EOVERFLOW (more than UINT32_MAX
- * bytes), -E2BIG (too many pieces). Readable ones come first: the caller sees to that.
+ * Adds a buffer of the guest: NULL, or what is wrong with it (not guest memory, too many pieces, too
+ * many bytes, readable behind a writable one).
  */
-int vq_chain_add(struct vq_chain *c, gpa_t gpa, u32 len, bool is_writable);
+const char *vq_chain_add(struct vq_chain *c, gpa_t gpa, u32 len, bool is_writable);
 
 #endif

@@ -1,11 +1,16 @@
 /*
  * Split rings: descriptor table, available ring, used ring (virtio 1.2, 2.7).
  *
+ *     published <= next_used <= next_avail <= seen_avail <= next_used + size     (modulo 2^16)
+ *
+ * holds for a driver that keeps the rules; one that does not is caught by the distance of its
+ * index, or by the pool of chains, which has as many as the ring has descriptors.
+ *
  * The driver is hostile and may write any of this at any time. Each field is loaded once, into a
  * local, and only the local is checked and used. A chain visits at most as many descriptors as its
  * table has, which ends loops.
  *
- * Ordering. Indices, flags and events are atomics; all else is ordered by them.
+ * Ordering. Indices, flags and events are atomics (vq_layout.h).
  *
  * - The driver fills descriptors and ring entry, then stores idx (2.7.13.3). We load idx, an
  *   acquire, before the entry and descriptors: what is below the index was written before it.
@@ -19,48 +24,20 @@
  * - Notification suppression is the mirror image: we store avail_event or the flag, then load the
  *   available index; the driver stores the index, fences, loads the event (2.7.10).
  */
-#include "virtio/vq_split.h"
-
 #include <string.h>
 
-#include "virtio/vq_chain.h"
+#include "virtio/vq_layout.h"
 #include "virtio/vq_regs.h"
-
-static u16 vq_ring_load(const struct gmem_view *ring, u64 off)
-{
-	assert(range_fits(off, sizeof(u16), ring->size));
-	return __atomic_load_n((const u16 *)(ring->ptr + off), __ATOMIC_SEQ_CST);
-}
-
-/* Marked after the store: a log taken between the two is taken again before the guest moves. */
-static void vq_used_store(struct vq *q, u64 off, u16 value)
-{
-	assert(range_fits(off, sizeof(u16), q->device.size));
-	__atomic_store_n((u16 *)(q->device.ptr + off), value, __ATOMIC_SEQ_CST);
-	gmem_block_written(q->device.block, q->device.offset + off, sizeof(u16));
-}
 
 static u64 vq_slot(const struct vq *q, u16 index)
 {
 	return index & (q->config.size - 1u);
 }
 
-static bool vq_part_open(struct vq *q, gpa_t gpa, u64 size, bool is_writable, struct gmem_view *out)
-{
-	if (gmem_view_open(q->gmem, gpa, size, is_writable, out) < 0)
-		return false;
-	if (out->size == size)
-		return true;
-	gmem_view_release(out);
-	return false;
-}
-
-const char *vq_split_open(struct vq *q)
+static const char *vq_split_open(struct vq *q)
 {
 	const struct vq_config *c = &q->config;
 
-	if (!is_power_of_two(c->size) || c->size > q->max_size)
-		return "queue size is not a power of two within the limit";
 	if (!is_aligned(c->desc, VQ_DESC_ALIGN) || !is_aligned(c->driver, VQ_AVAIL_ALIGN) ||
 	    !is_aligned(c->device, VQ_USED_ALIGN))
 		return "ring is not aligned";
@@ -80,16 +57,26 @@ const char *vq_split_open(struct vq *q)
 	return NULL;
 }
 
-void vq_split_close(struct vq *q)
+static void vq_split_close(struct vq *q)
 {
 	gmem_view_release(&q->desc);
 	gmem_view_release(&q->driver);
 	gmem_view_release(&q->device);
 }
 
-u16 vq_split_avail_idx(const struct vq *q)
+static bool vq_split_has_chain(struct vq *q, const char **out_why)
 {
-	return vq_ring_load(&q->driver, VQ_RING_IDX);
+	u16 idx;
+
+	if (q->next_avail != q->seen_avail)
+		return true;
+	idx = vq_ring_load(&q->driver, VQ_RING_IDX);
+	if ((u16)(idx - q->next_avail) > q->config.size) {
+		*out_why = "available index ran further than the ring";
+		return false;
+	}
+	q->seen_avail = idx;
+	return idx != q->next_avail;
 }
 
 /* --- descriptors --- */
@@ -123,34 +110,11 @@ static struct vq_desc vq_desc_load(const struct vq_table *t, u32 index)
 	};
 }
 
-static const char *vq_chain_error(int r)
-{
-	switch (r) {
-	case 0:
-		return NULL;
-	case -EOVERFLOW:
-		return "chain is longer than 2^32 bytes";
-	case -E2BIG:
-		return "chain has too many buffers";
-	default:
-		return "buffer is not in guest memory";
-	}
-}
-
-static const char *vq_add_desc(struct vq_chain *c, const struct vq_desc *d)
-{
-	bool is_writable = d->flags & VQ_DESC_WRITE;
-
-	if (!is_writable && c->room)
-		return "readable buffer behind a writable one";
-	return vq_chain_error(vq_chain_add(c, d->addr, d->len, is_writable));
-}
-
 /*
- * Adds the descriptors from index on. *buffers counts them over both tables. When the chain ends
- * in a reference to an indirect table, that goes to *out_indirect.
+ * Adds the descriptors from index on. When the chain ends in a reference to an indirect table, that
+ * goes to *out_indirect.
  */
-static const char *vq_walk(struct vq_chain *c, const struct vq_table *t, u32 index, u32 *buffers,
+static const char *vq_walk(struct vq_chain *c, const struct vq_table *t, u32 index,
 			   struct vq_desc *out_indirect)
 {
 	for (u32 visited = 0; visited < t->entries; visited++) {
@@ -163,10 +127,8 @@ static const char *vq_walk(struct vq_chain *c, const struct vq_table *t, u32 ind
 			*out_indirect = d;
 			return NULL;
 		}
-		if (++*buffers > c->vq->max_segs)
-			return "chain has too many buffers";
 
-		const char *why = vq_add_desc(c, &d);
+		const char *why = vq_chain_add(c, d.addr, d.len, d.flags & VQ_DESC_WRITE);
 
 		if (why || !(d.flags & VQ_DESC_NEXT))
 			return why;
@@ -176,63 +138,55 @@ static const char *vq_walk(struct vq_chain *c, const struct vq_table *t, u32 ind
 }
 
 /* 2.7.5.3: a table of its own, instead of buffers of the ring's table or behind them. */
-static const char *vq_walk_indirect(struct vq_chain *c, const struct vq_desc *ref, u32 *buffers)
+static const char *vq_walk_indirect(struct vq_chain *c, const struct vq_desc *ref)
 {
-	struct vq *q = c->vq;
 	struct vq_desc nested = {0};
 	struct gmem_view view;
+	const char *why;
 
-	if (!q->has_indirect)
-		return "indirect descriptor without the feature";
 	if (ref->flags & VQ_DESC_NEXT)
 		return "indirect descriptor with a successor";
-	if (!ref->len || ref->len % sizeof(struct vq_desc_wire))
-		return "indirect table of odd size";
-	if (!vq_part_open(q, ref->addr, ref->len, false, &view))
-		return "indirect table is not in guest memory";
+	why = vq_open_indirect(c->vq, ref->addr, ref->len, sizeof(struct vq_desc_wire), &view);
+	if (why)
+		return why;
 
 	const struct vq_table table = {
 		.ptr = view.ptr,
 		.entries = (u32)(ref->len / sizeof(struct vq_desc_wire)),
 	};
-	const char *why = vq_walk(c, &table, 0, buffers, &nested);
 
+	why = vq_walk(c, &table, 0, &nested);
 	gmem_view_release(&view);
 	if (!why && nested.flags)
 		return "indirect table inside an indirect table";
 	return why;
 }
 
-const char *vq_split_read(struct vq *q, u16 index, struct vq_chain *c)
+static const char *vq_split_read(struct vq *q, struct vq_chain *c)
 {
 	const struct vq_table ring = {.ptr = q->desc.ptr, .entries = q->config.size};
+	u64 slot = vq_slot(q, q->next_avail);
 	struct vq_desc indirect = {0};
-	u32 buffers = 0;
-	u16 head = vq_ring_load(&q->driver, VQ_RING_ARRAY + vq_slot(q, index) * sizeof(le16));
+	const char *why;
 
-	c->head = head;
-
-	const char *why = vq_walk(c, &ring, head, &buffers, &indirect);
-
+	c->id = vq_ring_load(&q->driver, VQ_RING_ARRAY + slot * sizeof(le16));
+	why = vq_walk(c, &ring, c->id, &indirect);
 	if (!why && indirect.flags)
-		why = vq_walk_indirect(c, &indirect, &buffers);
+		why = vq_walk_indirect(c, &indirect);
+	if (!why)
+		q->next_avail++;
 	return why;
 }
 
 /* --- the used ring --- */
 
-void vq_split_write_used(struct vq *q, u16 index, u16 head, u32 written)
+static void vq_split_write_used(struct vq *q, const struct vq_chain *c, u32 written)
 {
-	const struct vq_used_wire e = {.id = le32_of(head), .len = le32_of(written)};
-	u64 off = VQ_RING_ARRAY + vq_slot(q, index) * sizeof(e);
+	const struct vq_used_wire e = {.id = le32_of(c->id), .len = le32_of(written)};
+	u64 off = VQ_RING_ARRAY + vq_slot(q, q->next_used++) * sizeof(e);
 
 	memcpy(q->device.ptr + off, &e, sizeof(e));
 	gmem_block_written(q->device.block, q->device.offset + off, sizeof(e));
-}
-
-void vq_split_publish(struct vq *q, u16 idx)
-{
-	vq_used_store(q, VQ_RING_IDX, idx);
 }
 
 /* 2.7.10.1: was event among the entries [old, new)? All modulo 2^16. */
@@ -241,25 +195,41 @@ static bool vq_event_passed(u16 event, u16 old, u16 new)
 	return (u16)(new - event - 1) < (u16)(new - old);
 }
 
-bool vq_split_wants_interrupt(const struct vq *q, u16 old, u16 new)
+static bool vq_split_publish(struct vq *q)
 {
+	u16 old = q->published;
+
+	q->published = q->next_used;
+	vq_ring_store(&q->device, VQ_RING_IDX, q->published);
 	if (!q->has_event_idx)
 		return !(vq_ring_load(&q->driver, VQ_RING_FLAGS) & VQ_AVAIL_NO_INTERRUPT);
 	return vq_event_passed(vq_ring_load(&q->driver, vq_used_event_off(q->config.size)), old,
-			       new);
+			       q->published);
 }
 
-void vq_split_notify_on(struct vq *q)
+static void vq_split_notify_on(struct vq *q)
 {
 	if (q->has_event_idx)
-		vq_used_store(q, vq_avail_event_off(q->config.size), q->next_avail);
+		vq_ring_store(&q->device, vq_avail_event_off(q->config.size), q->next_avail);
 	else
-		vq_used_store(q, VQ_RING_FLAGS, 0);
+		vq_ring_store(&q->device, VQ_RING_FLAGS, 0);
+	q->seen_avail = q->next_avail; /* the index is read again, after asking */
 }
 
 /* With the event index an event left behind is enough: no new chain passes it for 2^16 chains. */
-void vq_split_notify_off(struct vq *q)
+static void vq_split_notify_off(struct vq *q)
 {
 	if (!q->has_event_idx)
-		vq_used_store(q, VQ_RING_FLAGS, VQ_USED_NO_NOTIFY);
+		vq_ring_store(&q->device, VQ_RING_FLAGS, VQ_USED_NO_NOTIFY);
 }
+
+const struct vq_layout vq_split = {
+	.open = vq_split_open,
+	.close = vq_split_close,
+	.has_chain = vq_split_has_chain,
+	.read = vq_split_read,
+	.write_used = vq_split_write_used,
+	.publish = vq_split_publish,
+	.notify_on = vq_split_notify_on,
+	.notify_off = vq_split_notify_off,
+};

@@ -1,5 +1,5 @@
 /*
- * Virtqueues against a driver that writes anything anywhere at any time.
+ * Virtqueues, split and packed, against a driver that writes anything anywhere at any time.
  *
  * The input is a small program: where the ring lies, what is in memory, then steps of the device
  * and of the driver in turn. Whatever comes, the device only ever touches guest memory (the
@@ -168,9 +168,18 @@ static void run_step(struct run *r, struct fake_guest *g, struct input *in)
 	}
 }
 
+#define RUN_PACKED 0x40 /* of the flags */
+
+static u64 run_features(u32 flags)
+{
+	return (flags & 1 ? VIRTIO_F_EVENT_IDX : 0) | (flags & 2 ? VIRTIO_F_INDIRECT_DESC : 0) |
+	       (flags & RUN_PACKED ? VIRTIO_F_RING_PACKED : 0);
+}
+
 static bool run_start(struct run *r, struct fake_guest *g, struct input *in)
 {
 	u32 flags = input_take(in, 1);
+	u32 size = input_take(in, 1);
 	const char *why = NULL;
 
 	r->q.max_size = RING_MAX;
@@ -178,19 +187,24 @@ static bool run_start(struct run *r, struct fake_guest *g, struct input *in)
 	r->q.request_size = 16;
 	vq_init(&r->q, &run_ops, r, g->gmem, 0);
 	r->q.config = (struct vq_config){
-		.size = (u16)BIT32(input_take(in, 1) % 8),
+		.size = (u16)(flags & RUN_PACKED ? size : BIT32(size % 8)),
 		.desc = input_take(in, 2),
 		.driver = input_take(in, 2),
 		.device = input_take(in, 2),
 	};
+	/* As a stranger's saved state says. */
+	if (flags & RUN_PACKED) {
+		r->q.next_avail = (u16)input_take(in, 2);
+		r->q.next_used = (u16)input_take(in, 2);
+	}
 	/* Mostly somewhere possible. */
 	if (flags & 0x80) {
 		r->q.config.desc %= AREA / 2;
 		r->q.config.desc &= ~(gpa_t)15;
-		r->q.config.driver = r->q.config.driver % AREA & ~(gpa_t)1;
+		r->q.config.driver = r->q.config.driver % AREA & ~(gpa_t)3;
 		r->q.config.device = r->q.config.device % AREA & ~(gpa_t)3;
 	}
-	return vq_start(&r->q, flags & 1, flags & 2, &why) == 0;
+	return vq_start(&r->q, run_features(flags), &why) == 0;
 }
 
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size);

@@ -65,6 +65,8 @@ static void vdrv_enable(struct vdrv *d, u32 index)
 	struct fake_ring *ring = &d->rings[index];
 
 	fake_ring_init(ring, &d->guest, VDRV_RINGS + index * FAKE_RING_BYTES, VDRV_QUEUE_SIZE);
+	if (d->v->features & VIRTIO_F_RING_PACKED)
+		fake_ring_make_packed(ring);
 	q->vq.config = (struct vq_config){
 		.size = ring->size,
 		.desc = ring->desc,
@@ -78,6 +80,8 @@ void vdrv_start(struct vdrv *d, struct virtio_device *v, u64 features)
 {
 	const u8 known = VIRTIO_STATUS_ACKNOWLEDGE | VIRTIO_STATUS_DRIVER;
 
+	if (d->v != v && features & VIRTIO_F_RING_PACKED)
+		virtio_offer_packed(v);
 	if (d->v != v)
 		virtio_set_transport(v, &vdrv_transport, d);
 	d->v = v;
@@ -168,6 +172,8 @@ void vdrv_move(struct vdrv *d, struct virtio_device *other)
 	size_t size;
 	u32 instance;
 
+	if (d->v->offered & VIRTIO_F_RING_PACKED)
+		virtio_offer_packed(other);
 	from->ops->quiesce(from);
 	state_save(w, from->ops->state, 0, (u8 *)from - from->ops->offset);
 	data = state_writer_finish(w, &size);

@@ -29,7 +29,8 @@ struct vdrv {
 void vdrv_init(struct vdrv *d);
 void vdrv_fini(struct vdrv *d); /* frees the device too */
 
-/* Takes over v; sets features (those of the core are the caller's, too) up to DRIVER_OK. */
+/* Takes over v; sets features (those of the core are the caller's, too) up to DRIVER_OK. Packed rings
+ * are offered when they are among them. */
 void vdrv_start(struct vdrv *d, struct virtio_device *v, u64 features);
 /* Resets the device, through the status register, and waits for it. */
 void vdrv_reset(struct vdrv *d);

@@ -436,6 +436,30 @@ TEST(a_pause_drains_and_the_state_moves_to_another_device)
 	vdrv_fini(&d);
 }
 
+/* Each request takes three slots of 64, so that the rounds end in the middle of one. */
+TEST(a_device_with_packed_rings_is_saved_in_any_round)
+{
+	struct fake_disk *f;
+	struct vdrv d;
+
+	f = start_fake(&d, FEATURES | VIRTIO_F_RING_PACKED);
+	for (u16 i = 0; i < 100; i++) {
+		struct request q = add(&d, VBLK_T_IN, i, NULL, 512, true);
+		u8 data[512];
+
+		fake_finish(f, 0);
+		CHECK_EQ(vdrv_used(&d, 0), i + 1);
+		CHECK_EQ(status_of(&d, q), VBLK_S_OK);
+		vdrv_get(&d, q.data, data, sizeof(data));
+		CHECK_MEM(data, f->data + i * 512, 512);
+		if (i % 7 == 0) {
+			f = fake_new(false);
+			vdrv_move(&d, new_blk(&d, &f->blk, 1));
+		}
+	}
+	vdrv_fini(&d);
+}
+
 TEST(several_queues_share_the_disk)
 {
 	struct vdrv d;

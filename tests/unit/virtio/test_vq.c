@@ -51,7 +51,9 @@ static void bench_start(struct bench *b, bool has_event_idx)
 		.driver = b->ring.driver,
 		.device = b->ring.device,
 	};
-	CHECK_EQ(vq_start(&b->q, has_event_idx, true, &why), 0);
+	CHECK_EQ(vq_start(&b->q, VIRTIO_F_INDIRECT_DESC | (has_event_idx ? VIRTIO_F_EVENT_IDX : 0),
+			  &why),
+		 0);
 }
 
 static void bench_init_stopped(struct bench *b)
@@ -634,9 +636,9 @@ TEST(rings_in_impossible_places_do_not_start)
 		struct vq_config config;
 		const char *words;
 	} cases[] = {
-		{{0, true, 0x1000, 0x2000, 0x3000}, "power of two"},
-		{{12, true, 0x1000, 0x2000, 0x3000}, "power of two"},
-		{{512, true, 0x1000, 0x2000, 0x4000}, "power of two"},
+		{{0, true, 0x1000, 0x2000, 0x3000}, "size is not possible"},
+		{{12, true, 0x1000, 0x2000, 0x3000}, "size is not possible"},
+		{{512, true, 0x1000, 0x2000, 0x4000}, "size is not possible"},
 		{{8, true, 0x1008, 0x2000, 0x3000}, "aligned"},
 		{{8, true, 0x1000, 0x2001, 0x3000}, "aligned"},
 		{{8, true, 0x1000, 0x2000, 0x3002}, "aligned"},
@@ -653,7 +655,7 @@ TEST(rings_in_impossible_places_do_not_start)
 
 		bench_init_stopped(&b);
 		b.q.config = cases[i].config;
-		CHECK_EQ(vq_start(&b.q, true, true, &why), -EINVAL);
+		CHECK_EQ(vq_start(&b.q, VIRTIO_F_EVENT_IDX, &why), -EINVAL);
 		CHECK(why && strstr(why, cases[i].words));
 		CHECK(!vq_is_running(&b.q));
 		CHECK(!vq_pop(&b.q));
