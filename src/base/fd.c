@@ -111,12 +111,23 @@ int fd_set_nonblock(int fd, bool on)
 	return fcntl(fd, F_SETFL, flags) < 0 ? -errno : 0;
 }
 
+static int fd_send_message(int sock, const struct msghdr *msg, int flags)
+{
+	ssize_t n;
+
+	do {
+		n = sendmsg(sock, msg, flags | MSG_NOSIGNAL);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return -errno;
+	return (size_t)n == msg->msg_iov->iov_len ? 0 : -EMSGSIZE;
+}
+
 int fd_send(int sock, const void *buf, size_t size, const int *fds, size_t n_fds)
 {
 	char control[CMSG_SPACE(FD_PASS_MAX * sizeof(int))] = {0};
 	struct iovec iov = {.iov_base = (void *)buf, .iov_len = size};
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-	ssize_t n;
 
 	assert(n_fds <= FD_PASS_MAX);
 	if (n_fds) {
@@ -130,12 +141,15 @@ int fd_send(int sock, const void *buf, size_t size, const int *fds, size_t n_fds
 		c->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
 		memcpy(CMSG_DATA(c), fds, n_fds * sizeof(int));
 	}
-	do {
-		n = sendmsg(sock, &msg, MSG_NOSIGNAL);
-	} while (n < 0 && errno == EINTR);
-	if (n < 0)
-		return -errno;
-	return (size_t)n == size ? 0 : -EMSGSIZE;
+	return fd_send_message(sock, &msg, 0);
+}
+
+int fd_send_now(int sock, const void *buf, size_t size)
+{
+	struct iovec iov = {.iov_base = (void *)buf, .iov_len = size};
+	const struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+
+	return fd_send_message(sock, &msg, MSG_DONTWAIT);
 }
 
 static void fd_close_all(const int *fds, size_t n)

@@ -55,6 +55,8 @@ int fd_set_nonblock(int fd, bool on);
  * descriptors were cut (everything received is closed then).
  */
 int fd_send(int sock, const void *buf, size_t size, const int *fds, size_t n_fds);
+/* The same without descriptors and without waiting: -EAGAIN when the peer's queue is full. */
+int fd_send_now(int sock, const void *buf, size_t size);
 ssize_t fd_recv(int sock, void *buf, size_t size, int *fds, size_t *n_fds);
 
 #endif

@@ -46,6 +46,8 @@ static int launch_start_vmm(struct launch *l, struct err *err)
 	}
 	free(path);
 	if (!r)
+		r = launch_publish(l, err);
+	if (!r)
 		r = launch_wait_helpers(l, err);
 	return r ? r : launch_hand_over(l, err);
 }
@@ -53,8 +55,8 @@ static int launch_start_vmm(struct launch *l, struct err *err)
 /* Far ends that only the guest process may keep open, so that we see it close them. */
 static void launch_drop_far_ends(struct launch *l)
 {
-	fd_close(l->config.console_fd);
-	l->config.console_fd = -1;
+	fd_close(fd_take(l->config.console_fd));
+	fd_close(fd_take(l->config.control_fd));
 	for (unsigned i = 0; i < l->config.n_nics; i++) {
 		fd_close(l->config.nics[i].fd);
 		l->config.nics[i].fd = -1;
@@ -63,7 +65,8 @@ static void launch_drop_far_ends(struct launch *l)
 
 int launch_run(const struct launch_request *request)
 {
-	struct launch l = {.request = request, .control = -1, .console = -1};
+	struct launch l = {
+		.request = request, .entry = REGISTRY_ENTRY_INIT, .control = -1, .console = -1};
 	struct err err = ERR_INIT;
 	int r, status = LAUNCH_FAILED;
 

@@ -6,12 +6,14 @@
 
 #include <sys/types.h>
 
+#include "client/registry.h"
 #include "launch/launch.h"
 
 /* Everything a run holds besides the configuration; closed and reaped at its end. */
 struct launch {
 	const struct launch_request *request;
 	struct guest_config config;
+	struct registry_entry entry;
 	int control; /* our end of the control socket */
 	int console; /* our end of the console, for stdio; else -1 */
 	pid_t vmm;   /* 0: not started */
@@ -27,6 +29,10 @@ struct launch {
 int launch_resolve(struct launch *l, struct err *err);
 int launch_open_disk(const struct launch_disk *d, bool is_snapshot, struct guest_disk *out,
 		     struct err *err);
+
+/* register.c: takes the guest's name, makes its control socket; then tells who runs it. */
+int launch_register(struct launch *l, struct err *err);
+int launch_publish(struct launch *l, struct err *err);
 
 /* net.c: the nics, and the processes behind them. */
 int launch_open_net(struct launch *l, const struct launch_net *n, struct guest_nic *out,

@@ -258,7 +258,11 @@ static void relay_on_control(struct relay *r)
 		if (!r->launch->request->is_quiet)
 			relay_say(r, "guest '%s': %s", r->launch->config.name, e.text);
 		break;
+	case CONTROL_PANICKED: /* what follows it is told next */
+	case CONTROL_RESET_DONE:
+		break;
 	case CONTROL_PAUSED:
+	case CONTROL_RESUMED:
 	case CONTROL_ERROR:
 		relay_say(r, "guest '%s': %s", r->launch->config.name, e.text);
 		break;

@@ -96,4 +96,5 @@ void launch_end(struct launch *l)
 		free(l->socket_paths[i]);
 	}
 	guest_config_fini(&l->config);
+	registry_release(&l->entry);
 }

@@ -3,41 +3,28 @@
  */
 #include "monitor/monitor.h"
 
+#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/err.h"
-#include "base/fd.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "confine/confine.h"
 #include "machine/machine.h"
-#include "proto/control.h"
+#include "monitor/monitor_priv.h"
 #include "proto/guest_config.h"
 
-struct monitor {
-	struct loop *loop;
-	struct guest_config *config;
-	struct machine *machine;
-	struct loop_fd control;
-	struct loop_task debug_exit_task;
-	u32 debug_exit_value;     /* atomic; written before the task is posted */
-	struct control_event end; /* how it ended */
-	bool is_ended;
-};
-
-static void monitor_tell(struct monitor *m, enum control_event_kind kind, const char *text)
+void monitor_tell(struct monitor *m, enum control_event_kind kind, const char *text)
 {
 	struct control_event e = {.kind = kind};
 
 	snprintf(e.text, sizeof(e.text), "%s", text);
-	/* A peer that is gone is noticed by the loop. */
-	control_send_event(m->control.fd, &e);
+	server_event(m->server, control_event_json(&e));
 }
 
-/* The first reason counts. */
-static void monitor_end(struct monitor *m, enum control_reason reason, const char *text)
+void monitor_end(struct monitor *m, enum control_reason reason, const char *text)
 {
 	if (m->is_ended)
 		return;
@@ -50,7 +37,7 @@ static void monitor_end(struct monitor *m, enum control_reason reason, const cha
 
 /* --- what the guest does --- */
 
-static void monitor_restart(struct monitor *m)
+void monitor_restart(struct monitor *m)
 {
 	struct vm *vm = machine_vm(m->machine);
 	struct err err = ERR_INIT;
@@ -58,13 +45,16 @@ static void monitor_restart(struct monitor *m)
 	if (vm_reset(vm, &err) < 0) {
 		err_wrap(&err, "cannot restart the guest");
 		monitor_end(m, CONTROL_FAILED, err.text);
-	} else {
-		vm_resume(vm);
+		return;
 	}
+	m->is_panicked = false;
+	vm_resume(vm);
+	monitor_tell(m, CONTROL_RESET_DONE, "reset");
 }
 
 static void monitor_on_panic(struct monitor *m)
 {
+	monitor_tell(m, CONTROL_PANICKED, "the guest's kernel panicked");
 	switch (m->config->on_crash) {
 	case GUEST_CRASH_STOP:
 		monitor_end(m, CONTROL_PANIC, "the guest's kernel panicked");
@@ -74,6 +64,7 @@ static void monitor_on_panic(struct monitor *m)
 		break;
 	case GUEST_CRASH_PAUSE:
 		vm_pause(machine_vm(m->machine));
+		m->is_panicked = true;
 		monitor_tell(m, CONTROL_PAUSED, "the guest's kernel panicked; it is paused");
 		break;
 	}
@@ -133,50 +124,9 @@ static int monitor_enter_role(void *opaque, enum vm_role role, struct err *err)
 
 /* --- what the peer wants --- */
 
-static void monitor_command(struct monitor *m, enum control_command command)
+static void monitor_on_launcher_gone(void *opaque)
 {
-	switch (command) {
-	case CONTROL_POWER_BUTTON:
-		machine_press_power_button(m->machine);
-		break;
-	case CONTROL_RESET:
-		monitor_restart(m);
-		break;
-	case CONTROL_PAUSE:
-		vm_pause(machine_vm(m->machine));
-		monitor_tell(m, CONTROL_PAUSED, "paused");
-		break;
-	case CONTROL_RESUME:
-		vm_resume(machine_vm(m->machine));
-		break;
-	case CONTROL_QUIT:
-		monitor_end(m, CONTROL_ASKED, "");
-		break;
-	case CONTROL_COMMANDS:
-		unreachable_code();
-	}
-}
-
-static void monitor_on_control(struct loop_fd *w, u32 events)
-{
-	struct monitor *m = container_of(w, struct monitor, control);
-	char buf[CONTROL_MAX_MESSAGE];
-	struct err err = ERR_INIT;
-	enum control_command command;
-	size_t n_fds = 0;
-	ssize_t n = fd_recv(w->fd, buf, sizeof(buf), NULL, &n_fds);
-
-	(void)events;
-	if (n == -EAGAIN)
-		return;
-	if (n == -EMSGSIZE)
-		monitor_tell(m, CONTROL_ERROR, "the command is too long, or has descriptors");
-	else if (n <= 0)
-		monitor_end(m, CONTROL_ASKED, "");
-	else if (control_parse_command(buf, (size_t)n, &command, &err) < 0)
-		monitor_tell(m, CONTROL_ERROR, err.text);
-	else
-		monitor_command(m, command);
+	monitor_end(opaque, CONTROL_ASKED, "");
 }
 
 /* --- life --- */
@@ -184,10 +134,15 @@ static void monitor_on_control(struct loop_fd *w, u32 events)
 struct monitor *monitor_new(struct loop *loop, int control, struct guest_config *config)
 {
 	struct monitor *m = NEW(struct monitor);
+	const struct server_ops ops = {
+		.request = monitor_on_request,
+		.launcher_gone = monitor_on_launcher_gone,
+		.opaque = m,
+	};
 
 	m->loop = loop;
 	m->config = config;
-	m->control = (struct loop_fd){.fd = control, .events = EPOLLIN, .fn = monitor_on_control};
+	m->server = server_new(loop, control, config->control_fd, config->name, &ops);
 	list_init(&m->debug_exit_task.node);
 	m->debug_exit_task.fn = monitor_on_debug_exit_task;
 	return m;
@@ -198,7 +153,7 @@ void monitor_free(struct monitor *m)
 	if (!m)
 		return;
 	machine_free(m->machine);
-	loop_fd_remove(m->loop, &m->control);
+	server_free(m->server);
 	free(m);
 }
 
@@ -212,11 +167,8 @@ static int monitor_start(struct monitor *m, struct err *err)
 	};
 	int r = machine_new(m->config, m->loop, &ops, &m->machine, err);
 
-	if (r < 0)
-		return r;
-	r = loop_fd_add(m->loop, &m->control);
-	if (r < 0)
-		err_errno(err, r, "cannot watch the control socket");
+	if (!r)
+		r = server_start(m->server, err);
 	if (!r)
 		r = confine_setup(err);
 	if (!r)
@@ -249,6 +201,6 @@ int monitor_run(struct monitor *m, struct err *err)
 		vm_pause(machine_vm(m->machine));
 		monitor_log_work(machine_vm(m->machine));
 	}
-	control_send_event(m->control.fd, &m->end);
+	server_last_event(m->server, control_event_json(&m->end));
 	return r;
 }

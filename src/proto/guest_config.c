@@ -69,6 +69,8 @@ void guest_config_init(struct guest_config *c)
 		.kernel_fd = -1,
 		.initrd_fd = -1,
 		.append = str_dup(""),
+		.control_fd = -1,
+		.lock_fd = -1,
 		.console_fd = -1,
 	};
 	for (unsigned i = 0; i < GUEST_MAX_DISKS; i++)
@@ -90,6 +92,8 @@ void guest_config_fini(struct guest_config *c)
 	fd_close(c->kvm_fd);
 	fd_close(c->kernel_fd);
 	fd_close(c->initrd_fd);
+	fd_close(c->control_fd);
+	fd_close(c->lock_fd);
 	fd_close(c->console_fd);
 	free(c->name);
 	free(c->machine);
@@ -101,16 +105,29 @@ void guest_config_fini(struct guest_config *c)
 	memset(c, 0, sizeof(*c));
 }
 
+static bool guest_is_alnum(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
+bool guest_name_is_valid(const char *name)
+{
+	if (!guest_is_alnum(name[0]) || strlen(name) > GUEST_MAX_NAME)
+		return false;
+	for (const char *p = name; *p; p++) {
+		if (!guest_is_alnum(*p) && !strchr("._-", *p))
+			return false;
+	}
+	return true;
+}
+
 int guest_config_check(const struct guest_config *c, struct err *err)
 {
-	if (!c->name[0] || strlen(c->name) > GUEST_MAX_NAME)
-		return err_set(err, -EINVAL, "the name must have 1 to %d bytes", GUEST_MAX_NAME);
-	for (const char *p = c->name; *p; p++) {
-		if (*p <= ' ' || *p >= 0x7f || *p == '/')
-			return err_set(err, -EINVAL,
-				       "the name may hold printable ASCII without "
-				       "spaces and slashes only");
-	}
+	if (!guest_name_is_valid(c->name))
+		return err_set(err, -EINVAL,
+			       "a name has 1 to %d letters, digits, '.', '_' and '-', "
+			       "a letter or digit first",
+			       GUEST_MAX_NAME);
 	if (strcmp(c->machine, "pc-1"))
 		return err_set(err, -EINVAL, "there is no machine '%s'; there is: pc-1",
 			       c->machine);
@@ -198,6 +215,8 @@ static const struct field guest_config_fields[] = {
 	FIELD_LISTED("channels", struct guest_config, channels, &guest_channel_list),
 	FIELD_WORDS_OPTIONAL("console", struct guest_config, console, &guest_console_words),
 	FIELD_OPTIONAL(FIELD_FD, "console-fd", struct guest_config, console_fd),
+	FIELD_OPTIONAL(FIELD_FD, "control", struct guest_config, control_fd),
+	FIELD_OPTIONAL(FIELD_FD, "lock", struct guest_config, lock_fd),
 	FIELD_WORDS_OPTIONAL("on-reboot", struct guest_config, on_reboot, &guest_on_reboot_words),
 	FIELD_WORDS_OPTIONAL("on-crash", struct guest_config, on_crash, &guest_on_crash_words),
 	FIELD_OPTIONAL(FIELD_BOOL, "debug-exit", struct guest_config, has_debug_exit),

@@ -72,6 +72,8 @@ struct guest_config {
 	struct guest_channel channels[GUEST_MAX_CHANNELS];
 	unsigned n_channels;
 	enum guest_console console;
+	int control_fd; /* a listening socket for further clients; -1: none */
+	int lock_fd;    /* only held: the guest's name is taken until it is closed; -1: none */
 	int console_fd; /* a connected stream or pty, or a listening socket */
 	enum guest_on_reboot on_reboot;
 	enum guest_on_crash on_crash;
@@ -83,6 +85,9 @@ void guest_config_init(struct guest_config *c);
 /* Frees strings and closes descriptors. */
 void guest_config_fini(struct guest_config *c);
 
+/* [A-Za-z0-9][A-Za-z0-9._-]*, at most GUEST_MAX_NAME bytes: it becomes a directory's name. */
+bool guest_name_is_valid(const char *name);
+
 /* Within the limits above: sentences name the option's value. Pure. */
 int guest_config_check(const struct guest_config *c, struct err *err);
 
@@ -91,7 +96,7 @@ int guest_config_check(const struct guest_config *c, struct err *err);
  * GUEST_CONFIG_MAX_FDS. Members that are as guest_config_init leaves them are left out, but for those
  * that say what guest it is.
  */
-#define GUEST_CONFIG_MAX_FDS (4 + 2 * GUEST_MAX_DISKS + GUEST_MAX_NICS + GUEST_MAX_CHANNELS)
+#define GUEST_CONFIG_MAX_FDS (6 + 2 * GUEST_MAX_DISKS + GUEST_MAX_NICS + GUEST_MAX_CHANNELS)
 char *guest_config_encode(const struct guest_config *c, int *out_fds, size_t *out_n_fds);
 /* Takes over every descriptor of fds, also on failure. c need not be initialized. */
 int guest_config_decode(const char *text, size_t size, const int *fds, size_t n_fds,

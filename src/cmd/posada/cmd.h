@@ -7,4 +7,11 @@
 int cmd_run(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 
+/* control.c */
+int cmd_ps(int argc, char **argv);
+int cmd_status(int argc, char **argv);
+int cmd_pause(int argc, char **argv);
+int cmd_resume(int argc, char **argv);
+int cmd_reset(int argc, char **argv);
+
 #endif

@@ -18,6 +18,11 @@ struct command {
 
 static const struct command commands[] = {
 	{"run", cmd_run, "run a virtual machine in the foreground"},
+	{"ps", cmd_ps, "list the guests that run"},
+	{"status", cmd_status, "show what a guest is, and does"},
+	{"pause", cmd_pause, "stop a guest's CPUs and its clock"},
+	{"resume", cmd_resume, "let a paused guest run on"},
+	{"reset", cmd_reset, "reset a guest"},
 	{"doctor", cmd_doctor, "show what this host offers, and what posada will use of it"},
 };
 

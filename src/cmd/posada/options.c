@@ -1,0 +1,89 @@
+/*
+ * Options of the short commands. See options.h.
+ */
+#include "cmd/posada/options.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/err.h"
+
+#define OPTIONS_MAX 16
+
+static void options_print_help(const struct option_table *t)
+{
+	printf("Usage: posada %s %s\n\n%s\n\nOptions:\n", t->command, t->usage, t->summary);
+	for (size_t i = 0; i < t->n_rows; i++)
+		printf("  --%s%s%s\n        %s\n", t->rows[i].name, t->rows[i].value ? " " : "",
+		       t->rows[i].value ? t->rows[i].value : "", t->rows[i].help);
+	printf("  --help\n        show this help\n");
+}
+
+static void options_fill_getopt(const struct option_table *t, struct option *out)
+{
+	for (size_t i = 0; i < t->n_rows; i++)
+		out[i] = (struct option){t->rows[i].name,
+					 t->rows[i].value ? required_argument : no_argument, NULL,
+					 0x100 + (int)i};
+	out[t->n_rows] = (struct option){"help", no_argument, NULL, 'h'};
+}
+
+static int options_explain(const struct option_table *t, int got, const char *word)
+{
+	if (got == ':')
+		fprintf(stderr, "posada: %s needs a value; see `posada %s --help`\n", word,
+			t->command);
+	else if (optopt >= 0x100)
+		fprintf(stderr, "posada: --%s takes no value\n", t->rows[optopt - 0x100].name);
+	else
+		fprintf(stderr, "posada: there is no option '%s'; see `posada %s --help`\n", word,
+			t->command);
+	return 1;
+}
+
+static int options_take_args(const struct option_table *t, int argc, char **argv, const char **args)
+{
+	unsigned n = (unsigned)(argc - optind);
+
+	if (n < t->min_args)
+		fprintf(stderr, "posada: %s; see `posada %s --help`\n", t->missing, t->command);
+	else if (n > t->max_args)
+		fprintf(stderr, "posada: '%s' is too much; see `posada %s --help`\n",
+			argv[optind + (int)t->max_args], t->command);
+	if (n < t->min_args || n > t->max_args)
+		return 1;
+	for (unsigned i = 0; i < t->max_args; i++)
+		args[i] = i < n ? argv[optind + (int)i] : NULL;
+	return OPTIONS_RUN;
+}
+
+int options_parse(const struct option_table *t, int argc, char **argv, void *to, const char **args)
+{
+	struct option table[OPTIONS_MAX + 2] = {0};
+	struct err err = ERR_INIT;
+	int got;
+
+	assert(t->n_rows <= OPTIONS_MAX);
+	options_fill_getopt(t, table);
+	opterr = 0;
+	while ((got = getopt_long(argc, argv, ":h", table, NULL)) != -1) {
+		if (got == 'h') {
+			options_print_help(t);
+			return 0;
+		}
+		if (got == ':' || got == '?')
+			return options_explain(t, got, argv[optind - 1]);
+		if (t->rows[got - 0x100].parse(to, optarg, &err) < 0) {
+			fprintf(stderr, "posada: --%s: %s\n", t->rows[got - 0x100].name, err.text);
+			return 1;
+		}
+	}
+	return options_take_args(t, argc, argv, args);
+}
+
+int option_json(void *to, unused char *value, unused struct err *err)
+{
+	((struct json_option *)to)->is_json = true;
+	return 0;
+}

@@ -1,0 +1,47 @@
+/*
+ * Options of the short commands: a table per command, from which getopt's table, the help and the
+ * mistakes' sentences are made.
+ */
+#ifndef CMD_POSADA_OPTIONS_H
+#define CMD_POSADA_OPTIONS_H
+
+#include "base/base.h"
+
+struct err;
+
+struct option_row {
+	const char *name;
+	const char *value; /* how it is called in the help; NULL: the option has none */
+	int (*parse)(void *to, char *value, struct err *err);
+	const char *help;
+};
+
+struct option_table {
+	const char *command; /* "stop" */
+	const char *usage;   /* "NAME [OPTIONS]" */
+	const char *summary; /* a sentence or several, for the help */
+	const struct option_row *rows;
+	size_t n_rows;
+	unsigned min_args, max_args; /* what isn't an option */
+	const char *missing;         /* what to say when there are fewer: "which guest?" */
+};
+
+enum { OPTIONS_RUN = -1 };
+
+/*
+ * Fills `to` and args (room for max_args; NULL behind the last). Returns OPTIONS_RUN, or the exit
+ * status to end with: help was shown, or a mistake.
+ */
+int options_parse(const struct option_table *t, int argc, char **argv, void *to, const char **args);
+
+/* Parsers for members that begin a struct: none is more common than this. */
+struct json_option {
+	bool is_json;
+};
+int option_json(void *to, char *value, struct err *err); /* to: a struct json_option */
+#define OPTION_JSON                                                                                \
+	{                                                                                          \
+		"json", NULL, option_json, "print JSON"                                            \
+	}
+
+#endif
