@@ -1,12 +1,19 @@
 /*
- * Confinement of the guest process, first layer: no privileges, no dumps, a seccomp filter around
- * the process and one of its own for each thread role, all of it before the first guest instruction.
+ * Confinement of a process that handles what a guest says: layers that each hold by themselves, all of
+ * them before the first guest instruction.
  *
- * The filters are compiled at build time from the `syscalls` files of the folders whose code runs
- * in the process. What is not listed fails with EPERM.
+ * The launcher's part (confine_fork) gives the process a pid namespace, and to an ordinary user's a
+ * user namespace; the process does the rest: namespaces, an empty root, a uid of its own, no
+ * privileges, Landlock, limits, and a seccomp filter around the process and one for each thread role.
+ * The filters are compiled at build time from the `syscalls` files of the folders whose code runs in
+ * the process. What is not listed fails with EPERM.
+ *
+ * Layers that a host doesn't offer are left out and said in the report; the others hold without them.
  */
 #ifndef CONFINE_CONFINE_H
 #define CONFINE_CONFINE_H
+
+#include <sys/types.h>
 
 #include "base/base.h"
 
@@ -19,12 +26,44 @@ enum confine_role {
 	CONFINE_ROLES,
 };
 
+struct confine_options {
+	/* Can be read still, with its directory, as files are replaced by renaming; NULL: nothing. */
+	const char *readable_file;
+	uid_t uid;               /* and gid, of its own; 0: those it has */
+	bool is_bound_to_parent; /* dies with its parent */
+	bool has_network;        /* keeps the host's network */
+};
+
+/* For people, and lists of words for programs: "Landlock ABI 7, limits", "uid (why it isn't)". */
+struct confine_report {
+	char in_force[320];
+	char missing[384];
+	u64 addresses, data;   /* in use at the beginning, in bytes */
+	bool has_own_uid;      /* that no other process has */
+	bool has_own_users;    /* a user namespace in which there is nobody else */
+	bool is_without_files; /* none can be opened by name, but what is to be readable */
+};
+
 /*
- * The whole process, before threads are started: capabilities gone (all sets; the bounding one where
- * the process may drop it, else no new privileges make it worthless), no new privileges, not dumpable (so not ptraceable by the same user), dies with its parent
- * when is_bound_to_parent.
+ * As fork(2), but the child is the first process of a pid namespace, and, when started by an ordinary
+ * user, in a user namespace in which it has the capabilities to make the others. Where the host
+ * forbids both it is a plain fork. For a process with one thread.
  */
-int confine_process(bool is_bound_to_parent, struct err *err);
+pid_t confine_fork(void);
+
+/*
+ * The whole process, before threads are started: everything but the filters. All descriptors that
+ * need a name or a right were opened before. It isn't dumpable afterwards (so not ptraceable by its
+ * user). Fails when what was asked for, or what every host can give, can't be had.
+ */
+int confine_process(const struct confine_options *o, struct confine_report *out, struct err *err);
+
+/* What the process may use from now on, at most; before threads are started, or after. */
+struct confine_limits {
+	u64 memory;         /* bytes of its own, guest memory included */
+	unsigned n_threads; /* of ours; the kernel's for io_uring come on top */
+};
+int confine_limit(const struct confine_limits *l, struct confine_report *report, struct err *err);
 
 /*
  * The calling thread and those that it starts from now on: what any role may do, starting threads,

@@ -41,7 +41,12 @@ static int launch_start_vmm(struct launch *l, struct err *err)
 		r = err_errno(err, -errno, "cannot make the control socket");
 	} else {
 		l->control = pair[0];
-		r = launch_spawn(path, argv, &pair[1], 1, &l->vmm, err);
+		r = launch_spawn(&(struct launch_program){.path = path,
+							  .argv = argv,
+							  .fds = &pair[1],
+							  .n_fds = 1,
+							  .is_confined = true},
+				 &l->vmm, err);
 		close(pair[1]);
 	}
 	free(path);

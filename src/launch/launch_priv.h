@@ -47,9 +47,16 @@ int launch_open_channels(struct launch *l, struct err *err);
 /* spawn.c */
 /* A program that stands beside ours (or in the build tree, or in libexec): free() the path. */
 char *launch_find_program(const char *name);
-/* Starts argv with each fds[i] as descriptor 3 + i, in a session of its own, stdin from /dev/null. */
-int launch_spawn(const char *path, const char *const argv[], const int *fds, size_t n_fds,
-		 pid_t *out, struct err *err);
+struct launch_program {
+	const char *path;
+	const char *const *argv;
+	const int *fds; /* become its descriptors 3, 4, ... */
+	size_t n_fds;
+	bool is_confined; /* it confines itself with what confine_fork gives it */
+};
+#define LAUNCH_MAX_SPAWN_FDS 8
+/* Starts it in a session of its own, stdin from /dev/null. */
+int launch_spawn(const struct launch_program *p, pid_t *out, struct err *err);
 /* Ends what is still there and waits for it; removes the socket. */
 void launch_end(struct launch *l);
 

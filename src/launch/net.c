@@ -95,8 +95,12 @@ static int launch_start_slirp(struct launch *l, const struct launch_net *n, int 
 	if (pipe2(ready, O_CLOEXEC) < 0) {
 		r = err_errno(err, -errno, "cannot make a pipe");
 	} else {
-		r = launch_spawn(path, argv, (int[]){sock, ready[1]}, 2, &l->helpers[l->n_helpers],
-				 err);
+		r = launch_spawn(&(struct launch_program){.path = path,
+							  .argv = argv,
+							  .fds = (int[]){sock, ready[1]},
+							  .n_fds = 2,
+							  .is_confined = true},
+				 &l->helpers[l->n_helpers], err);
 		close(ready[1]);
 		l->ready[l->n_ready++] = ready[0];
 		l->n_helpers += r == 0;
@@ -156,7 +160,10 @@ static int launch_start_passt(const struct launch_net *n, int sock, struct err *
 	if (!r && access("/usr/bin/passt", X_OK) < 0)
 		r = err_set(err, -ENOENT, "passt is not installed (package passt)");
 	if (!r)
-		r = launch_spawn("/usr/bin/passt", argv, &sock, 1, &pid, err);
+		r = launch_spawn(
+			&(struct launch_program){
+				.path = "/usr/bin/passt", .argv = argv, .fds = &sock, .n_fds = 1},
+			&pid, err);
 	if (!r)
 		r = launch_wait_passt(pid, err);
 	for (unsigned i = 0; i < n->n_forwards; i++)

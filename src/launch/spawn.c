@@ -3,7 +3,6 @@
  */
 #include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -13,6 +12,7 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "block/block.h"
+#include "confine/confine.h"
 #include "launch/launch_priv.h"
 #include "launch_paths.h"
 
@@ -33,41 +33,94 @@ char *launch_find_program(const char *name)
 	return str_format("%s/%s", LAUNCH_LIBEXEC_DIR, name);
 }
 
-int launch_spawn(const char *path, const char *const argv[], const int *fds, size_t n_fds,
-		 pid_t *out, struct err *err)
+/* --- in the child --- */
+
+/* Makes fds the descriptors from 3 on, and closes what our caller left open: none of its business. */
+static int spawn_place_fds(int *fds, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		fds[i] = fcntl(fds[i], F_DUPFD_CLOEXEC,
+			       3 + (int)n); /* out of the way of the numbers */
+		if (fds[i] < 0)
+			return -errno;
+	}
+	for (size_t i = 0; i < n; i++) {
+		if (dup2(fds[i], 3 + (int)i) < 0)
+			return -errno;
+	}
+	closefrom(3 + (int)n);
+	return 0;
+}
+
+static int spawn_set_standard(void)
+{
+	int null = open("/dev/null", O_RDONLY);
+
+	if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0)
+		return -errno;
+	if (null != STDIN_FILENO)
+		close(null);
+	return 0;
+}
+
+static void spawn_reset_signals(void)
+{
+	sigset_t none;
+
+	for (int i = 1; i < NSIG; i++)
+		signal(i, SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* Doesn't return. What can't be done goes to the report, an errno. */
+noreturn static void spawn_child(const char *path, const char *const argv[], const int *fds,
+				 size_t n_fds, int report)
 {
 	extern char **environ;
-	posix_spawn_file_actions_t actions;
-	posix_spawnattr_t attr;
-	sigset_t none, all;
-	int r, last = 2;
+	int placed[LAUNCH_MAX_SPAWN_FDS + 1], r;
 
-	/* First out of the way of the final numbers, then to them: dup2 clears close-on-exec. */
-	for (size_t i = 0; i < n_fds; i++)
-		last = MAX(last, fds[i]);
-	last = MAX(last, 3 + (int)n_fds);
-	sigemptyset(&none);
-	sigfillset(&all);
-	posix_spawn_file_actions_init(&actions);
-	posix_spawnattr_init(&attr);
-	posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-	posix_spawn_file_actions_adddup2(&actions, STDERR_FILENO, STDOUT_FILENO);
-	for (size_t i = 0; i < n_fds; i++)
-		posix_spawn_file_actions_adddup2(&actions, fds[i], last + 1 + (int)i);
-	for (size_t i = 0; i < n_fds; i++) {
-		posix_spawn_file_actions_adddup2(&actions, last + 1 + (int)i, 3 + (int)i);
-		posix_spawn_file_actions_addclose(&actions, last + 1 + (int)i);
+	assert(n_fds <= LAUNCH_MAX_SPAWN_FDS);
+	memcpy(placed, fds, n_fds * sizeof(*fds));
+	placed[n_fds] = report;
+	spawn_reset_signals();
+	setsid();
+	r = spawn_set_standard();
+	if (!r)
+		r = spawn_place_fds(placed, n_fds + 1);
+	if (!r) {
+		report = 3 + (int)n_fds;
+		fcntl(report, F_SETFD, FD_CLOEXEC);
+		execve(path, (char *const *)argv, environ);
+		r = -errno;
 	}
-	/* What our caller left open without close-on-exec is none of the guest's business. */
-	posix_spawn_file_actions_addclosefrom_np(&actions, 3 + (int)n_fds);
-	posix_spawnattr_setsigmask(&attr, &none);
-	posix_spawnattr_setsigdefault(&attr, &all);
-	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
-						POSIX_SPAWN_SETSID);
-	r = posix_spawn(out, path, &actions, &attr, (char *const *)argv, environ);
-	posix_spawnattr_destroy(&attr);
-	posix_spawn_file_actions_destroy(&actions);
-	return r ? err_errno(err, -r, "cannot start %s", path) : 0;
+	(void)!write(report, &r, sizeof(r));
+	_exit(127);
+}
+
+/* --- in the parent --- */
+
+int launch_spawn(const struct launch_program *p, pid_t *out, struct err *err)
+{
+	int report[2], status, r = 0;
+	pid_t pid;
+
+	if (pipe2(report, O_CLOEXEC) < 0)
+		return err_errno(err, -errno, "cannot make a pipe");
+	pid = p->is_confined ? confine_fork() : fork();
+	if (pid < 0)
+		r = -errno;
+	if (pid == 0)
+		spawn_child(p->path, p->argv, p->fds, p->n_fds, report[1]);
+	close(report[1]);
+	/* It is closed by the exec. */
+	if (pid > 0 && fd_read_full(report[0], &r, sizeof(r)) == 0)
+		waitpid(pid, &status, 0);
+	close(report[0]);
+	if (r)
+		return err_errno(err, r, "cannot start %s", p->path);
+	*out = pid;
+	return 0;
 }
 
 void launch_end(struct launch *l)
@@ -87,7 +140,7 @@ void launch_end(struct launch *l)
 	for (unsigned i = 0; i < l->n_ready; i++)
 		close(l->ready[i]);
 	for (unsigned i = 0; i < l->n_helpers; i++) {
-		kill(l->helpers[i], SIGTERM);
+		kill(l->helpers[i], SIGKILL); /* it has nothing to tidy */
 		waitpid(l->helpers[i], &status, 0);
 	}
 	fd_close(l->console);

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/err.h"
 #include "base/fd.h"
@@ -139,15 +140,28 @@ static void report_failure(struct options *o, const char *text)
 		fprintf(stderr, "posada-slirp: %s\n", text);
 }
 
+/* The first process of a pid namespace is deaf to signals that it doesn't handle. */
+static void on_signal(int signal_number)
+{
+	_exit(128 + signal_number);
+}
+
 static int run(struct options *o, struct err *err)
 {
+	const struct confine_options confinement = {
+		.readable_file = "/etc/resolv.conf", /* libslirp follows its changes */
+		.has_network = true,
+	};
 	AUTO(usernet_free) struct usernet *u = NULL;
+	struct confine_report report;
 	int r = usernet_new(&o->net, &u, err);
 
 	if (r == 0)
-		r = confine_process(false, err);
+		r = confine_process(&confinement, &report, err);
 	if (r == 0)
-		r = sandbox_enter(err);
+		r = sandbox_enter(report.is_without_files, err);
+	if (r == 0)
+		log_info("confined by: seccomp, %s; not by: %s", report.in_force, report.missing);
 	if (r == 0)
 		r = report_ready(o, "", err);
 	return r < 0 ? r : usernet_run(u, err);
@@ -162,6 +176,8 @@ int main(int argc, char **argv)
 
 	log_setup(!level ? LOG_WARN : strcmp(level, "debug") == 0 ? LOG_DEBUG : LOG_INFO, "slirp");
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGTERM, on_signal);
+	signal(SIGINT, on_signal);
 	o.net.forwards = o.forwards;
 	r = parse_options(argc, argv, &o, &err);
 	if (r == 0)

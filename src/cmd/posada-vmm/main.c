@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/err.h"
 #include "base/fd.h"
@@ -22,6 +23,28 @@
 #include "proto/guest_config.h"
 
 #define CONTROL_FD 3
+
+/* Address space for data beyond guest memory: heaps, stacks, decoded code, migration's buffers. */
+#define OWN_MEMORY         GIB
+#define OWN_MEMORY_PER_CPU (256 * MIB)
+#define OWN_THREADS        (2 + 4 * GUEST_MAX_DISKS) /* main, I/O; a disk's workers without io_uring */
+
+/*
+ * The first process of a pid namespace is deaf to signals that it doesn't handle. An end is an end:
+ * the launcher tells of it.
+ */
+static void on_signal(int signal_number)
+{
+	_exit(128 + signal_number);
+}
+
+static void handle_signals(void)
+{
+	signal(SIGTERM, on_signal);
+	signal(SIGINT, on_signal);
+	signal(SIGHUP, on_signal);
+	signal(SIGPIPE, SIG_IGN);
+}
 
 static int receive_config(int control, struct guest_config *config, struct err *err)
 {
@@ -45,16 +68,39 @@ static int tell_failure(int control, const struct err *err)
 	return err->code;
 }
 
+/* What the whole process may use: guest memory, and what the devices and the accelerator need. */
+static int limit(const struct guest_config *c, struct confine_report *report, struct err *err)
+{
+	const struct confine_limits limits = {
+		.memory = c->memory + OWN_MEMORY + c->n_cpus * OWN_MEMORY_PER_CPU,
+		.n_threads = c->n_cpus + OWN_THREADS,
+	};
+
+	return confine_limit(&limits, report, err);
+}
+
+static void tell_confinement(const struct confine_report *report)
+{
+	log_info("confined by: seccomp, %s", report->in_force);
+	if (report->missing[0])
+		log_info("this host doesn't let us be confined by: %s", report->missing);
+}
+
 static int run(int control, struct guest_config *config, struct err *err)
 {
 	AUTO(loop_free) struct loop *loop = NULL;
+	const struct confine_options options = {.is_bound_to_parent = true};
+	struct confine_report report;
 	struct monitor *monitor;
-	int r = confine_process(true, err);
+	int r = confine_process(&options, &report, err);
 
+	if (!r)
+		r = limit(config, &report, err);
 	if (!r)
 		r = loop_new(&loop, err);
 	if (r < 0)
 		return tell_failure(control, err);
+	tell_confinement(&report);
 	monitor = monitor_new(loop, control, config);
 	r = monitor_run(monitor, err);
 	monitor_free(monitor);
@@ -82,7 +128,7 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	fcntl(CONTROL_FD, F_SETFD, FD_CLOEXEC);
-	signal(SIGPIPE, SIG_IGN);
+	handle_signals();
 	log_setup(log_level(level ? level : ""), argc > 1 ? argv[1] : "vmm");
 	r = receive_config(CONTROL_FD, &config, &err);
 	if (!r) {

@@ -3,7 +3,6 @@
  */
 #include <fcntl.h>
 #include <linux/landlock.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -18,6 +17,7 @@
 #include "base/loop.h"
 #include "block/block.h"
 #include "cmd/posada/cmd.h"
+#include "confine/confine.h"
 #include "mem/gmem.h"
 
 #define DOCTOR_TRY_BYTES (8 * MIB) /* of memory, when huge pages are tried */
@@ -105,28 +105,43 @@ static void doctor_landlock(char *found, char *use, size_t size)
 		snprintf(found, size, "no (%s)", strerror(errno));
 	else
 		snprintf(found, size, "ABI %ld", abi);
-	snprintf(use, size, "not yet; seccomp confines the guest process");
+	snprintf(use, size, "%s", abi < 0 ? "the other layers" : "it, for the guest's processes");
 }
 
-/* What a child gets for this unshare(2): 0 or a negative errno. */
-static int doctor_try_unshare(int flags)
+/* In a child, as a guest's process would: what came of it is sent through a pipe. */
+static void doctor_confine(int fd)
 {
-	int status;
-	pid_t pid = fork();
+	const struct confine_options options = {0};
+	struct confine_report report;
+	struct err err = ERR_INIT;
+	int r = confine_process(&options, &report, &err);
 
+	if (r < 0)
+		snprintf(report.missing, sizeof(report.missing), "%s", err.text);
+	(void)!write(fd, &report, sizeof(report));
+	_exit(0);
+}
+
+static void doctor_confinement(char *found, char *use, size_t size)
+{
+	struct confine_report report = {.missing = "it can't be tried"};
+	int pair[2], status;
+	pid_t pid;
+
+	if (pipe2(pair, O_CLOEXEC) < 0)
+		return;
+	pid = confine_fork();
 	if (pid == 0)
-		_exit(unshare(flags) < 0 ? errno : 0);
-	if (pid < 0 || waitpid(pid, &status, 0) < 0)
-		return -errno;
-	return WIFEXITED(status) ? -WEXITSTATUS(status) : -EIO;
-}
-
-static void doctor_user_namespaces(char *found, char *use, size_t size)
-{
-	int r = doctor_try_unshare(CLONE_NEWUSER);
-
-	snprintf(found, size, "%s", r < 0 ? strerror(-r) : "yes");
-	snprintf(use, size, "not needed");
+		doctor_confine(pair[1]);
+	close(pair[1]);
+	if (pid > 0)
+		(void)fd_read_full(pair[0], &report, sizeof(report));
+	close(pair[0]);
+	if (pid > 0)
+		waitpid(pid, &status, 0);
+	snprintf(found, size, "seccomp, %s", report.in_force);
+	snprintf(use, size, "%s%s", report.missing[0] ? "them; this host doesn't give: " : "them",
+		 report.missing);
 }
 
 static void doctor_tun(char *found, char *use, size_t size)
@@ -151,7 +166,7 @@ static const struct doctor_row doctor_rows[] = {
 	{"huge pages", doctor_huge_pages},
 	{"io_uring", doctor_io_uring},
 	{"Landlock", doctor_landlock},
-	{"user namespaces", doctor_user_namespaces},
+	{"confinement", doctor_confinement},
 	{"/dev/net/tun", doctor_tun},
 	{"cgroups", doctor_cgroups},
 };

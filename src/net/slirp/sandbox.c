@@ -1,70 +1,17 @@
 /*
- * The sandbox of the user-mode network: Landlock for files, seccomp for system calls. See
- * sandbox.h.
- *
- * Landlock lets the process read the directory of the real resolv.conf (it is replaced by renaming,
- * so that a rule for the file itself would be lost with the first change) and nothing else. Where
- * the kernel has no Landlock, opening is forbidden altogether: the name server found at the start
- * is kept until resolv.conf changes.
+ * The sandbox of the user-mode network: seccomp for system calls. See sandbox.h.
  */
 #include "net/slirp/sandbox.h"
 
 #include <fcntl.h>
-#include <limits.h>
-#include <linux/landlock.h>
 #include <seccomp.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/err.h"
-#include "base/fd.h"
 #include "base/log.h"
-
-#define RESOLV_CONF "/etc/resolv.conf"
-
-/* Every right of the first Landlock ABI: what is handled and not allowed is denied. */
-#define LANDLOCK_ALL_V1 ((LANDLOCK_ACCESS_FS_MAKE_SYM << 1) - 1)
-
-/* --- files --- */
-
-/* Opens the directory that holds what /etc/resolv.conf points at; -1 where there is none. */
-static int sandbox_open_resolv_dir(void)
-{
-	char path[PATH_MAX];
-	char *slash;
-
-	if (!realpath(RESOLV_CONF, path))
-		return -1;
-	slash = strrchr(path, '/');
-	*(slash == path ? slash + 1 : slash) = '\0';
-	return open(path, O_PATH | O_CLOEXEC);
-}
-
-/* False: this kernel has no Landlock. */
-static bool sandbox_restrict_files(void)
-{
-	const struct landlock_ruleset_attr attr = {.handled_access_fs = LANDLOCK_ALL_V1};
-	AUTO_FD int rules = (int)syscall(SYS_landlock_create_ruleset, &attr, sizeof(attr), 0);
-	AUTO_FD int dir = sandbox_open_resolv_dir();
-	const struct landlock_path_beneath_attr beneath = {
-		.allowed_access = LANDLOCK_ACCESS_FS_READ_FILE,
-		.parent_fd = dir,
-	};
-
-	if (rules < 0)
-		return false;
-	if (dir >= 0 &&
-	    syscall(SYS_landlock_add_rule, rules, LANDLOCK_RULE_PATH_BENEATH, &beneath, 0) < 0)
-		return false;
-	return syscall(SYS_landlock_restrict_self, rules, 0) == 0;
-}
-
-/* --- system calls --- */
 
 /* clang-format off */
 static const int sandbox_calls[] = {
@@ -140,14 +87,13 @@ static int sandbox_restrict_calls(bool may_open)
 	return r;
 }
 
-int sandbox_enter(struct err *err)
+int sandbox_enter(bool may_open, struct err *err)
 {
-	bool has_landlock = sandbox_restrict_files();
-	int r = sandbox_restrict_calls(has_landlock);
+	int r = sandbox_restrict_calls(may_open);
 
 	if (r < 0)
 		return err_errno(err, r, "cannot restrict the process's system calls");
-	if (!has_landlock)
-		log_info("no Landlock here: a change of " RESOLV_CONF " will not be followed");
+	if (!may_open)
+		log_info("a change of /etc/resolv.conf will not be followed");
 	return 0;
 }

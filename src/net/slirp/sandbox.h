@@ -4,13 +4,15 @@
 #ifndef NET_SLIRP_SANDBOX_H
 #define NET_SLIRP_SANDBOX_H
 
+#include "base/base.h"
+
 struct err;
 
 /*
- * For a process that has its privileges dropped (no new privileges included) and one thread. Only
- * the directory that holds the host's resolv.conf stays readable, because libslirp follows its
- * changes; nothing can be written, run or traced.
+ * For a process that is otherwise confined (confine/confine.h) and has one thread. may_open: files can
+ * be opened for reading, because something else denies all but those that libslirp looks at (the
+ * host's resolv.conf). Else none can: the name server found at the start is kept.
  */
-int sandbox_enter(struct err *err);
+int sandbox_enter(bool may_open, struct err *err);
 
 #endif

@@ -1,0 +1,45 @@
+/*
+ * The layers, each in a file of its own: the attack suite takes them apart (tests/hostile).
+ *
+ * Each notes in the report whether it holds, and returns a negative errno only when the process must
+ * not go on without it.
+ */
+#ifndef CONFINE_CONFINE_PRIV_H
+#define CONFINE_CONFINE_PRIV_H
+
+#include "confine/confine.h"
+
+/* report.c: adds to the list of what holds, or of what doesn't. */
+void printf_like(2, 3) confine_note(struct confine_report *r, const char *fmt, ...);
+void printf_like(2, 3) confine_note_missing(struct confine_report *r, const char *fmt, ...);
+
+/* namespaces.c: those but the user namespace; needs CAP_SYS_ADMIN in its user namespace. */
+void confine_enter_namespaces(bool has_network, struct confine_report *r);
+
+/* root.c: what stays in the new root. */
+struct confine_kept {
+	const char *file;  /* as it is named; NULL: nothing stays */
+	char target[4096]; /* without symbolic links */
+	char dir[4096];    /* target's directory */
+	int fd;            /* that directory; -1: there is none */
+};
+void confine_find_kept(const char *file, struct confine_kept *out);
+/* Needs a mount namespace of its own. */
+void confine_enter_root(const struct confine_kept *kept, struct confine_report *r);
+
+/* identity.c */
+int confine_enter_uid(uid_t uid, struct confine_report *r, struct err *err);
+/* Unless it was made with the process. */
+void confine_enter_user_namespace(struct confine_report *r);
+/* All capabilities of all sets, and the way to new ones. */
+int confine_drop_privileges(struct err *err);
+
+/* landlock.c: files beneath readable_dir can be read; -1: none. */
+void confine_enter_landlock(int readable_dir, bool has_network, struct confine_report *r);
+
+/* limits.c: while there is /proc. */
+void confine_count_addresses(struct confine_report *r);
+/* Those that don't depend on the guest; no core dumps, no tracing. */
+int confine_enter_limits(struct err *err);
+
+#endif
