@@ -143,27 +143,89 @@ int gmem_block_new(struct gmem *g, const char *name, enum gmem_backing backing, 
 	return 0;
 }
 
+/* What is given back of this backing comes in pieces of this size. */
+static u64 gmem_discard_unit(const struct gmem_block *b)
+{
+	switch (b->backing) {
+	case GMEM_ANON:
+	case GMEM_MEMFD:
+		return PAGE_SIZE;
+	case GMEM_HUGETLB: /* a hole in a huge page zeroes bytes and frees nothing */
+	case GMEM_FILE:    /* each piece becomes a mapping of its own, of which there are few */
+		return 2 * MIB;
+	}
+	unreachable_code();
+}
+
+static int gmem_discard_pages(const struct gmem_block *b, u64 offset, u64 size)
+{
+	const int flags = MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+	u8 *at = b->hva + offset;
+	bool is_done = false;
+
+	switch (b->backing) {
+	case GMEM_ANON:
+		is_done = madvise(at, size, MADV_DONTNEED) == 0;
+		break;
+	case GMEM_MEMFD: /* a shared mapping's pages live in its file: only a hole gives them back */
+	case GMEM_HUGETLB:
+		is_done = madvise(at, size, MADV_REMOVE) == 0;
+		break;
+	case GMEM_FILE: /* dropping the private copy would show the file again */
+		is_done = mmap(at, size, PROT_READ | PROT_WRITE, flags, -1, 0) != MAP_FAILED;
+		break;
+	}
+	return is_done ? 0 : -errno;
+}
+
 int gmem_discard(struct gmem *g, struct gmem_block *b, u64 offset, u64 size)
 {
 	int r;
 
 	assert(range_fits(offset, size, b->size) && is_aligned(offset | size, PAGE_SIZE));
 	(void)g;
-	/* A shared mapping's pages live in its file: only a hole gives them back. */
-	if (b->backing == GMEM_MEMFD || b->backing == GMEM_HUGETLB)
-		r = madvise(b->hva + offset, size, MADV_REMOVE);
-	else if (b->backing == GMEM_FILE)
-		r = mmap(b->hva + offset, size, PROT_READ | PROT_WRITE,
-			 MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
-			 0) == MAP_FAILED
-			    ? -1
-			    : 0;
-	else
-		r = madvise(b->hva + offset, size, MADV_DONTNEED);
-	if (r < 0)
-		return -errno;
+	r = gmem_discard_pages(b, offset, size);
+	/* Zeroes are another content, even where only a part of them came about. */
 	gmem_block_written(b, offset, size);
-	return 0;
+	return r;
+}
+
+static struct gmem_block *gmem_block_of(struct gmem *g, const void *ptr, u64 size)
+{
+	const struct gmem_map *m = gmem_current_map(g);
+
+	for (u32 i = 0; i < m->n_ranges; i++) {
+		struct gmem_block *b = m->ranges[i].block;
+
+		if (range_fits((u64)ptr - (u64)b->hva, size, b->size))
+			return b;
+	}
+	return NULL;
+}
+
+static i64 gmem_discard_within(struct gmem *g, struct gmem_block *b, u64 offset, u64 size)
+{
+	u64 unit = gmem_discard_unit(b);
+	u64 from = align_up(offset, unit), to = align_down(offset + size, unit);
+	int r;
+
+	if (from >= to)
+		return 0;
+	r = gmem_discard(g, b, from, to - from);
+	return r < 0 ? r : (i64)(to - from);
+}
+
+i64 gmem_give_back(struct gmem *g, const void *ptr, u64 size)
+{
+	struct gmem_block *b;
+	i64 given = 0;
+
+	gmem_enter(g);
+	b = gmem_block_of(g, ptr, size);
+	if (b)
+		given = gmem_discard_within(g, b, (u64)ptr - (u64)b->hva, size);
+	gmem_leave(g);
+	return given;
 }
 
 /* Sums the huge-page lines of the mappings within the block (proc(5), smaps). */

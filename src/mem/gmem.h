@@ -167,4 +167,12 @@ void gmem_log_take(struct gmem *g, struct gmem_block *b, u64 *bits); /* (pages +
 /* Gives pages back to the host; they read as zero. offset, size in whole pages. */
 int gmem_discard(struct gmem *g, struct gmem_block *b, u64 offset, u64 size);
 
+/*
+ * The same for [ptr, ptr + size) of a view, which the guest says it doesn't need: whole pages of the
+ * backing only, so that no huge page of a hugetlb file is cut and no file mapping falls to pieces.
+ * Returns how many bytes went; what the map doesn't show any more is left alone. Open views on the
+ * pages stay good, but lose the content: to the guest it is a write into its own buffer.
+ */
+i64 gmem_give_back(struct gmem *g, const void *ptr, u64 size);
+
 #endif

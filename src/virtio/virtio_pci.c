@@ -517,6 +517,7 @@ static u32 vp_class_code(enum virtio_id id)
 	case VIRTIO_ID_CONSOLE:
 		return 0x078000; /* communication, other */
 	case VIRTIO_ID_RNG:
+	case VIRTIO_ID_BALLOON:
 		return 0x00ff00; /* unclassified */
 	}
 	unreachable_code();

@@ -2,6 +2,8 @@
 #include "test.h"
 
 #include <pthread.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/epoch.h"
 #include "base/err.h"
@@ -156,6 +158,76 @@ TEST(a_write_makes_decoded_code_stale)
 	gmem_code_invalidate_all(b.g);
 	CHECK(b.ram->code[2] != word);
 	CHECK_EQ(b.ram->code[3], 0);
+	bench_fini(&b);
+}
+
+TEST(whole_pages_of_a_view_are_given_back)
+{
+	for (enum gmem_backing backing = GMEM_ANON; backing <= GMEM_MEMFD; backing++) {
+		struct gmem_view v;
+		struct bench b;
+		u8 outside;
+		u32 got;
+
+		bench_init(&b, backing, true);
+		CHECK_EQ(gmem_fill(b.g, 0x1000, 0xff, 0x4000), 0);
+		CHECK_EQ(gmem_view_open(b.g, 0x1800, 0x2000, true, &v), 0);
+		CHECK_EQ(gmem_give_back(b.g, v.ptr, v.size), 0x1000);
+		CHECK_EQ(gmem_give_back(b.g, v.ptr, 0x800), 0);
+		CHECK_EQ(gmem_give_back(b.g, &outside, 1), 0);
+		gmem_view_release(&v);
+		CHECK_EQ(gmem_read(b.g, 0x1ffe, &got, 4), 0);
+		CHECK_EQ(got, 0x0000ffff);
+		CHECK_EQ(gmem_read(b.g, 0x2ffe, &got, 4), 0);
+		CHECK_EQ(got, 0xffff0000);
+		bench_fini(&b);
+	}
+}
+
+TEST(giving_back_makes_code_stale_and_pages_dirty)
+{
+	struct err err = ERR_INIT;
+	struct gmem_view v;
+	struct bench b;
+	bool is_new;
+	u32 word;
+	u64 bits;
+
+	bench_init(&b, GMEM_MEMFD, true);
+	word = gmem_code_mark(b.ram, 2, &is_new);
+	CHECK_EQ(gmem_log_start(b.g, &err), 0);
+	CHECK_EQ(gmem_view_open(b.g, 0x2000, 0x1000, false, &v), 0);
+	CHECK_EQ(gmem_give_back(b.g, v.ptr, v.size), 0x1000);
+	CHECK(b.ram->code[2] != word);
+	gmem_log_take(b.g, b.ram, &bits);
+	CHECK_EQ(bits, BIT(2));
+	gmem_view_release(&v);
+	bench_fini(&b);
+}
+
+/* A piece of a file mapping becomes a mapping of its own: only in large pieces, and zeroes then. */
+TEST(of_a_file_large_pieces_are_given_back)
+{
+	struct err err = ERR_INIT;
+	struct gmem_block *file;
+	struct gmem_view v;
+	struct bench b;
+	int fd = memfd_create("file", MFD_CLOEXEC);
+	u8 got = 1;
+
+	CHECK_EQ(ftruncate(fd, 4 * MIB), 0);
+	CHECK_EQ(pwrite(fd, "x", 1, 2 * MIB + 5), 1);
+	bench_init(&b, GMEM_ANON, false);
+	CHECK_EQ(gmem_block_new(b.g, "file", GMEM_FILE, 4 * MIB, fd, &file, &err), 0);
+	gmem_set_map(b.g, &(struct gmem_range){0, 4 * MIB, file, 0, false}, 1);
+	CHECK_EQ(gmem_view_open(b.g, 0, 4 * MIB, true, &v), 0);
+	CHECK_EQ(gmem_give_back(b.g, v.ptr + 2 * MIB, PAGE_SIZE), 0);
+	CHECK_EQ(gmem_read(b.g, 2 * MIB + 5, &got, 1), 0);
+	CHECK_EQ(got, 'x');
+	CHECK_EQ(gmem_give_back(b.g, v.ptr + PAGE_SIZE, 4 * MIB - PAGE_SIZE), 2 * MIB);
+	gmem_view_release(&v);
+	CHECK_EQ(gmem_read(b.g, 2 * MIB + 5, &got, 1), 0);
+	CHECK_EQ(got, 0);
 	bench_fini(&b);
 }
 
