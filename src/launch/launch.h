@@ -43,6 +43,12 @@ struct launch_channel {
 	const char *name, *path;
 };
 
+struct launch_balloon {
+	bool is_off, is_reporting_off;
+	u64 size;       /* that the guest should have at first; 0: all */
+	unsigned stats; /* seconds */
+};
+
 /* What a person asked for; strings are borrowed. */
 struct launch_request {
 	const char *name, *machine, *cpu, *append; /* NULL: the default */
@@ -56,6 +62,7 @@ struct launch_request {
 	unsigned n_nets;
 	struct launch_channel channels[GUEST_MAX_CHANNELS];
 	unsigned n_channels;
+	struct launch_balloon balloon;
 	enum launch_console console;
 	const char *console_path;
 	int escape; /* the key that opens the menu, 1 to 31; 0: none */

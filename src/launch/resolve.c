@@ -187,6 +187,10 @@ static void launch_take_words(const struct launch_request *q, struct guest_confi
 	c->on_reboot = q->on_reboot;
 	c->on_crash = q->on_crash;
 	c->has_debug_exit = q->has_debug_exit;
+	c->has_balloon = !q->balloon.is_off;
+	c->has_reporting = !q->balloon.is_reporting_off;
+	c->balloon_size = q->balloon.size;
+	c->balloon_stats = q->balloon.stats;
 }
 
 static int launch_resolve_devices(struct launch *l, struct err *err)

@@ -21,6 +21,9 @@ struct machine_ops {
 	void (*event)(void *opaque, enum vm_event event);
 	/* A test kernel wrote its exit code to the debug exit port. Any thread. */
 	void (*debug_exit)(void *opaque, u8 value);
+	/* The guest's driver changed its balloon's size: told a few times a second at most. On the I/O
+	 * thread; optional. */
+	void (*balloon_changed)(void *opaque);
 	void *opaque;
 };
 
@@ -37,5 +40,27 @@ struct vm *machine_vm(struct machine *m);
 const char *machine_accel_text(const struct machine *m);
 
 void machine_press_power_button(struct machine *m);
+
+/* --- the memory balloon; any thread --- */
+
+/* The guest should have size bytes of its memory: it gives the rest back as fast as it can.
+ * -ENODEV: it has no balloon. */
+int machine_set_balloon(struct machine *m, u64 size, struct err *err);
+
+/* One of the guest's own figures, by the name that people know it by: bytes, or a count. */
+struct machine_figure {
+	const char *name; /* static */
+	u64 value;
+};
+
+struct machine_balloon {
+	u64 memory, target, actual; /* bytes that it was given, should have, has */
+	u64 given_back;             /* bytes in all, some of them more than once */
+	struct machine_figure figures[16];
+	unsigned n_figures; /* 0: the guest told none yet */
+	u64 age_ns;         /* of the figures */
+};
+
+bool machine_get_balloon(struct machine *m, struct machine_balloon *out); /* false: it has none */
 
 #endif

@@ -23,6 +23,7 @@ struct pm;
 struct reset_port;
 struct rtc;
 struct serial;
+struct virtio_device;
 
 struct machine {
 	struct guest_config *config;
@@ -54,6 +55,7 @@ struct machine {
 	struct pci_device *root_ports[PC_ROOT_PORTS_MAX];
 	unsigned n_root_ports, n_used_ports;
 	struct chr *serial_chr;
+	struct virtio_device *balloon; /* NULL: none */
 };
 
 /* accel.c: decides between the makers before there is a vm; makes the one decided for. */

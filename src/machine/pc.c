@@ -279,8 +279,8 @@ static void pc_add_config_ports(struct machine *m, struct reset_port *reset)
 static void pc_add_root_ports(struct machine *m)
 {
 	const struct guest_config *c = m->config;
-	/* The channels share one device; and there is the entropy device. */
-	unsigned used = c->n_disks + c->n_nics + (c->n_channels > 0) + 1;
+	/* The channels share one device; and there are the entropy device and the balloon. */
+	unsigned used = c->n_disks + c->n_nics + (c->n_channels > 0) + 1 + c->has_balloon;
 	char name[16];
 
 	m->n_root_ports = MAX((unsigned)PC_ROOT_PORTS, used);

@@ -1,6 +1,7 @@
 /*
  * The board's virtio devices: each alone behind a root port, in the configuration's order, so that
- * a guest finds the same device in the same slot at each start.
+ * a guest finds the same device in the same slot at each start. The entropy device and the balloon
+ * come last.
  */
 #include <stdio.h>
 #include <string.h>
@@ -13,6 +14,7 @@
 #include "net/net.h"
 #include "pci/bridge.h"
 #include "pci/pci.h"
+#include "virtio/balloon.h"
 #include "virtio/blk.h"
 #include "virtio/console.h"
 #include "virtio/net.h"
@@ -147,6 +149,70 @@ static int pc_add_rng(struct machine *m, struct err *err)
 	return r;
 }
 
+/* --- the balloon --- */
+
+static void pc_on_balloon(void *opaque)
+{
+	struct machine *m = opaque;
+
+	if (m->ops.balloon_changed)
+		m->ops.balloon_changed(m->ops.opaque);
+}
+
+static int pc_add_balloon(struct machine *m, struct err *err)
+{
+	const struct guest_config *c = m->config;
+	const struct vballoon_options o = {
+		.name = "balloon0",
+		.memory = c->memory,
+		.target = c->balloon_size ? c->balloon_size : c->memory,
+		.has_reporting = c->has_reporting,
+		.stats_seconds = c->balloon_stats,
+		.changed = pc_on_balloon,
+		.opaque = m,
+	};
+	int r = vballoon_new(&o, vm_io_loop(m->vm), vm_gmem(m->vm), &m->balloon, err);
+
+	if (!r)
+		pc_plug(m, m->balloon);
+	return r;
+}
+
+int machine_set_balloon(struct machine *m, u64 size, struct err *err)
+{
+	if (!m->balloon)
+		return err_set(err, -ENODEV, "the guest has no balloon (--balloon off)");
+	if (size < GUEST_MIN_MEMORY || size > m->config->memory)
+		return err_set(err, -EINVAL,
+			       "a balloon leaves the guest %lu MiB at least, and not more than its "
+			       "%lu MiB",
+			       GUEST_MIN_MEMORY / MIB, m->config->memory / MIB);
+	vballoon_set_target(m->balloon, size);
+	return 0;
+}
+
+bool machine_get_balloon(struct machine *m, struct machine_balloon *out)
+{
+	struct vballoon_info info;
+
+	if (!m->balloon)
+		return false;
+	vballoon_get_info(m->balloon, &info);
+	*out = (struct machine_balloon){
+		.memory = info.memory,
+		.target = info.target,
+		.actual = info.actual,
+		.given_back = info.given_back,
+		.age_ns = info.stats_age_ns,
+	};
+	for (unsigned i = 0; i < VBALLOON_STATS; i++) {
+		if (info.stats_known & BIT32(i))
+			out->figures[out->n_figures++] =
+				(struct machine_figure){vballoon_stat_name(i), info.stats[i]};
+	}
+	return true;
+}
+
 int pc_build_virtio(struct machine *m, struct err *err)
 {
 	int r = 0;
@@ -157,5 +223,9 @@ int pc_build_virtio(struct machine *m, struct err *err)
 		r = pc_add_nic(m, i, err);
 	if (!r && m->config->n_channels)
 		r = pc_add_channels(m, err);
-	return r ? r : pc_add_rng(m, err);
+	if (!r)
+		r = pc_add_rng(m, err);
+	if (!r && m->config->has_balloon)
+		r = pc_add_balloon(m, err);
+	return r;
 }

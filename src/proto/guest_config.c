@@ -71,6 +71,9 @@ void guest_config_init(struct guest_config *c)
 		.append = str_dup(""),
 		.control_fd = -1,
 		.lock_fd = -1,
+		.has_balloon = true,
+		.has_reporting = true,
+		.balloon_stats = GUEST_BALLOON_STATS,
 		.console_fd = -1,
 	};
 	for (unsigned i = 0; i < GUEST_MAX_DISKS; i++)
@@ -121,6 +124,19 @@ bool guest_name_is_valid(const char *name)
 	return true;
 }
 
+static int guest_check_balloon(const struct guest_config *c, struct err *err)
+{
+	if (c->balloon_size && (c->balloon_size < GUEST_MIN_MEMORY || c->balloon_size > c->memory))
+		return err_set(err, -EINVAL,
+			       "a balloon that leaves %lu KiB: it leaves %lu MiB at least, and not "
+			       "more than the guest's %lu MiB",
+			       c->balloon_size / KIB, GUEST_MIN_MEMORY / MIB, c->memory / MIB);
+	if (c->balloon_stats > GUEST_MAX_STATS)
+		return err_set(err, -EINVAL, "the balloon's statistics are asked for once in %d s",
+			       GUEST_MAX_STATS);
+	return 0;
+}
+
 int guest_config_check(const struct guest_config *c, struct err *err)
 {
 	if (!guest_name_is_valid(c->name))
@@ -150,7 +166,7 @@ int guest_config_check(const struct guest_config *c, struct err *err)
 			return err_set(err, -EINVAL, "a channel's name has 1 to %d bytes",
 				       GUEST_MAX_CHANNEL_NAME);
 	}
-	return 0;
+	return guest_check_balloon(c, err);
 }
 
 /* --- the message --- */
@@ -213,6 +229,10 @@ static const struct field guest_config_fields[] = {
 	FIELD_LISTED("disks", struct guest_config, disks, &guest_disk_list),
 	FIELD_LISTED("nics", struct guest_config, nics, &guest_nic_list),
 	FIELD_LISTED("channels", struct guest_config, channels, &guest_channel_list),
+	FIELD_OPTIONAL(FIELD_BOOL, "balloon", struct guest_config, has_balloon),
+	FIELD_OPTIONAL(FIELD_BOOL, "balloon-reporting", struct guest_config, has_reporting),
+	FIELD_OPTIONAL(FIELD_UINT, "balloon-size", struct guest_config, balloon_size),
+	FIELD_OPTIONAL(FIELD_UINT, "balloon-stats", struct guest_config, balloon_stats),
 	FIELD_WORDS_OPTIONAL("console", struct guest_config, console, &guest_console_words),
 	FIELD_OPTIONAL(FIELD_FD, "console-fd", struct guest_config, console_fd),
 	FIELD_OPTIONAL(FIELD_FD, "control", struct guest_config, control_fd),

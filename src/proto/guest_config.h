@@ -24,6 +24,8 @@ struct json_t;
 #define GUEST_MIN_MEMORY       (32 * MIB)
 #define GUEST_MAX_MEMORY       (1024 * GIB)
 #define GUEST_MAX_NAME         63
+#define GUEST_BALLOON_STATS    5 /* seconds, the default */
+#define GUEST_MAX_STATS        86400
 
 enum guest_accel { GUEST_ACCEL_AUTO, GUEST_ACCEL_KVM, GUEST_ACCEL_SOFT };
 enum guest_cache { GUEST_CACHE_WRITEBACK, GUEST_CACHE_NONE };
@@ -71,6 +73,10 @@ struct guest_config {
 	unsigned n_nics;
 	struct guest_channel channels[GUEST_MAX_CHANNELS];
 	unsigned n_channels;
+	bool has_balloon;
+	bool has_reporting;     /* the balloon's: unused memory goes back to the host */
+	u64 balloon_size;       /* bytes that the guest should have at first; 0: all */
+	unsigned balloon_stats; /* seconds between questions for its statistics; 0: never */
 	enum guest_console console;
 	int control_fd; /* a listening socket for further clients; -1: none */
 	int lock_fd;    /* only held: the guest's name is taken until it is closed; -1: none */

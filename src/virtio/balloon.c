@@ -180,6 +180,16 @@ static void vballoon_report_chain(struct vballoon *d, struct vq_chain *c)
 
 /* --- statistics --- */
 
+const char *vballoon_stat_name(enum vballoon_stat s)
+{
+	static const char *const names[VBALLOON_STATS] = {
+		"swap-in", "swap-out",         "major-faults", "minor-faults",     "free-memory",
+		"memory",  "available-memory", "disk-caches",  "huge-allocations", "huge-failures",
+	};
+
+	return names[s];
+}
+
 static void vballoon_take_stats(struct vballoon *d, struct vq_chain *c)
 {
 	struct vballoon_stat_wire w;

@@ -31,13 +31,16 @@ enum vballoon_stat {
 	VBALLOON_STATS,
 };
 
+/* A name for people and JSON: "free-memory". */
+const char *vballoon_stat_name(enum vballoon_stat s);
+
 struct vballoon_info {
-	u64 memory; /* bytes: all that the guest was given */
-	u64 target; /* what it should have */
-	u64 actual; /* what it has, as its driver says */
-	u64 given_back;           /* by inflating and reports, in all; some of it twice */
-	u64 refused;              /* page numbers that are none of RAM */
-	u32 stats_known;          /* a bit for each that the guest told */
+	u64 memory;      /* bytes: all that the guest was given */
+	u64 target;      /* what it should have */
+	u64 actual;      /* what it has, as its driver says */
+	u64 given_back;  /* by inflating and reports, in all; some of it twice */
+	u64 refused;     /* page numbers that are none of RAM */
+	u32 stats_known; /* a bit for each that the guest told */
 	u64 stats[VBALLOON_STATS];
 	u64 stats_age_ns; /* how old they are */
 };

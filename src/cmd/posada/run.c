@@ -251,6 +251,52 @@ static int run_channel(struct launch_request *q, char *value, struct err *err)
 	return 0;
 }
 
+static int run_balloon_seconds(const char *text, unsigned *out, struct err *err)
+{
+	char *end;
+	unsigned long n = strtoul(text, &end, 10);
+
+	if (*end || !run_is_digit(text[0]) || n > GUEST_MAX_STATS)
+		return err_set(err, -EINVAL, "'%s' is not a number of seconds, 0 to %d", text,
+			       GUEST_MAX_STATS);
+	*out = (unsigned)n;
+	return 0;
+}
+
+static int run_balloon_word(struct launch_balloon *b, char *word, struct err *err)
+{
+	char *value = run_split_key(word);
+	bool is_on;
+	int r;
+
+	if (value && !strcmp(word, "size"))
+		return run_parse_size(value, &b->size, err);
+	if (value && !strcmp(word, "stats"))
+		return run_balloon_seconds(value, &b->stats, err);
+	if (value && !strcmp(word, "reporting")) {
+		r = run_parse_on_off(value, &is_on, err);
+		b->is_reporting_off = !r && !is_on;
+		return r;
+	}
+	return err_set(err, -EINVAL,
+		       "the balloon has no option '%s'; there is: off, or size=SIZE, "
+		       "reporting=off, stats=SECONDS",
+		       word);
+}
+
+static int run_balloon(struct launch_request *q, char *value, struct err *err)
+{
+	char *save, *word = strtok_r(value, ",", &save);
+	int r = 0;
+
+	q->balloon.is_off = word && !strcmp(word, "off");
+	if (q->balloon.is_off && strtok_r(NULL, ",", &save))
+		return err_set(err, -EINVAL, "a balloon that is off has no options");
+	for (; !q->balloon.is_off && word && !r; word = strtok_r(NULL, ",", &save))
+		r = run_balloon_word(&q->balloon, word, err);
+	return r;
+}
+
 static int run_console(struct launch_request *q, char *value, struct err *err)
 {
 	if (!strcmp(value, "stdio")) {
@@ -327,6 +373,9 @@ static const struct run_option run_options[] = {
 	{"channel", "NAME=PATH", run_channel,
 	 "a named port, /dev/virtio-ports/NAME in the guest, as UNIX socket PATH on\n"
 	 "the host; repeatable"},
+	{"balloon", "off|OPTION[,OPTION]...", run_balloon,
+	 "size=SIZE: leave the guest so much at first; reporting=off: keep the memory\n"
+	 "that it doesn't use; stats=SECONDS between questions for its figures"},
 	{"console", "stdio|pty|socket=PATH|none", run_console,
 	 "where the serial console goes (default: stdio)"},
 	{"escape", "^KEY|none", run_escape, "the key that opens the menu (default: ^])"},
@@ -399,7 +448,10 @@ static int run_explain(int got, char **argv)
 int cmd_run(int argc, char **argv)
 {
 	struct option table[ARRAY_SIZE(run_options) + 2];
-	struct launch_request q = {.n_cpus = 1, .memory = 512 * MIB, .escape = RUN_ESCAPE_DEFAULT};
+	struct launch_request q = {.n_cpus = 1,
+				   .memory = 512 * MIB,
+				   .balloon.stats = GUEST_BALLOON_STATS,
+				   .escape = RUN_ESCAPE_DEFAULT};
 	struct err err = ERR_INIT;
 	int got;
 

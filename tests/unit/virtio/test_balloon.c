@@ -77,8 +77,8 @@ static void send_pages(struct bench *b, u32 queue, const u32 *pages, u32 n)
 
 	for (u32 i = 0; i < n; i++)
 		wire[i] = le32_of(pages[i]);
-	seg = (struct fake_buf){vdrv_put(&b->d, wire, n * (u32)sizeof(le32)),
-				n * (u32)sizeof(le32), false};
+	seg = (struct fake_buf){vdrv_put(&b->d, wire, n * (u32)sizeof(le32)), n * (u32)sizeof(le32),
+				false};
 	vdrv_add(&b->d, queue, &seg, 1);
 	vdrv_kick(&b->d, queue);
 	vdrv_wait(&b->d, queue, (u16)(used + 1));
