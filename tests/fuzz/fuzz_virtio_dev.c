@@ -1,6 +1,6 @@
 /*
  * virtio devices: requests of a driver without manners, on a real disk in memory, a stream to a
- * hostile network peer, console ports and the entropy device.
+ * hostile network peer, console ports, the entropy device and the balloon.
  *
  * The first byte chooses the device, the next four the features; then come steps: a chain, a write
  * to the configuration, a reset, bytes from the host's side. The rings themselves keep the rules:
@@ -16,6 +16,7 @@
 #include "block/block.h"
 #include "chr/chr.h"
 #include "net/net.h"
+#include "virtio/balloon.h"
 #include "virtio/blk.h"
 #include "virtio/console.h"
 #include "virtio/net.h"
@@ -107,6 +108,20 @@ static struct virtio_device *make_rng(struct fuzz *f)
 	return v;
 }
 
+static struct virtio_device *make_balloon(struct fuzz *f)
+{
+	const struct vballoon_options o = {.name = "balloon0",
+					   .memory = FAKE_RAM_SIZE,
+					   .target = FAKE_RAM_SIZE / 2,
+					   .has_reporting = true,
+					   .stats_seconds = 1};
+	struct virtio_device *v;
+	struct err err;
+
+	must(vballoon_new(&o, f->d.loop, f->d.gmem, &v, &err));
+	return v;
+}
+
 static void settle(struct fuzz *f)
 {
 	for (int i = 0; i < 8; i++)
@@ -185,8 +200,8 @@ static void step(struct fuzz *f, struct input *in)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static struct virtio_device *(*const makers[])(struct fuzz *) = {make_blk, make_net,
-									 make_console, make_rng};
+	static struct virtio_device *(*const makers[])(struct fuzz *) = {
+		make_blk, make_net, make_console, make_rng, make_balloon};
 	struct input in = {data, data + size};
 	struct fuzz f = {.peer = -1};
 	struct virtio_device *v;

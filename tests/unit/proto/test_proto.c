@@ -201,6 +201,25 @@ TEST(what_has_the_wrong_type_or_range_is_refused_by_name)
 	}
 }
 
+TEST(a_balloon_leaves_the_guest_something)
+{
+	struct guest_config c;
+	struct err err = ERR_INIT;
+
+	guest_config_init(&c);
+	CHECK(c.has_balloon && c.has_reporting);
+	c.balloon_size = 31 * MIB;
+	CHECK_EQ(guest_config_check(&c, &err), -EINVAL);
+	CHECK_ERR(err, "leaves 32 MiB at least");
+	c.balloon_size = c.memory + MIB;
+	CHECK_EQ(guest_config_check(&c, &err), -EINVAL);
+	c.balloon_size = c.memory;
+	CHECK_EQ(guest_config_check(&c, &err), 0);
+	c.balloon_stats = GUEST_MAX_STATS + 1;
+	CHECK_EQ(guest_config_check(&c, &err), -EINVAL);
+	guest_config_fini(&c);
+}
+
 TEST(more_devices_than_a_guest_has_are_refused)
 {
 	static char text[8000] =
