@@ -30,6 +30,8 @@ struct launch_net {
 	unsigned n_forwards;
 	bool is_host_open; /* may the guest reach the host's loopback? */
 	bool is_passt;     /* passt instead of posada-slirp */
+	unsigned n_queues; /* of a tap; 0: one */
+	unsigned mtu;      /* 0: a tap's own, or what is fastest */
 };
 
 struct launch_disk {

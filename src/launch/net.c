@@ -17,12 +17,58 @@
 #include "base/fd.h"
 #include "launch/launch_priv.h"
 
-#define LAUNCH_MAX_ARGS (16 + 2 * LAUNCH_MAX_FORWARDS)
+#define LAUNCH_MAX_ARGS  (16 + 2 * LAUNCH_MAX_FORWARDS)
+#define LAUNCH_USUAL_MTU 1500
+/* The user networks end the guest's TCP: nothing behind them sees its segments. */
+#define LAUNCH_USER_MTU 65520
 
-static int launch_open_tap(const struct launch_net *n, int *out, struct err *err)
+/* One queue of the tap that request names. */
+static int launch_open_queue(struct ifreq *request, int *out, struct err *err)
+{
+	AUTO_FD int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
+	const char *name = request->ifr_name;
+	int r;
+
+	if (fd < 0)
+		return err_errno(err, -errno, "cannot open /dev/net/tun");
+	r = ioctl(fd, TUNSETIFF, request) < 0 ? -errno : 0;
+	switch (r) {
+	case 0:
+		*out = fd_take(fd);
+		return 0;
+	case -EBUSY:
+		return err_set(err, r, "tap '%s' is in use", name);
+	case -EINVAL:
+		if (request->ifr_flags & IFF_MULTI_QUEUE)
+			return err_set(err, r,
+				       "interface '%s' is no tap with several queues; make it with "
+				       "`ip tuntap add dev %s mode tap multi_queue user $USER`",
+				       name, name);
+		return err_set(err, r, "interface '%s' is no tap, or one with several queues",
+			       name);
+	case -EPERM:
+		return err_set(err, r, "tap '%s' belongs to another user", name);
+	case -E2BIG:
+		return err_set(err, r, "tap '%s' can't have so many queues", name);
+	default:
+		return err_errno(err, r, "cannot use tap '%s'", name);
+	}
+}
+
+/* What the host's side takes is what the guest is told, unless that is what it thinks anyway. */
+static unsigned launch_tap_mtu(struct ifreq *request)
+{
+	AUTO_FD int s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (s < 0 || ioctl(s, SIOCGIFMTU, request) < 0 || request->ifr_mtu == LAUNCH_USUAL_MTU)
+		return 0;
+	return (unsigned)request->ifr_mtu;
+}
+
+static int launch_open_tap(const struct launch_net *n, struct guest_nic *out, struct err *err)
 {
 	struct ifreq request = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
-	AUTO_FD int fd = -1;
+	int r;
 
 	if (!n->tap[0] || strlen(n->tap) >= sizeof(request.ifr_name))
 		return err_set(err, -EINVAL, "'%s' is no interface's name", n->tap);
@@ -32,23 +78,17 @@ static int launch_open_tap(const struct launch_net *n, int *out, struct err *err
 			       "there is no interface '%s'; make it with "
 			       "`ip tuntap add dev %s mode tap user $USER`",
 			       n->tap, n->tap);
-	fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
-	if (fd < 0)
-		return err_errno(err, -errno, "cannot open /dev/net/tun");
 	memcpy(request.ifr_name, n->tap, strlen(n->tap));
-	if (ioctl(fd, TUNSETIFF, &request) < 0) {
-		int r = -errno;
-
-		if (r == -EBUSY)
-			return err_set(err, r, "tap '%s' is in use", n->tap);
-		if (r == -EINVAL)
-			return err_set(err, r, "interface '%s' is no tap", n->tap);
-		if (r == -EPERM)
-			return err_set(err, r, "tap '%s' belongs to another user", n->tap);
-		return err_errno(err, r, "cannot use tap '%s'", n->tap);
+	if (out->n_queues > 1)
+		request.ifr_flags |= IFF_MULTI_QUEUE;
+	r = launch_open_queue(&request, &out->fd, err);
+	while (!r && out->n_more_fds + 1 < out->n_queues) {
+		r = launch_open_queue(&request, &out->more_fds[out->n_more_fds].fd, err);
+		out->n_more_fds += r == 0;
 	}
-	*out = fd_take(fd);
-	return 0;
+	if (!r && !out->mtu)
+		out->mtu = launch_tap_mtu(&request);
+	return r;
 }
 
 /* Waits for a process's line: empty when it is ready, else why it isn't. */
@@ -75,18 +115,16 @@ int launch_wait_helpers(struct launch *l, struct err *err)
 	return r;
 }
 
-static int launch_start_slirp(struct launch *l, const struct launch_net *n, int sock,
+static int launch_start_slirp(struct launch *l, const struct launch_net *n, unsigned mtu, int sock,
 			      struct err *err)
 {
-	const char *argv[LAUNCH_MAX_ARGS] = {"posada-slirp",
-					     "--fd",
-					     "3",
-					     "--ready-fd",
-					     "4",
-					     "--host",
-					     n->is_host_open ? "on" : "off"};
+	AUTO(free) char *mtu_text = str_format("%u", mtu);
+	const char *argv[LAUNCH_MAX_ARGS] = {
+		"posada-slirp", "--fd",   "3",
+		"--ready-fd",   "4",      "--mtu",
+		mtu_text,       "--host", n->is_host_open ? "on" : "off"};
 	char *path = launch_find_program("posada-slirp");
-	int argc = 7, ready[2], r;
+	int argc = 9, ready[2], r;
 
 	for (unsigned i = 0; i < n->n_forwards; i++) {
 		argv[argc++] = "--forward";
@@ -143,11 +181,12 @@ static int launch_wait_passt(pid_t pid, struct err *err)
 	return 0;
 }
 
-static int launch_start_passt(const struct launch_net *n, int sock, struct err *err)
+static int launch_start_passt(const struct launch_net *n, unsigned mtu, int sock, struct err *err)
 {
-	const char *argv[LAUNCH_MAX_ARGS] = {"passt", "--quiet", "--fd", "3"};
+	AUTO(free) char *mtu_text = str_format("%u", mtu);
+	const char *argv[LAUNCH_MAX_ARGS] = {"passt", "--quiet", "--mtu", mtu_text, "--fd", "3"};
 	char *values[LAUNCH_MAX_FORWARDS] = {0};
-	int argc = 4, r = 0;
+	int argc = 6, r = 0;
 	pid_t pid;
 
 	if (!n->is_host_open)
@@ -176,18 +215,25 @@ int launch_open_net(struct launch *l, const struct launch_net *n, struct guest_n
 {
 	int pair[2], r;
 
+	out->n_more_fds = 0;
+	out->n_queues = MAX(n->n_queues, 1u);
+	out->mtu = n->mtu;
+	if (guest_nic_check(out, err) < 0)
+		return err->code;
 	if (n->kind == LAUNCH_NET_TAP) {
 		out->kind = GUEST_NET_TAP;
-		return launch_open_tap(n, &out->fd, err);
+		return launch_open_tap(n, out, err);
 	}
+	if (!out->mtu)
+		out->mtu = LAUNCH_USER_MTU;
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
 		return err_errno(err, -errno, "cannot make a socket pair");
 	out->kind = GUEST_NET_STREAM;
 	out->fd = pair[0];
 	if (n->is_passt)
-		r = launch_start_passt(n, pair[1], err);
+		r = launch_start_passt(n, out->mtu, pair[1], err);
 	else
-		r = launch_start_slirp(l, n, pair[1], err);
+		r = launch_start_slirp(l, n, out->mtu, pair[1], err);
 	close(pair[1]);
 	return r;
 }

@@ -86,23 +86,38 @@ static int pc_add_disk(struct machine *m, unsigned i, struct err *err)
 	return 0;
 }
 
+/* Makes the back end of a nic's descriptors, which it takes over. */
+static int pc_open_nic(struct machine *m, struct guest_nic *nic, struct net **out, struct err *err)
+{
+	int fds[GUEST_MAX_NET_QUEUES] = {nic->fd}, r;
+
+	for (unsigned i = 0; i < nic->n_more_fds; i++)
+		fds[i + 1] = nic->more_fds[i].fd;
+	if (nic->kind == GUEST_NET_TAP)
+		r = net_tap_new(vm_io_loop(m->vm), fds, nic->n_more_fds + 1, out, err);
+	else
+		r = net_stream_new(vm_io_loop(m->vm), nic->fd, out, err);
+	if (r < 0)
+		return r;
+	nic->fd = -1;
+	for (unsigned i = 0; i < nic->n_more_fds; i++)
+		nic->more_fds[i].fd = -1;
+	return 0;
+}
+
 static int pc_add_nic(struct machine *m, unsigned i, struct err *err)
 {
 	struct guest_nic *nic = &m->config->nics[i];
 	char name[16];
-	struct vnet_options o = {.name = name};
+	struct vnet_options o = {.name = name, .mtu = (u16)nic->mtu, .n_pairs = (u16)nic->n_queues};
 	struct virtio_device *v;
 	int r;
 
 	memcpy(o.mac, nic->mac, sizeof(o.mac));
 	snprintf(name, sizeof(name), "net%u", i);
-	if (nic->kind == GUEST_NET_TAP)
-		r = net_tap_new(vm_io_loop(m->vm), nic->fd, &o.net, err);
-	else
-		r = net_stream_new(vm_io_loop(m->vm), nic->fd, &o.net, err);
+	r = pc_open_nic(m, nic, &o.net, err);
 	if (r < 0)
 		return err_wrap(err, "network card %u", i);
-	nic->fd = -1;
 	r = vnet_new(&o, vm_io_loop(m->vm), vm_gmem(m->vm), &v, err);
 	if (r < 0) {
 		net_free(o.net);

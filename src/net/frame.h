@@ -12,7 +12,8 @@
 
 #include "base/base.h"
 
-#define FRAME_HEADER 4 /* bytes of the length */
+#define FRAME_HEADER  4  /* bytes of the length */
+#define FRAME_IOV_MAX 67 /* pieces of a frame */
 
 /* --- from the stream --- */
 
@@ -24,7 +25,8 @@ struct frame_reader {
 void frame_reader_init(struct frame_reader *r);
 void frame_reader_fini(struct frame_reader *r);
 
-/* Reads what is there and fits: a count, -EAGAIN, 0 when the peer has closed, or its errno. */
+/* Reads what is there and fits: a count, -EAGAIN, 0 when the peer has closed, or its errno. All
+ * frames that are whole are taken before. */
 ssize_t frame_reader_fill(struct frame_reader *r, int fd);
 
 /*
@@ -38,10 +40,11 @@ void frame_reader_pop(struct frame_reader *r);
 
 struct frame_writer {
 	u8 *buf;
-	size_t size, start, end; /* bytes that the socket didn't take yet: [start, end) */
+	size_t size, start, end; /* bytes that wait: [start, end) */
+	bool is_full;            /* the socket took less than it was given */
 };
 
-/* backlog: bytes kept when the socket is full; at least one whole frame. */
+/* backlog: bytes that can wait; at least one whole frame. */
 void frame_writer_init(struct frame_writer *w, size_t backlog);
 void frame_writer_fini(struct frame_writer *w);
 
@@ -51,13 +54,14 @@ static inline bool frame_writer_is_empty(const struct frame_writer *w)
 }
 
 /*
- * Sends a frame of size bytes: 0 when it was taken, if only into the backlog; -EAGAIN when that is
- * full; or the socket's errno.
+ * Takes a frame of size bytes, of at most FRAME_IOV_MAX pieces: 0; -EAGAIN when there is no room
+ * for it; or the socket's errno. Short frames wait for more of them, or for frame_writer_flush,
+ * which ends every round; long ones go to the socket at once, with what waits before them.
  */
 int frame_writer_send(struct frame_writer *w, int fd, const struct iovec *iov, unsigned n_iov,
 		      size_t size);
 
-/* Sends of the backlog what the socket takes: 0, also when some is left, or its errno. */
+/* Sends of what waits as much as the socket takes: 0, also when some is left, or its errno. */
 int frame_writer_flush(struct frame_writer *w, int fd);
 
 #endif

@@ -13,8 +13,12 @@
 #include "base/loop.h"
 #include "net/frame.h"
 #include "net/net_priv.h"
+#include "net/offload.h"
 
 #define STREAM_BACKLOG (128 * KIB)
+#define STREAM_LANE    0
+
+static_assert(FRAME_IOV_MAX >= OFFLOAD_IOV_MAX, "every frame can be sent");
 
 struct net_stream {
 	struct net net;
@@ -32,15 +36,22 @@ static struct net_stream *stream_of(struct net *n)
 	return container_of(n, struct net_stream, net);
 }
 
+static void stream_tell_room(struct net_stream *s)
+{
+	bool is_told = s->wants_room && s->net.user;
+
+	s->wants_room = false;
+	if (is_told)
+		s->net.user->room(s->net.user->opaque, STREAM_LANE);
+}
+
 static void stream_down(struct net_stream *s, const char *why)
 {
 	loop_fd_remove(s->loop, &s->watch);
 	log_warn("user network: %s: the link is down", why);
 	net_set_up(&s->net, false);
 	/* What was refused may come again, to be dropped. */
-	if (s->wants_room && s->net.user)
-		s->net.user->room(s->net.user->opaque);
-	s->wants_room = false;
+	stream_tell_room(s);
 }
 
 static void stream_rewatch(struct net_stream *s)
@@ -64,20 +75,21 @@ static void stream_rewatch(struct net_stream *s)
 /* Hands over the frames received, until the user has no buffer. */
 static int stream_deliver(struct net_stream *s)
 {
-	const u8 *frame;
-	size_t size;
+	struct iovec iov;
+	/* The peer made the checksums itself, and no wire was between. */
+	struct net_frame f = {.header = {.flags = NET_DATA_VALID}, .iov = &iov, .n_iov = 1};
+	const u8 *bytes;
 	int r;
 
-	while ((r = frame_reader_peek(&s->in, &frame, &size)) > 0) {
-		const struct net_user *u = s->net.user;
-
-		if (!u || (size >= NET_FRAME_MIN && !u->receive(u->opaque, frame, size))) {
-			s->is_held = true;
-			return 0;
-		}
-		frame_reader_pop(&s->in);
+	while (!s->is_held && (r = frame_reader_peek(&s->in, &bytes, &iov.iov_len)) > 0) {
+		iov.iov_base = (void *)bytes;
+		f.size = iov.iov_len;
+		s->is_held = !net_give(&s->net, STREAM_LANE, &f);
+		if (!s->is_held)
+			frame_reader_pop(&s->in);
 	}
-	return r;
+	net_end_burst(&s->net, STREAM_LANE);
+	return s->is_held ? 0 : r;
 }
 
 static void stream_read(struct net_stream *s)
@@ -98,11 +110,8 @@ static void stream_write(struct net_stream *s)
 		stream_down(s, "writing failed");
 		return;
 	}
-	if (!s->wants_room || !frame_writer_is_empty(&s->out))
-		return;
-	s->wants_room = false;
-	if (s->net.user)
-		s->net.user->room(s->net.user->opaque);
+	if (frame_writer_is_empty(&s->out))
+		stream_tell_room(s);
 }
 
 static void stream_on_event(struct loop_fd *w, u32 events)
@@ -117,25 +126,39 @@ static void stream_on_event(struct loop_fd *w, u32 events)
 	stream_rewatch(s);
 }
 
-static int stream_send(struct net *n, const struct iovec *iov, unsigned n_iov, size_t size)
+/* A broken socket is found, and told, where callbacks may come: in the loop. */
+static int stream_send(struct net *n, unsigned lane, const struct net_frame *f)
 {
 	struct net_stream *s = stream_of(n);
-	int r = frame_writer_send(&s->out, s->watch.fd, iov, n_iov, size);
+	int r = frame_writer_send(&s->out, s->watch.fd, f->iov, f->n_iov, f->size);
 
-	s->wants_room |= r == -EAGAIN;
-	if (r == -EAGAIN)
-		return r;
-	/* A broken socket is found, and told, where callbacks may come: in the loop. */
-	if (r < 0 || !frame_writer_is_empty(&s->out))
+	(void)lane;
+	if (r < 0)
 		loop_task_post(s->loop, &s->resume);
-	return 0;
+	s->wants_room |= r == -EAGAIN;
+	return r == -EAGAIN ? r : 0;
 }
 
-static void stream_accept(struct net *n)
+static void stream_flush(struct net *n, unsigned lane)
 {
 	struct net_stream *s = stream_of(n);
 
-	loop_task_post(s->loop, &s->resume);
+	(void)lane;
+	if (!s->out.is_full)
+		frame_writer_flush(&s->out, s->watch.fd);
+	if (!frame_writer_is_empty(&s->out))
+		loop_task_post(s->loop, &s->resume);
+}
+
+static void stream_attached(struct net *n)
+{
+	loop_task_post(stream_of(n)->loop, &stream_of(n)->resume);
+}
+
+static void stream_accept(struct net *n, unsigned lane)
+{
+	(void)lane;
+	stream_attached(n);
 }
 
 static void stream_on_resume(struct loop_task *t)
@@ -165,8 +188,10 @@ static void stream_free(struct net *n)
 int net_stream_new(struct loop *loop, int fd, struct net **out, struct err *err)
 {
 	static const struct net_ops ops = {
-		.attached = stream_accept,
+		.takes = NET_TAKES_TSO4 | NET_TAKES_TSO6 | NET_TAKES_ECN,
+		.attached = stream_attached,
 		.send = stream_send,
+		.flush = stream_flush,
 		.accept = stream_accept,
 		.free = stream_free,
 	};
@@ -180,8 +205,7 @@ int net_stream_new(struct loop *loop, int fd, struct net **out, struct err *err)
 		return err_set(err, -EINVAL, "not a stream socket");
 
 	s = NEW(struct net_stream);
-	s->net.ops = &ops;
-	s->net.is_up = true;
+	net_init(&s->net, &ops);
 	s->loop = loop;
 	s->watch = (struct loop_fd){.fd = fd, .fn = stream_on_event};
 	list_init(&s->resume.node);

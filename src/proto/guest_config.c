@@ -28,7 +28,12 @@ static void guest_disk_init(void *element)
 
 static void guest_nic_init(void *element)
 {
-	*(struct guest_nic *)element = (struct guest_nic){.fd = -1};
+	*(struct guest_nic *)element = (struct guest_nic){.fd = -1, .n_queues = 1};
+}
+
+static void guest_nic_fd_init(void *element)
+{
+	((struct guest_nic_fd *)element)->fd = -1;
 }
 
 static void guest_channel_init(void *element)
@@ -47,6 +52,8 @@ void guest_disk_fini(struct guest_disk *d)
 void guest_nic_fini(struct guest_nic *n)
 {
 	fd_close(n->fd);
+	for (unsigned i = 0; i < n->n_more_fds; i++)
+		fd_close(n->more_fds[i].fd);
 	guest_nic_init(n);
 }
 
@@ -137,6 +144,17 @@ static int guest_check_balloon(const struct guest_config *c, struct err *err)
 	return 0;
 }
 
+int guest_nic_check(const struct guest_nic *n, struct err *err)
+{
+	if (n->n_queues < 1 || n->n_queues > GUEST_MAX_NET_QUEUES)
+		return err_set(err, -EINVAL, "%u queues: it has 1 to %d", n->n_queues,
+			       GUEST_MAX_NET_QUEUES);
+	if (n->mtu && (n->mtu < GUEST_MIN_MTU || n->mtu > GUEST_MAX_MTU))
+		return err_set(err, -EINVAL, "an MTU of %u: it is %d to %d", n->mtu, GUEST_MIN_MTU,
+			       GUEST_MAX_MTU);
+	return 0;
+}
+
 int guest_config_check(const struct guest_config *c, struct err *err)
 {
 	if (!guest_name_is_valid(c->name))
@@ -159,6 +177,10 @@ int guest_config_check(const struct guest_config *c, struct err *err)
 		return err_set(err, -EINVAL, "the kernel's command line is not UTF-8 text");
 	if (!proto_text_is_utf8(c->cpu))
 		return err_set(err, -EINVAL, "the CPU model's name is not UTF-8 text");
+	for (unsigned i = 0; i < c->n_nics; i++) {
+		if (guest_nic_check(&c->nics[i], err) < 0)
+			return err_wrap(err, "network card %u", i);
+	}
 	for (unsigned i = 0; i < c->n_channels; i++) {
 		const char *name = c->channels[i].name;
 
@@ -181,9 +203,23 @@ static const struct field guest_disk_fields[] = {
 	FIELD_END,
 };
 
+static const struct field guest_nic_fd_fields[] = {
+	FIELD_OPTIONAL(FIELD_FD, "fd", struct guest_nic_fd, fd),
+	FIELD_END,
+};
+
+static const struct field_list guest_nic_fd_list = {
+	.what = "queue", .count_offset = offsetof(struct guest_nic, n_more_fds),
+	.element_size = sizeof(struct guest_nic_fd), .max = GUEST_MAX_NET_QUEUES - 1,
+	.fields = guest_nic_fd_fields, .init = guest_nic_fd_init,
+};
+
 static const struct field guest_nic_fields[] = {
 	FIELD_WORDS("kind", struct guest_nic, kind, &guest_net_words),
 	FIELD_OPTIONAL(FIELD_FD, "fd", struct guest_nic, fd),
+	FIELD_LISTED("more-queues", struct guest_nic, more_fds, &guest_nic_fd_list),
+	FIELD_OPTIONAL(FIELD_UINT, "queues", struct guest_nic, n_queues),
+	FIELD_OPTIONAL(FIELD_UINT, "mtu", struct guest_nic, mtu),
 	FIELD(FIELD_OCTETS, "mac", struct guest_nic, mac),
 	FIELD_END,
 };

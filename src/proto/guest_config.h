@@ -19,6 +19,9 @@ struct json_t;
 #define GUEST_MAX_CPUS         32
 #define GUEST_MAX_DISKS        16
 #define GUEST_MAX_NICS         8
+#define GUEST_MAX_NET_QUEUES   16
+#define GUEST_MIN_MTU          68
+#define GUEST_MAX_MTU          65535
 #define GUEST_MAX_CHANNELS     8
 #define GUEST_MAX_CHANNEL_NAME 63
 #define GUEST_MIN_MEMORY       (32 * MIB)
@@ -42,9 +45,17 @@ struct guest_disk {
 	enum guest_cache cache;
 };
 
+struct guest_nic_fd {
+	int fd;
+};
+
 struct guest_nic {
 	enum guest_net kind;
-	int fd; /* framed stream socket, or tap */
+	int fd; /* framed stream socket, or a tap's first queue */
+	struct guest_nic_fd more_fds[GUEST_MAX_NET_QUEUES - 1]; /* the tap's other queues */
+	unsigned n_more_fds;
+	unsigned n_queues; /* pairs that the guest's card has, whatever is behind it */
+	unsigned mtu;      /* that the guest is told; 0: none */
 	u8 mac[6];
 };
 
@@ -102,7 +113,8 @@ int guest_config_check(const struct guest_config *c, struct err *err);
  * GUEST_CONFIG_MAX_FDS. Members that are as guest_config_init leaves them are left out, but for those
  * that say what guest it is.
  */
-#define GUEST_CONFIG_MAX_FDS (6 + 2 * GUEST_MAX_DISKS + GUEST_MAX_NICS + GUEST_MAX_CHANNELS)
+#define GUEST_CONFIG_MAX_FDS                                                                       \
+	(6 + 2 * GUEST_MAX_DISKS + GUEST_MAX_NICS * GUEST_MAX_NET_QUEUES + GUEST_MAX_CHANNELS)
 char *guest_config_encode(const struct guest_config *c, int *out_fds, size_t *out_n_fds);
 /* Takes over every descriptor of fds, also on failure. c need not be initialized. */
 int guest_config_decode(const char *text, size_t size, const int *fds, size_t n_fds,
@@ -122,6 +134,7 @@ struct json_t *guest_nic_encode(const struct guest_nic *n, struct field_fds *fds
 int guest_nic_decode(const struct json_t *from, struct field_fds *fds, struct guest_nic *out,
 		     struct err *err);
 void guest_nic_fini(struct guest_nic *n);
+int guest_nic_check(const struct guest_nic *n, struct err *err);
 
 extern const struct guest_words guest_accel_words, guest_cache_words, guest_net_words,
 	guest_console_words, guest_on_reboot_words, guest_on_crash_words;

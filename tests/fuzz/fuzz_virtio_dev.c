@@ -74,7 +74,7 @@ static struct virtio_device *make_blk(struct fuzz *f)
 
 static struct virtio_device *make_net(struct fuzz *f)
 {
-	struct vnet_options o = {.name = "net0"};
+	struct vnet_options o = {.name = "net0", .n_pairs = 2};
 	struct virtio_device *v;
 	struct err err;
 	int sv[2];
@@ -213,6 +213,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	v = makers[input_byte(&in) % ARRAY_SIZE(makers)](&f);
 	input_bytes(&in, (u8 *)&features, sizeof(features));
 	f.features = VIRTIO_F_VERSION_1 | (v->offered & features);
+	if (v->ops->features_are_ok && !v->ops->features_are_ok(v, f.features))
+		f.features = v->offered & ~VIRTIO_F_RING_PACKED;
 	vdrv_start(&f.d, v, f.features);
 	for (int i = 0; i < STEPS_MAX && in.at < in.end; i++)
 		step(&f, &in);

@@ -23,7 +23,7 @@
 
 static const char help[] =
 	"usage: posada-slirp [--fd N] [--ready-fd N] [--forward tcp:[ADDR:]HOSTPORT:GUESTPORT]...\n"
-	"                    [--host on|off]\n"
+	"                    [--host on|off] [--mtu N]\n"
 	"\n"
 	"User-mode network of one guest: 10.0.2.0/24 and fec0::/64, with DHCP, DNS and NAT.\n"
 	"\n"
@@ -36,6 +36,7 @@ static const char help[] =
 	"                address to listen on (default 127.0.0.1)\n"
 	"  --host on     let the guest reach the host's loopback services, at 10.0.2.2\n"
 	"                (default off)\n"
+	"  --mtu N       the longest packet, 68 to 65521 (default 1500); the guest must know it\n"
 	"\n"
 	"Ends with status 0 when the peer closes the stream, else with 1 and a sentence on "
 	"stderr.\n"
@@ -52,6 +53,7 @@ enum {
 	OPT_READY_FD,
 	OPT_FORWARD,
 	OPT_HOST,
+	OPT_MTU,
 	OPT_HELP,
 };
 
@@ -60,6 +62,7 @@ static const struct option option_table[] = {
 	{"ready-fd", required_argument, NULL, OPT_READY_FD},
 	{"forward", required_argument, NULL, OPT_FORWARD},
 	{"host", required_argument, NULL, OPT_HOST},
+	{"mtu", required_argument, NULL, OPT_MTU},
 	{"help", no_argument, NULL, OPT_HELP},
 	{0},
 };
@@ -80,6 +83,17 @@ static int parse_host(const char *text, bool *out, struct err *err)
 	*out = strcmp(text, "on") == 0;
 	if (!*out && strcmp(text, "off") != 0)
 		return err_set(err, -EINVAL, "--host is on or off, not '%s'", text);
+	return 0;
+}
+
+static int parse_mtu(const char *text, unsigned *out, struct err *err)
+{
+	char *end;
+	long v = strtol(text, &end, 10);
+
+	if (end == text || *end || v < 68 || v > USERNET_MTU_MAX)
+		return err_set(err, -EINVAL, "--mtu is 68 to %d, not '%s'", USERNET_MTU_MAX, text);
+	*out = (unsigned)v;
 	return 0;
 }
 
@@ -108,6 +122,9 @@ static int parse_options(int argc, char **argv, struct options *o, struct err *e
 			break;
 		case OPT_HOST:
 			r = parse_host(optarg, &o->net.is_host, err);
+			break;
+		case OPT_MTU:
+			r = parse_mtu(optarg, &o->net.mtu, err);
 			break;
 		case OPT_HELP:
 			fputs(help, stdout);

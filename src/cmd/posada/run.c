@@ -172,9 +172,37 @@ static int run_disk(struct launch_request *q, char *value, struct err *err)
 	return r;
 }
 
+/* The words that every network has: 1 when it was one. */
+static int run_net_number(struct launch_net *n, const char *word, const char *value,
+			  struct err *err)
+{
+	bool is_queues = !strcmp(word, "queues");
+	unsigned long number;
+	char *end;
+
+	if (!value || (strcmp(word, "mtu") && !is_queues))
+		return 0;
+	number = strtoul(value, &end, 10);
+	if (end == value || *end || !number || number > UINT16_MAX)
+		return err_set(err, -EINVAL, "%s=%s is no number that it can have", word, value);
+	*(is_queues ? &n->n_queues : &n->mtu) = (unsigned)number;
+	return 1;
+}
+
+static int run_tap_word(struct launch_net *n, char *word, struct err *err)
+{
+	int r = run_net_number(n, word, run_split_key(word), err);
+
+	if (r)
+		return MIN(r, 0);
+	return err_set(err, -EINVAL, "a tap has no option '%s'; there is: queues=2, mtu=1400",
+		       word);
+}
+
 static int run_net_word(struct launch_net *n, char *word, struct err *err)
 {
 	char *value = run_split_key(word);
+	int r;
 
 	if (value && !strcmp(word, "host"))
 		return run_parse_on_off(value, &n->is_host_open, err);
@@ -190,9 +218,11 @@ static int run_net_word(struct launch_net *n, char *word, struct err *err)
 		n->forwards[n->n_forwards++] = value;
 		return 0;
 	}
+	if (strcmp(word, "queues") && (r = run_net_number(n, word, value, err)))
+		return MIN(r, 0);
 	return err_set(err, -EINVAL,
 		       "the user network has no option '%s'; there is: "
-		       "forward=tcp:2222:22, host=on, backend=passt",
+		       "forward=tcp:2222:22, host=on, backend=passt, mtu=1400",
 		       word);
 }
 
@@ -210,8 +240,8 @@ static int run_net(struct launch_request *q, char *value, struct err *err)
 	if (word && !strncmp(word, "tap=", 4)) {
 		n->kind = LAUNCH_NET_TAP;
 		n->tap = word + 4;
-		if ((word = strtok_r(NULL, ",", &save)))
-			return err_set(err, -EINVAL, "a tap has no option '%s'", word);
+		while (!r && (word = strtok_r(NULL, ",", &save)))
+			r = run_tap_word(n, word, err);
 	} else if (word && !strcmp(word, "user")) {
 		while (!r && (word = strtok_r(NULL, ",", &save)))
 			r = run_net_word(n, word, err);
@@ -369,7 +399,7 @@ static const struct run_option run_options[] = {
 	 "a raw image or block device; readonly=on, cache=none|writeback; repeatable"},
 	{"net", "user|tap=IFNAME|none", run_net,
 	 "a network card; user takes forward=tcp:HOSTPORT:GUESTPORT, host=on,\n"
-	 "backend=passt; repeatable"},
+	 "backend=passt, a tap queues=N, both mtu=N; repeatable"},
 	{"channel", "NAME=PATH", run_channel,
 	 "a named port, /dev/virtio-ports/NAME in the guest, as UNIX socket PATH on\n"
 	 "the host; repeatable"},

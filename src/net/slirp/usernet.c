@@ -247,6 +247,8 @@ static int usernet_round(struct usernet *u)
 	/* Last, as it also sends what the input and the timers queued; told that poll failed, it
 	 * does nothing else. */
 	slirp_pollfds_poll(u->slirp, is_stuck, usernet_get_revents, u);
+	if (!u->broken && !u->out.is_full)
+		u->broken = frame_writer_flush(&u->out, u->fd);
 	return u->broken ? u->broken : 1;
 }
 
@@ -308,6 +310,8 @@ static void usernet_config(const struct usernet_options *o, SlirpConfig *out)
 		.vprefix_len = 64,
 		.vhost6 = usernet_address6(USERNET_HOST6),
 		.vnameserver6 = usernet_address6(USERNET_DNS6),
+		.if_mtu = o->mtu,
+		.if_mru = o->mtu,
 		.disable_host_loopback = !o->is_host,
 	};
 }

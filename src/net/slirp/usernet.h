@@ -14,8 +14,11 @@ struct err;
 struct forward;
 struct usernet;
 
+#define USERNET_MTU_MAX 65521 /* libslirp's */
+
 struct usernet_options {
 	int fd;       /* framed stream socket (net/frame.h); taken over on success */
+	unsigned mtu; /* of the guest's packets, 68 to USERNET_MTU_MAX; 0: 1500 */
 	bool is_host; /* the guest may reach the host's loopback, as 10.0.2.2 */
 	const struct forward *forwards;
 	size_t n_forwards;

@@ -30,16 +30,23 @@
 struct card {
 	struct net_user user;
 	unsigned limit; /* frames it takes */
-	unsigned n_frames, n_refused, n_rooms, n_downs;
+	unsigned n_frames, n_refused, n_rooms, n_downs, n_bursts;
 	unsigned n_marked; /* frames of put_burst, which come in order */
+	unsigned last_lane;
+	struct net_header last_header;
 	size_t last_size;
 	u8 last[NET_FRAME_MAX];
 };
 
-static bool card_receive(void *opaque, const u8 *frame, size_t size)
+static bool card_receive(void *opaque, unsigned lane, const struct net_frame *f)
 {
+	const u8 *frame = f->iov[0].iov_base;
 	struct card *c = opaque;
+	size_t size = f->size;
 
+	CHECK_EQ(f->n_iov, 1);
+	c->last_lane = lane;
+	c->last_header = f->header;
 	CHECK(size >= NET_FRAME_MIN && size <= NET_FRAME_MAX);
 	if (c->n_frames == c->limit) {
 		c->n_refused++;
@@ -53,8 +60,15 @@ static bool card_receive(void *opaque, const u8 *frame, size_t size)
 	return true;
 }
 
-static void card_room(void *opaque)
+static void card_received(void *opaque, unsigned lane)
 {
+	(void)lane;
+	((struct card *)opaque)->n_bursts++;
+}
+
+static void card_room(void *opaque, unsigned lane)
+{
+	(void)lane;
 	((struct card *)opaque)->n_rooms++;
 }
 
@@ -68,7 +82,7 @@ static struct card *card_new(struct net *n, unsigned limit)
 {
 	struct card *c = NEW(struct card);
 
-	c->user = (struct net_user){card_receive, card_room, card_link, c};
+	c->user = (struct net_user){card_receive, card_received, card_room, card_link, c};
 	c->limit = limit;
 	net_attach(n, &c->user);
 	return c;
@@ -123,7 +137,11 @@ static int send_frame(struct net *n, size_t size)
 {
 	struct iovec iov[2] = {{bytes, size / 3}, {bytes + size / 3, size - size / 3}};
 
-	return net_send(n, iov, 2);
+	const struct net_frame f = {.iov = iov, .n_iov = 2, .size = size};
+	int r = net_send(n, 0, &f);
+
+	net_flush(n, 0);
+	return r;
 }
 
 TEST(frames_arrive_one_by_one_however_they_were_cut)
@@ -172,11 +190,11 @@ TEST(a_refused_frame_comes_again_and_nothing_is_read_meanwhile)
 	settle(loop);
 	CHECK_EQ(c->n_refused, 1);
 	c->limit = 3;
-	net_accept(n);
+	net_accept(n, 0);
 	STEP_UNTIL(c->n_refused == 2);
 	CHECK_EQ(c->last_size, 102);
 	c->limit = 100;
-	net_accept(n);
+	net_accept(n, 0);
 	STEP_UNTIL(c->n_frames == 5);
 	CHECK_EQ(c->last_size, 104);
 	close(peer);
@@ -238,7 +256,7 @@ TEST(a_peer_that_breaks_the_framing_takes_the_link_down)
 		CHECK_EQ(c->last_size, NET_FRAME_MAX);
 		CHECK(!net_is_up(n));
 		CHECK_EQ(send_frame(n, 100), 0); /* dropped */
-		net_accept(n);
+		net_accept(n, 0);
 		settle(loop);
 		close(peer);
 		test_end(loop, n, c);
@@ -270,7 +288,7 @@ TEST(only_a_stream_socket_will_do)
 
 	CHECK_EQ(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, sv), 0);
 	CHECK_EQ(net_stream_new(loop, sv[0], &n, &err), -EINVAL);
-	CHECK_EQ(net_tap_new(loop, sv[0], &n, &err), -ENOTTY);
+	CHECK_EQ(net_tap_new(loop, sv, 1, &n, &err), -ENOTTY);
 	CHECK_ERR(err, "not a tap");
 	close(sv[0]);
 	close(sv[1]);
@@ -318,7 +336,7 @@ TEST(a_tap_carries_frames_with_and_without_header)
 		int fd = open_tap(flags[i], &ifr);
 		struct net *n;
 
-		CHECK_EQ(net_tap_new(loop, fd, &n, &err), 0);
+		CHECK_EQ(net_tap_new(loop, &fd, 1, &n, &err), 0);
 		struct card *c = card_new(n, 0);
 
 		CHECK_EQ(send_frame(n, 60), 0); /* down: lost, as on a cable */
@@ -329,7 +347,7 @@ TEST(a_tap_carries_frames_with_and_without_header)
 		STEP_UNTIL(c->n_refused >= 1);
 		CHECK_EQ(c->n_frames, 0);
 		c->limit = 1;
-		net_accept(n);
+		net_accept(n, 0);
 		STEP_UNTIL(c->n_frames == 1);
 		CHECK(c->last_size >= 14);
 		CHECK_MEM(c->last + 12, "\x86\xdd", 2);
@@ -356,7 +374,7 @@ TEST(a_burst_from_a_tap_arrives_whole_and_in_order)
 	int fd = open_tap(0, &ifr), host;
 	struct net *n;
 
-	CHECK_EQ(net_tap_new(loop, fd, &n, &err), 0);
+	CHECK_EQ(net_tap_new(loop, &fd, 1, &n, &err), 0);
 	host = host_side(&ifr);
 	struct card *c = card_new(n, UINT32_MAX);
 
@@ -372,7 +390,7 @@ TEST(a_burst_from_a_tap_arrives_whole_and_in_order)
 
 		STEP_UNTIL(c->n_refused > refused);
 		c->limit++;
-		net_accept(n);
+		net_accept(n, 0);
 	}
 	close(host);
 	test_end(loop, n, c);

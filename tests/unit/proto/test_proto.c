@@ -34,7 +34,13 @@ static void sample_config(struct guest_config *c)
 	c->disks[1].is_readonly = true;
 	c->disks[1].cache = GUEST_CACHE_NONE;
 	c->n_nics = 1;
-	c->nics[0] = (struct guest_nic){GUEST_NET_TAP, null_fd(), {2, 1, 2, 3, 4, 255}};
+	c->nics[0] = (struct guest_nic){.kind = GUEST_NET_TAP,
+					.fd = null_fd(),
+					.more_fds[0].fd = null_fd(),
+					.n_more_fds = 1,
+					.n_queues = 2,
+					.mtu = 9000,
+					.mac = {2, 1, 2, 3, 4, 255}};
 	c->n_channels = 1;
 	c->channels[0] = (struct guest_channel){str_dup("agent"), null_fd()};
 	c->console = GUEST_CONSOLE_LISTEN;
@@ -52,7 +58,7 @@ TEST(a_configuration_survives_its_message)
 
 	sample_config(&c);
 	text = guest_config_encode(&c, fds, &n);
-	CHECK_EQ(n, 7);
+	CHECK_EQ(n, 8);
 	for (size_t i = 0; i < n; i++)
 		passed[i] = dup(fds[i]);
 	CHECK_EQ(guest_config_decode(text, strlen(text), passed, n, &got, &err), 0);
@@ -60,6 +66,8 @@ TEST(a_configuration_survives_its_message)
 	CHECK_STR(again, text);
 	CHECK_EQ(got.disks[1].overlay_fd, passed[3]);
 	CHECK_EQ(got.nics[0].mac[5], 255);
+	CHECK_EQ(got.nics[0].mtu, 9000);
+	CHECK_EQ(got.nics[0].n_queues, 2);
 	CHECK_STR(got.channels[0].name, "agent");
 	free(text);
 	free(again);

@@ -16,13 +16,16 @@
 #include "virtio_driver.h"
 
 #define HEADER 12u
+#define RX     VNET_QUEUE_RX(0)
+#define TX     VNET_QUEUE_TX(0)
 
 /* --- a cable that can be full --- */
 
 struct fake_net {
 	struct net net;
 	bool is_full;
-	unsigned n_sent, n_accepted;
+	unsigned n_sent, n_flushed, n_accepted, last_lane;
+	struct net_header last_header;
 	size_t last_size;
 	u8 last[NET_FRAME_MAX];
 };
@@ -32,24 +35,33 @@ static void fake_attached(struct net *n)
 	(void)n;
 }
 
-static int fake_send(struct net *n, const struct iovec *iov, unsigned n_iov, size_t size)
+static int fake_send(struct net *n, unsigned lane, const struct net_frame *frame)
 {
 	struct fake_net *f = container_of(n, struct fake_net, net);
 	u8 *to = f->last;
 
 	if (f->is_full)
 		return -EAGAIN;
-	for (unsigned i = 0; i < n_iov; i++) {
-		memcpy(to, iov[i].iov_base, iov[i].iov_len);
-		to += iov[i].iov_len;
+	for (unsigned i = 0; i < frame->n_iov; i++) {
+		memcpy(to, frame->iov[i].iov_base, frame->iov[i].iov_len);
+		to += frame->iov[i].iov_len;
 	}
-	f->last_size = size;
+	f->last_size = frame->size;
+	f->last_header = frame->header;
+	f->last_lane = lane;
 	f->n_sent++;
 	return 0;
 }
 
-static void fake_accept(struct net *n)
+static void fake_flush(struct net *n, unsigned lane)
 {
+	(void)lane;
+	container_of(n, struct fake_net, net)->n_flushed++;
+}
+
+static void fake_accept(struct net *n, unsigned lane)
+{
+	(void)lane;
 	container_of(n, struct fake_net, net)->n_accepted++;
 }
 
@@ -58,14 +70,14 @@ static void fake_free(struct net *n)
 	free(container_of(n, struct fake_net, net));
 }
 
-static const struct net_ops fake_ops = {fake_attached, fake_send, fake_accept, fake_free};
+static const struct net_ops fake_ops = {NET_TAKES_ALL, fake_attached, fake_send,
+					fake_flush,    fake_accept,   fake_free};
 
 static struct fake_net *fake_new(void)
 {
 	struct fake_net *f = NEW(struct fake_net);
 
-	f->net.ops = &fake_ops;
-	f->net.is_up = true;
+	net_init(&f->net, &fake_ops);
 	return f;
 }
 
@@ -114,8 +126,8 @@ static void add_tx(struct vdrv *d, const u8 *header, u32 size, u32 n)
 	for (u32 i = 0; i < n; i++)
 		segs[i] = (struct fake_buf){gpa + i * piece,
 					    i + 1 < n ? piece : HEADER + size - i * piece, false};
-	vdrv_add(d, VNET_QUEUE_TX, segs, n);
-	vdrv_kick(d, VNET_QUEUE_TX);
+	vdrv_add(d, TX, segs, n);
+	vdrv_kick(d, TX);
 	vdrv_settle(d);
 	free(all);
 }
@@ -126,15 +138,20 @@ static gpa_t add_rx(struct vdrv *d, u32 size)
 {
 	struct fake_buf seg = {vdrv_put(d, NULL, size), size, true};
 
-	vdrv_add(d, VNET_QUEUE_RX, &seg, 1);
-	vdrv_kick(d, VNET_QUEUE_RX);
+	vdrv_add(d, RX, &seg, 1);
+	vdrv_kick(d, RX);
 	vdrv_settle(d);
 	return seg.gpa;
 }
 
 static bool deliver(struct fake_net *f, u32 size)
 {
-	return f->net.user->receive(f->net.user->opaque, pattern(), size);
+	const struct iovec iov = {(void *)pattern(), size};
+	const struct net_frame frame = {.iov = &iov, .n_iov = 1, .size = size};
+	bool is_taken = net_give(&f->net, 0, &frame);
+
+	net_end_burst(&f->net, 0);
+	return is_taken;
 }
 
 TEST(frames_are_sent_whole_from_however_many_pieces)
@@ -148,7 +165,7 @@ TEST(frames_are_sent_whole_from_however_many_pieces)
 		CHECK_EQ(f->n_sent, i + 1);
 		CHECK_EQ(f->last_size, 1514);
 		CHECK_MEM(f->last, pattern(), 1514);
-		CHECK_EQ(vdrv_used(&d, VNET_QUEUE_TX), i + 1);
+		CHECK_EQ(vdrv_used(&d, TX), i + 1);
 	}
 	vdrv_fini(&d);
 }
@@ -164,10 +181,10 @@ TEST(what_is_no_frame_is_dropped)
 	add_tx(&d, no_header, NET_FRAME_MAX, 1); /* as long as may be */
 	add_tx(&d, no_header, NET_FRAME_MAX + 1, 1);
 	add_tx(&d, offload, 100, 1);
-	vdrv_add(&d, VNET_QUEUE_TX, &stub, 1);
-	vdrv_kick(&d, VNET_QUEUE_TX);
+	vdrv_add(&d, TX, &stub, 1);
+	vdrv_kick(&d, TX);
 	vdrv_settle(&d);
-	CHECK_EQ(vdrv_used(&d, VNET_QUEUE_TX), 5);
+	CHECK_EQ(vdrv_used(&d, TX), 5);
 	CHECK_EQ(f->n_sent, 1);
 	CHECK_EQ(f->last_size, NET_FRAME_MAX);
 	vdrv_fini(&d);
@@ -181,10 +198,10 @@ TEST(a_full_cable_holds_frames_in_the_ring)
 	f->is_full = true;
 	add_tx(&d, no_header, 100, 2);
 	add_tx(&d, no_header, 200, 1);
-	CHECK_EQ(vdrv_used(&d, VNET_QUEUE_TX), 0);
+	CHECK_EQ(vdrv_used(&d, TX), 0);
 	f->is_full = false;
-	f->net.user->room(f->net.user->opaque);
-	vdrv_wait(&d, VNET_QUEUE_TX, 2);
+	f->net.user->room(f->net.user->opaque, 0);
+	vdrv_wait(&d, TX, 2);
 	CHECK_EQ(f->n_sent, 2);
 	CHECK_EQ(f->last_size, 200);
 	CHECK_MEM(f->last, pattern(), 200);
@@ -203,7 +220,7 @@ TEST(a_frame_waits_for_a_buffer)
 
 	CHECK(f->n_accepted > accepted);
 	CHECK(deliver(f, 100));
-	CHECK_EQ(vdrv_used_len(&d, VNET_QUEUE_RX, 0), HEADER + 100);
+	CHECK_EQ(vdrv_used_len(&d, RX, 0), HEADER + 100);
 	vdrv_get(&d, gpa, got, sizeof(got));
 	CHECK_MEM(got + HEADER, pattern(), 100);
 	CHECK_EQ(got[10], 1); /* num_buffers */
@@ -221,12 +238,12 @@ TEST(a_long_frame_is_merged_from_buffers_when_that_was_agreed)
 	for (int i = 0; i < 3; i++)
 		gpa[i] = add_rx(&d, 500);
 	CHECK(!deliver(f, 1600)); /* 1612 bytes are more than 1500 */
-	CHECK_EQ(vdrv_used(&d, VNET_QUEUE_RX), 0);
+	CHECK_EQ(vdrv_used(&d, RX), 0);
 	gpa[3] = add_rx(&d, 500);
 	CHECK(deliver(f, 1600));
-	CHECK_EQ(vdrv_used(&d, VNET_QUEUE_RX), 4);
-	CHECK_EQ(vdrv_used_len(&d, VNET_QUEUE_RX, 0), 500);
-	CHECK_EQ(vdrv_used_len(&d, VNET_QUEUE_RX, 3), 112);
+	CHECK_EQ(vdrv_used(&d, RX), 4);
+	CHECK_EQ(vdrv_used_len(&d, RX, 0), 500);
+	CHECK_EQ(vdrv_used_len(&d, RX, 3), 112);
 	vdrv_get(&d, gpa[0], got, 500);
 	CHECK_EQ(got[10], 4);
 	CHECK_MEM(got + HEADER, pattern(), 488);
@@ -244,14 +261,14 @@ TEST(a_buffer_too_small_costs_the_frame_and_itself)
 
 	add_rx(&d, 100);
 	CHECK(deliver(f, 200));
-	CHECK_EQ(vdrv_used_len(&d, VNET_QUEUE_RX, 0), 0);
+	CHECK_EQ(vdrv_used_len(&d, RX, 0), 0);
 	vdrv_reset(&d);
 	vdrv_start(&d, d.v, VIRTIO_F_VERSION_1 | VNET_F_MRG_RXBUF);
 	add_rx(&d, 5); /* not even the header, which must be in one piece here */
 	add_rx(&d, 2000);
 	CHECK(deliver(f, 200));
-	CHECK_EQ(vdrv_used(&d, VNET_QUEUE_RX), 2);
-	CHECK_EQ(vdrv_used_len(&d, VNET_QUEUE_RX, 1), 0);
+	CHECK_EQ(vdrv_used(&d, RX), 2);
+	CHECK_EQ(vdrv_used_len(&d, RX, 1), 0);
 	CHECK(!(d.v->status & VIRTIO_STATUS_NEEDS_RESET));
 	vdrv_fini(&d);
 }
@@ -278,7 +295,7 @@ TEST(a_broken_ring_loses_frames_and_blocks_nobody)
 	struct vdrv d;
 	struct fake_net *f = start(&d, 0);
 
-	CHECK_EQ(gmem_write(d.gmem, d.rings[VNET_QUEUE_RX].driver + 2, &far, 2), 0);
+	CHECK_EQ(gmem_write(d.gmem, d.rings[RX].driver + 2, &far, 2), 0);
 	CHECK(deliver(f, 100));
 	CHECK(d.v->status & VIRTIO_STATUS_NEEDS_RESET);
 	CHECK(deliver(f, 100));
@@ -302,7 +319,7 @@ TEST(the_link_follows_the_cable)
 	virtio_read_config(d.v, 0, &c, sizeof(c));
 	CHECK_EQ(le16_get(c.status), 0);
 	add_tx(&d, no_header, 100, 1); /* dropped */
-	CHECK_EQ(vdrv_used(&d, VNET_QUEUE_TX), 1);
+	CHECK_EQ(vdrv_used(&d, TX), 1);
 	vdrv_fini(&d);
 }
 
@@ -316,7 +333,7 @@ TEST(a_moved_card_goes_on_and_tells_a_changed_link)
 	g->net.is_up = false;
 	vdrv_move(&d, new_card(&d, &g->net));
 	CHECK_EQ(d.n_config_interrupts, 1);
-	CHECK_EQ(vdrv_used(&d, VNET_QUEUE_TX), 1); /* dropped: no link here */
+	CHECK_EQ(vdrv_used(&d, TX), 1); /* dropped: no link here */
 	net_set_up(&g->net, true);
 	add_tx(&d, no_header, 100, 1);
 	CHECK_EQ(g->n_sent, 1);
@@ -344,7 +361,7 @@ TEST(frames_cross_a_stream_to_a_peer_and_back)
 	vdrv_settle(&d); /* refused: no buffer */
 	gpa_t gpa = add_rx(&d, 2000);
 
-	vdrv_wait(&d, VNET_QUEUE_RX, 1);
+	vdrv_wait(&d, RX, 1);
 	vdrv_get(&d, gpa, got, sizeof(got));
 	CHECK_MEM(got + HEADER, pattern(), 100);
 	close(sv[1]);
