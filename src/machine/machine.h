@@ -44,7 +44,7 @@ void machine_press_power_button(struct machine *m);
 /* --- the memory balloon; any thread --- */
 
 /* The guest should have size bytes of its memory: it gives the rest back as fast as it can.
- * -ENODEV: it has no balloon. */
+ * -ENOTSUP: it has no balloon. */
 int machine_set_balloon(struct machine *m, u64 size, struct err *err);
 
 /* One of the guest's own figures, by the name that people know it by: bytes, or a count. */

@@ -196,7 +196,7 @@ static int pc_add_balloon(struct machine *m, struct err *err)
 int machine_set_balloon(struct machine *m, u64 size, struct err *err)
 {
 	if (!m->balloon)
-		return err_set(err, -ENODEV, "the guest has no balloon (--balloon off)");
+		return err_set(err, -ENOTSUP, "the guest has no balloon (--balloon off)");
 	if (size < GUEST_MIN_MEMORY || size > m->config->memory)
 		return err_set(err, -EINVAL,
 			       "a balloon leaves the guest %lu MiB at least, and not more than its "

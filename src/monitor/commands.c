@@ -85,6 +85,7 @@ static void monitor_subscribe(unused struct monitor *m, struct control_request *
 
 /* clang-format off */
 static const struct monitor_command monitor_commands[] = {
+	{"balloon", monitor_balloon},
 	{"pause", monitor_pause},
 	{"power-button", monitor_power_button},
 	{"quit", monitor_quit},

@@ -145,6 +145,7 @@ struct monitor *monitor_new(struct loop *loop, int control, struct guest_config 
 	m->server = server_new(loop, control, config->control_fd, config->name, &ops);
 	list_init(&m->debug_exit_task.node);
 	m->debug_exit_task.fn = monitor_on_debug_exit_task;
+	monitor_balloon_init(m);
 	return m;
 }
 
@@ -163,6 +164,7 @@ static int monitor_start(struct monitor *m, struct err *err)
 		.enter_role = monitor_enter_role,
 		.event = monitor_on_event,
 		.debug_exit = monitor_on_debug_exit,
+		.balloon_changed = monitor_on_balloon,
 		.opaque = m,
 	};
 	int r = machine_new(m->config, m->loop, &ops, &m->machine, err);

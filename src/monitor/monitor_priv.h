@@ -16,7 +16,7 @@ struct monitor {
 	struct guest_config *config;
 	struct machine *machine;
 	struct server *server;
-	struct loop_task debug_exit_task;
+	struct loop_task debug_exit_task, balloon_task;
 	u32 debug_exit_value;     /* atomic; written before the task is posted */
 	bool is_panicked;         /* paused by it */
 	struct control_event end; /* how it ended */
@@ -32,6 +32,12 @@ void monitor_restart(struct monitor *m);
 
 /* commands.c: finds the request's command and runs it. */
 void monitor_on_request(void *opaque, struct control_request *r);
+
+/* balloon.c: the command, and the event. */
+void monitor_balloon_init(struct monitor *m);
+void monitor_balloon(struct monitor *m, struct control_request *r);
+void monitor_on_balloon(void *opaque);                  /* any thread */
+struct json_t *monitor_balloon_json(struct monitor *m); /* NULL: the guest has none */
 
 /* The table of commands, for the test that looks for each in the documentation; NULL past the end. */
 const char *monitor_command_name(size_t i);

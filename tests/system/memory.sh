@@ -97,7 +97,47 @@ out_of_memory() {
 	ended - "a guest that would run out of memory takes it from its balloon" 0 't: filled' '!Out of memory' '!Killed'
 }
 
+# ask ARGUMENT...: of `posada balloon`, whose words go to $work/said.
+ask() { "$bin/posada" balloon "$@" >"$work/said" 2>&1; }
+figure() { sed -n "s/^ *\"$1\": \([0-9]*\),\{0,1\}$/\1/p" "$work/said"; }
+
+# until_has MIB: until the guest says that it has so much.
+until_has() {
+	local i
+	for i in $(seq 300); do
+		ask balloony --json && [ "$(figure actual)" = $(($1 * 1048576)) ] && return
+		read -rt 0.1 <> <(:)
+	done
+	return 1
+}
+
+# By command: down, and up again.
+commands() {
+	local mib
+	start 'do=wait' --memory 256M --name balloony
+	seen 't: total'
+	for mib in 160 224 256; do
+		if ask balloony "${mib}M" && until_has "$mib"; then
+			pass "posada balloon: $mib MiB"
+		else
+			fail "posada balloon: $mib MiB" "$(head -c 300 "$work/said")"
+		fi
+	done
+	if [ "$(figure memory | tail -n 1)" -gt $((200 * 1048576)) ] && [ "$(figure free-memory)" -gt 0 ]; then
+		pass "the guest's own figures"
+	else
+		fail "the guest's own figures" "$(head -c 500 "$work/said")"
+	fi
+	if ask balloony 16M; then fail "a balloon too large is refused" "it isn't"; else
+		grep -q '32 MiB at least' "$work/said" && pass "a balloon too large is refused" ||
+			fail "a balloon too large is refused" "$(cat "$work/said")"
+	fi
+	say end
+	ended - "it ends" 0 't: total'
+}
+
 freed_memory
+commands
 no_balloon
 out_of_memory
 [ -z "$(processes_left)" ] && pass "no process is left" || fail "no process is left" "$(processes_left)"

@@ -14,4 +14,7 @@ int cmd_pause(int argc, char **argv);
 int cmd_resume(int argc, char **argv);
 int cmd_reset(int argc, char **argv);
 
+/* balloon.c */
+int cmd_balloon(int argc, char **argv);
+
 #endif

@@ -22,6 +22,7 @@ static const struct command commands[] = {
 	{"status", cmd_status, "show what a guest is, and does"},
 	{"pause", cmd_pause, "stop a guest's CPUs and its clock"},
 	{"resume", cmd_resume, "let a paused guest run on"},
+	{"balloon", cmd_balloon, "show or set how much of its memory a guest has"},
 	{"reset", cmd_reset, "reset a guest"},
 	{"doctor", cmd_doctor, "show what this host offers, and what posada will use of it"},
 };

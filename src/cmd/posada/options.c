@@ -5,6 +5,7 @@
 
 #include <getopt.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/err.h"
@@ -85,5 +86,27 @@ int options_parse(const struct option_table *t, int argc, char **argv, void *to,
 int option_json(void *to, unused char *value, unused struct err *err)
 {
 	((struct json_option *)to)->is_json = true;
+	return 0;
+}
+
+int option_size(const char *text, u64 *out, struct err *err)
+{
+	char *end;
+	u64 value, unit = MIB;
+
+	errno = 0;
+	value = strtoul(text, &end, 10);
+	if (*end == 'K' || *end == 'k')
+		unit = KIB;
+	else if (*end == 'G' || *end == 'g')
+		unit = GIB;
+	else if (*end == 'T' || *end == 't')
+		unit = 1024 * GIB;
+	else if (*end && *end != 'M' && *end != 'm')
+		end = (char *)text;
+	if (end == text || text[0] < '0' || text[0] > '9' || errno || (*end && end[1]) ||
+	    value > UINT64_MAX / unit)
+		return err_set(err, -EINVAL, "'%s' is not a size; write 512M or 2G", text);
+	*out = value * unit;
 	return 0;
 }

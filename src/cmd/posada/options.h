@@ -44,4 +44,7 @@ int option_json(void *to, char *value, struct err *err); /* to: a struct json_op
 		"json", NULL, option_json, "print JSON"                                            \
 	}
 
+/* "512M", "2G", "1048576K"; a bare number is in MiB, as with virsh and QEMU. */
+int option_size(const char *text, u64 *out, struct err *err);
+
 #endif

@@ -10,6 +10,7 @@
 #include "base/base.h"
 #include "base/err.h"
 #include "cmd/posada/cmd.h"
+#include "cmd/posada/options.h"
 #include "launch/launch.h"
 
 #define RUN_ESCAPE_DEFAULT 0x1d /* Ctrl-] */
@@ -27,29 +28,6 @@ struct run_option {
 static bool run_is_digit(char c)
 {
 	return c >= '0' && c <= '9';
-}
-
-/* "512M", "2G", "1048576K"; a bare number is in MiB, as with virsh and QEMU. */
-static int run_parse_size(const char *text, u64 *out, struct err *err)
-{
-	char *end;
-	u64 value, unit = MIB;
-
-	errno = 0;
-	value = strtoul(text, &end, 10);
-	if (*end == 'K' || *end == 'k')
-		unit = KIB;
-	else if (*end == 'G' || *end == 'g')
-		unit = GIB;
-	else if (*end == 'T' || *end == 't')
-		unit = 1024 * GIB;
-	else if (*end && *end != 'M' && *end != 'm')
-		end = (char *)text;
-	if (end == text || !run_is_digit(text[0]) || errno || (*end && end[1]) ||
-	    value > UINT64_MAX / unit)
-		return err_set(err, -EINVAL, "'%s' is not a size; write 512M or 2G", text);
-	*out = value * unit;
-	return 0;
 }
 
 static int run_parse_word(const struct guest_words *words, const char *text, int *out,
@@ -130,7 +108,7 @@ static int run_cpus(struct launch_request *q, char *value, struct err *err)
 
 static int run_memory(struct launch_request *q, char *value, struct err *err)
 {
-	int r = run_parse_size(value, &q->memory, err);
+	int r = option_size(value, &q->memory, err);
 
 	if (!r && (q->memory < GUEST_MIN_MEMORY || q->memory > GUEST_MAX_MEMORY))
 		return err_set(err, -EINVAL, "%s of memory: a guest has %lu MiB to %lu GiB", value,
@@ -300,7 +278,7 @@ static int run_balloon_word(struct launch_balloon *b, char *word, struct err *er
 	int r;
 
 	if (value && !strcmp(word, "size"))
-		return run_parse_size(value, &b->size, err);
+		return option_size(value, &b->size, err);
 	if (value && !strcmp(word, "stats"))
 		return run_balloon_seconds(value, &b->stats, err);
 	if (value && !strcmp(word, "reporting")) {
