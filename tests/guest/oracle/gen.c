@@ -520,5 +520,5 @@ bool oracle_generate(struct oracle_rng *r, u16 form, enum oracle_mode mode, u64 
 	gen_narrow(out);
 	gen_place_branch(&g);
 	gen_place_far(&g);
-	return gen_is_safe(out) && !gen_is_spoiled(out);
+	return gen_is_safe(out) && !gen_is_spoiled(out) && oracle_vendor_runs(out);
 }

@@ -28,7 +28,7 @@ struct main_run {
 	struct oracle_soft *soft;
 	struct main_form *forms;
 	u64 n_cases, n_different;
-	struct oracle_case c;
+	struct oracle_case c, disguised;
 	struct oracle_result native, result;
 };
 
@@ -78,7 +78,9 @@ static void main_run_case(struct main_run *m, u16 form)
 	struct main_form *f = &m->forms[form];
 	bool differs;
 
-	oracle_native_run(&m->c, &m->native);
+	oracle_vendor_disguise(&m->c, &m->disguised);
+	oracle_native_run(&m->disguised, &m->native);
+	oracle_vendor_settle(&m->c, &m->native);
 	oracle_soft_run(m->soft, &m->c, &m->result);
 	f->n_cases++;
 	m->n_cases++;
@@ -202,6 +204,7 @@ int main(int argc, char **argv)
 	}
 	rng.state = m.seed;
 	oracle_fill_memory(&rng, main_image, sizeof(main_image));
+	oracle_vendor_init(main_image);
 	if (oracle_native_init(main_image) < 0)
 		return MAIN_SKIPPED;
 	if (oracle_soft_new(main_image, oracle_native_fs_base(), &m.soft) < 0)

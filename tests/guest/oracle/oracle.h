@@ -47,7 +47,7 @@ enum oracle_mode {
 #define ORACLE_GS_OFFSET   0x800
 #define ORACLE_GS_SIZE     0x2000
 
-#define ORACLE_PATCHES 4
+#define ORACLE_PATCHES 5
 
 /* Bytes of the data that this case wants to have special values. */
 struct oracle_patch {
@@ -151,6 +151,17 @@ int oracle_soft_new(const u8 *image, u64 fs_base, struct oracle_soft **out);
 void oracle_soft_free(struct oracle_soft *s);
 u64 oracle_soft_features(const struct oracle_soft *s); /* BIT(enum sx_feature) */
 void oracle_soft_run(struct oracle_soft *s, const struct oracle_case *c, struct oracle_result *out);
+
+/* --- vendor.c --- */
+
+/* image: as oracle_native_init()'s. */
+void oracle_vendor_init(const u8 *image);
+/* Can this host be asked for what Intel's processors do? */
+bool oracle_vendor_runs(const struct oracle_case *c);
+/* The case that this host is given instead. */
+void oracle_vendor_disguise(const struct oracle_case *c, struct oracle_case *out);
+/* What its result means for the case itself; changes the native side's data as well. */
+void oracle_vendor_settle(const struct oracle_case *c, struct oracle_result *native);
 
 /* --- compare.c --- */
 

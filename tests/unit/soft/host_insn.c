@@ -3,6 +3,7 @@
  */
 #include "host_insn.h"
 
+#include <cpuid.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <string.h>
@@ -125,4 +126,35 @@ int host_insn_run(struct host_state *s)
 	__asm__ volatile("fninit\n\tldmxcsr %0\n\tcld" : : "m"(mxcsr));
 	catch_faults(false);
 	return fault_vector;
+}
+
+static void host_image(struct host_fpu *out)
+{
+	struct host_fpu given = {.fcw = 0x37f, .mxcsr = 0x1f80, .fip = 0x1000};
+
+	__asm__ volatile("fxrstor64 %1\n\tfxsave64 %0\n\tfninit" : "=m"(*out) : "m"(given));
+}
+
+bool host_saves_pointers(void)
+{
+	struct host_fpu image;
+
+	host_image(&image);
+	return image.fip != 0;
+}
+
+u32 host_mxcsr_mask(void)
+{
+	struct host_fpu image;
+
+	host_image(&image);
+	return image.mxcsr_mask;
+}
+
+bool host_is_amd(void)
+{
+	u32 eax, ebx, ecx, edx;
+
+	__cpuid(0, eax, ebx, ecx, edx);
+	return ebx == 0x68747541u || ebx == 0x6f677948u; /* "Auth", Hygon's "Hygo" */
 }

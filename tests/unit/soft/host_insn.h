@@ -36,4 +36,10 @@ u64 host_insn_prepare(const u8 *bytes, unsigned n);
  * the state is as it was, but for what the instruction did to the FPU. */
 int host_insn_run(struct host_state *s);
 
+/* Does FXSAVE save the instruction and data pointers while no exception is pending? AMD's processors
+ * save zeros then. */
+bool host_saves_pointers(void);
+u32 host_mxcsr_mask(void);
+bool host_is_amd(void);
+
 #endif

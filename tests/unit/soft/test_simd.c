@@ -16,6 +16,7 @@
 #define ROUNDS    24
 #define OPERAND   1024 /* bytes of memory that a form may touch */
 #define MEM_START 256  /* of the operand, in the page */
+#define MAX_SHOWN 20   /* differences that are printed */
 
 static struct fake_core core;
 static u64 seed = 88172645463325252ul;
@@ -247,6 +248,144 @@ static void run_on_soft(struct outcome *o, const struct encoding *e, u64 rip)
 	o->state.rflags = (c->cc >> 8 & 0xd5) | (c->cc & 1u) << 11;
 }
 
+/* --- the instruction and data pointers --- */
+
+/*
+ * Which pointers an instruction leaves, on processors that note the opcode and the data pointer at
+ * unmasked exceptions only (CPUID.7.EBX, bit 6): the software CPU, and Intel's. AMD's save zeros
+ * by FXSAVE while no exception is pending (APM 2, 11.4.4.3), so that there the rule takes their
+ * place.
+ */
+struct pointers {
+	u16 fop;
+	u64 fip, fdp;
+};
+
+static bool is_x87_control(const struct sx_form *f)
+{
+	switch ((int)f->op) {
+	case SX_FNCLEX:
+	case SX_FNSTSW:
+	case SX_FNSTCW:
+	case SX_FLDCW:
+	case SX_FNSTENV:
+	case SX_FWAIT:
+		return true;
+	}
+	return f->op == SX_FNOP && f->opcode == 0xdb; /* FENI and its kin */
+}
+
+static struct pointers pointers_of(const struct host_fpu *f)
+{
+	return (struct pointers){f->fop, f->fip, f->fdp};
+}
+
+static struct pointers pointers_of_env(const u8 *mem)
+{
+	u32 w[7];
+
+	memcpy(w, mem, sizeof(w));
+	return (struct pointers){(u16)(w[4] >> 16 & 0x7ff), w[3], w[5]};
+}
+
+static struct pointers pointers_of_image(const struct encoding *e, const u8 *mem)
+{
+	struct pointers p;
+	bool has_w = e->bytes[0] >= 0x48;
+	struct host_fpu f;
+
+	memcpy(&f, mem, sizeof(f));
+	p = pointers_of(&f);
+	p.fop &= 0x7ff;
+	if (!has_w) {
+		p.fip = (u32)p.fip;
+		p.fdp = (u32)p.fdp;
+	}
+	return p;
+}
+
+/* No exception is pending afterwards. */
+static struct pointers rule_of_pointers(const struct sx_form *f, const struct encoding *e, u64 rip,
+					const struct outcome *before, int fault)
+{
+	struct pointers p = pointers_of(&before->state.fpu);
+	const u8 *mem = before->mem + (before->state.rdi - (u64)core.page - MEM_START);
+
+	if (fault != HOST_NO_FAULT)
+		return p;
+	if (f->op == SX_FNINIT || f->op == SX_FNSAVE)
+		return (struct pointers){0};
+	if (f->op == SX_FLDENV || f->op == SX_FRSTOR)
+		return pointers_of_env(mem);
+	if (f->op == SX_FXRSTOR)
+		return pointers_of_image(e, mem);
+	if (is_x87(f) && !is_x87_control(f))
+		p.fip = rip;
+	return p;
+}
+
+static void put_pointers(struct host_fpu *f, struct pointers p)
+{
+	f->fop = p.fop;
+	f->fip = p.fip;
+	f->fdp = p.fdp;
+}
+
+/* FXSAVE's image in memory holds what it began with. */
+static void put_saved_pointers(const struct encoding *e, const struct outcome *before, u8 *mem)
+{
+	struct host_fpu f;
+
+	memcpy(&f, mem, sizeof(f));
+	if ((f.fsw & 0x80) || f.fop || f.fip || f.fdp)
+		return;
+	put_pointers(&f, pointers_of(&before->state.fpu));
+	if (e->bytes[0] < 0x48) {
+		f.fip = (u32)f.fip;
+		f.fdp = (u32)f.fdp;
+	}
+	memcpy(mem, &f, sizeof(f));
+}
+
+/* On a host whose FXSAVE leaves the pointers out; anything but zeros stays, and is a difference. */
+static void complete_pointers(const struct sx_form *f, const struct encoding *e, u64 rip,
+			      const struct outcome *before, struct outcome *host)
+{
+	struct host_fpu *h = &host->state.fpu;
+
+	if (host_saves_pointers())
+		return;
+	if (!(h->fsw & 0x80) && !h->fop && !h->fip && !h->fdp)
+		put_pointers(h, rule_of_pointers(f, e, rip, before, host->fault));
+	if (f->op == SX_FXSAVE && host->fault == HOST_NO_FAULT)
+		put_saved_pointers(e, before, host->mem);
+}
+
+/* MXCSR's mask in an image is the host's own; the software CPU's has 16 bits. */
+static void settle_mxcsr_mask(const struct sx_form *f, struct outcome *host)
+{
+	u32 mask, ours = 0xffff;
+
+	memcpy(&mask, host->mem + X86_FXSAVE_MXCSR + 4, 4);
+	if (f->op == SX_FXSAVE && host->fault == HOST_NO_FAULT && mask == host_mxcsr_mask())
+		memcpy(host->mem + X86_FXSAVE_MXCSR + 4, &ours, 4);
+}
+
+static bool is_sha(const struct sx_form *f)
+{
+	return f->op >= SX_SHA1RNDS4 && f->op <= SX_SHA256MSG2;
+}
+
+/* SHA's operands must be aligned (SDM 2, SHA1MSG1: exceptions of type 4), which AMD's processors
+ * don't ask for. */
+static void settle_misaligned_sha(const struct outcome *before, struct outcome *host)
+{
+	if (host->fault != HOST_NO_FAULT)
+		return;
+	*host = *before;
+	host->fault = X86_GP;
+}
+
 /* Makes fields that are not compared equal: the reserved ones and FXSAVE's mask; and where #XM was
  * raised, what simd_fp.c says that it can't know. */
 static void forget(const struct sx_form *f, struct host_state *s, int fault)
@@ -303,6 +442,13 @@ static void explain(const struct sx_form *f, const struct encoding *e, const str
 			printf("mem[%u]: host %02x soft %02x\n", n, host->mem[n], soft->mem[n]);
 }
 
+/* Bit 17, which only AMD's processors have, never comes alone: so neither takes it. */
+static void spoil_mxcsr_mm(u8 *mxcsr)
+{
+	if (mxcsr[2] & 2)
+		mxcsr[2] |= 1;
+}
+
 /* misaligned: the operand is off by some bytes. */
 static void random_state(const struct sx_form *f, struct outcome *o, bool unmasked,
 			 unsigned misaligned)
@@ -320,8 +466,13 @@ static void random_state(const struct sx_form *f, struct outcome *o, bool unmask
 		random_vector(o->mem + n);
 	if (random_u64() & 1)
 		random_st(o->mem);
+	if (f->op == SX_LDMXCSR)
+		spoil_mxcsr_mm(o->mem + misaligned);
 	if (f->op == SX_FXRSTOR) {
-		memset(o->mem + 14, 0, 2); /* a canonical instruction pointer */
+		spoil_mxcsr_mm(o->mem + X86_FXSAVE_MXCSR + misaligned);
+		memset(o->mem + 14, 0,
+		       2); /* canonical pointers: others are the processor's choice */
+		memset(o->mem + 22, 0, 2);
 		if (random_u64() & 1)
 			memset(o->mem + X86_FXSAVE_MXCSR + 2, 0, 2); /* nothing reserved */
 	}
@@ -329,8 +480,13 @@ static void random_state(const struct sx_form *f, struct outcome *o, bool unmask
 
 enum how { PLAIN, UNMASKED, MISALIGNED };
 
+struct tally {
+	unsigned n, n_different;
+};
+
 /* After a fault the host has not run the code that stores the registers: they are as before. */
-static bool compare_once(const struct sx_form *f, const struct encoding *e, u64 rip, enum how how)
+static void compare_once(const struct sx_form *f, const struct encoding *e, u64 rip, enum how how,
+			 struct tally *t)
 {
 	struct outcome before, host, soft;
 
@@ -339,16 +495,18 @@ static bool compare_once(const struct sx_form *f, const struct encoding *e, u64 
 	host = soft = before;
 	run_on_host(&host);
 	if (host.fault == X86_UD)
-		return false; /* the host has no such instruction */
+		return; /* the host has no such instruction */
 	core.has_tlb = random_u64() & 1;
 	run_on_soft(&soft, e, rip);
+	complete_pointers(f, e, rip, &before, &host);
+	settle_mxcsr_mask(f, &host);
+	if (how == MISALIGNED && is_sha(f) && host_is_amd())
+		settle_misaligned_sha(&before, &host);
 	forget(f, &host.state, host.fault);
 	forget(f, &soft.state, soft.fault);
-	if (!is_same(&host, &soft)) {
+	t->n++;
+	if (!is_same(&host, &soft) && t->n_different++ < MAX_SHOWN)
 		explain(f, e, &before, &host, &soft);
-		CHECK(!"the host and the software CPU agree");
-	}
-	return true;
 }
 
 static bool is_wanted(const struct sx_form *f)
@@ -359,24 +517,20 @@ static bool is_wanted(const struct sx_form *f)
 	       f->op == SX_FXRSTOR;
 }
 
-static unsigned compare_form(const struct sx_form *f, bool is_mem, enum how how)
+static void compare_form(const struct sx_form *f, bool is_mem, enum how how, struct tally *t)
 {
-	unsigned n = 0;
-
 	for (unsigned round = 0; round < ROUNDS; round++) {
 		struct encoding e = encode(f, is_mem, round % 4 == 1 && !is_x87(f));
 		u64 rip = host_insn_prepare(e.bytes, e.n);
 
 		for (unsigned k = 0; k < 4; k++)
-			n += compare_once(f, &e, rip, how);
+			compare_once(f, &e, rip, how, t);
 	}
-	return n;
 }
 
-/* The number of comparisons made. */
-static unsigned compare_all(enum how how)
+static struct tally compare_all(enum how how)
 {
-	unsigned n = 0;
+	struct tally t = {0};
 
 	fake_core_init(&core);
 	for (unsigned k = 1; k < sx_form_count; k++) {
@@ -387,25 +541,31 @@ static unsigned compare_all(enum how how)
 		if (!is_wanted(f))
 			continue;
 		if (can_reg && how != MISALIGNED)
-			n += compare_form(f, false, how);
+			compare_form(f, false, how, &t);
 		if (can_mem)
-			n += compare_form(f, true, how);
+			compare_form(f, true, how, &t);
 	}
 	fake_core_fini(&core);
-	return n;
+	return t;
+}
+
+static void check(struct tally t)
+{
+	CHECK(t.n > 10000);
+	CHECK_EQ(t.n_different, 0);
 }
 
 TEST(every_form_gives_what_the_host_gives)
 {
-	CHECK(compare_all(PLAIN) > 10000);
+	check(compare_all(PLAIN));
 }
 
 TEST(unmasked_exceptions_are_raised_as_the_host_raises_them)
 {
-	CHECK(compare_all(UNMASKED) > 10000);
+	check(compare_all(UNMASKED));
 }
 
 TEST(misaligned_operands_fault_where_the_hosts_do)
 {
-	CHECK(compare_all(MISALIGNED) > 10000);
+	check(compare_all(MISALIGNED));
 }
