@@ -90,9 +90,22 @@ enum blk_engine {
 	BLK_ENGINE_THREADS,
 };
 
+/*
+ * Engines made ahead, for a process that is going to be confined and can make neither rings nor
+ * threads then. n_now are needed for the disks that there will be at once; up to n_later more are for
+ * disks that come later, and fewer of them where there is no io_uring. A disk gives its engine back.
+ */
+struct blk_engines;
+struct blk_raw_options;
+int blk_engines_new(struct loop *loop, unsigned n_now, unsigned n_later,
+		    const struct blk_raw_options *o, struct blk_engines **out, struct err *err);
+void blk_engines_free(struct blk_engines *p); /* after the disks; NULL is fine */
+AUTO_FN(blk_engines_free, struct blk_engines *)
+
 struct blk_raw_options {
 	bool is_readonly;
 	enum blk_engine engine;
+	struct blk_engines *engines; /* take one of these (borrowed); NULL: make one */
 	/* Run first by each thread of the threads engine, to confine itself; or NULL. */
 	int (*enter_thread)(void *opaque, struct err *err);
 	void *enter_opaque;

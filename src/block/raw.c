@@ -49,7 +49,8 @@ struct blk_raw {
 	struct blk blk;
 	struct loop *loop;
 	struct raw_engine *engine;
-	int fd; /* owned */
+	struct blk_engines *engines; /* where it came from; or NULL */
+	int fd;                      /* owned */
 
 	u32 memory_align;               /* of buffers, by the file's will; 1: any */
 	bool can_punch, can_zero_range; /* until the file system says no */
@@ -328,7 +329,9 @@ static void raw_free(struct blk *b)
 {
 	struct blk_raw *raw = raw_of(b);
 
-	if (raw->engine)
+	if (raw->engine && raw->engines)
+		raw_engines_give(raw->engines, raw->engine);
+	else if (raw->engine)
 		raw->engine->ops->free(raw->engine);
 	loop_task_cancel(raw->loop, &raw->finish);
 	fd_close(raw->fd);
@@ -395,22 +398,38 @@ static int raw_find_size(struct blk_raw *raw, struct err *err)
 	return 0;
 }
 
-static int raw_make_engine(struct blk_raw *raw, const struct blk_raw_options *o, struct err *err)
+int raw_engine_new(const struct raw_engine *e, const struct blk_raw_options *o,
+		   struct raw_engine **out, struct err *err)
 {
-	const struct raw_engine e = {.raw = raw, .loop = raw->loop, .fd = raw->fd};
 	struct err why = ERR_INIT;
 	int r = -ENOSYS;
 
 	if (o->engine != BLK_ENGINE_THREADS)
-		r = raw_uring_new(&e, &raw->engine, &why);
+		r = raw_uring_new(e, out, &why);
 	if (r < 0 && o->engine == BLK_ENGINE_URING)
 		return err_set(err, r, "%s", why.text);
-	if (r < 0)
-		r = raw_threads_new(&e, o, &raw->engine, err);
+	if (r < 0) {
+		if (why.code)
+			log_info("disk I/O by threads: %s", why.text);
+		r = raw_threads_new(e, o, out, err);
+	}
+	return r;
+}
+
+static int raw_get_engine(struct blk_raw *raw, const struct blk_raw_options *o, struct err *err)
+{
+	const struct raw_engine e = {.raw = raw, .loop = raw->loop, .fd = raw->fd};
+	int r;
+
+	if (o->engines)
+		r = raw_engines_take(o->engines, raw, raw->fd, &raw->engine, err);
+	else
+		r = raw_engine_new(&e, o, &raw->engine, err);
 	if (r < 0)
 		return r;
+	raw->engines = o->engines;
 	raw->blk.engine = raw->engine->ops->name;
-	log_info("disk I/O by %s%s%s", raw->blk.engine, why.code ? ": " : "", why.text);
+	log_info("disk I/O by %s", raw->blk.engine);
 	return 0;
 }
 
@@ -438,7 +457,7 @@ int blk_raw_new(struct loop *loop, int fd, const struct blk_raw_options *o, stru
 	if (r == 0)
 		r = raw_find_size(raw, err);
 	if (r == 0)
-		r = raw_make_engine(raw, o, err);
+		r = raw_get_engine(raw, o, err);
 	if (r < 0) {
 		raw->fd = -1; /* stays the caller's */
 		raw_free(&raw->blk);

@@ -10,6 +10,7 @@
 
 #include "block/block.h"
 
+struct blk_raw;
 struct raw_engine;
 
 enum raw_syscall {
@@ -36,6 +37,8 @@ void raw_round_done(struct raw_engine *e); /* a batch of steps was reported */
 
 struct raw_engine_ops {
 	const char *name;
+	bool is_cheap;                                /* to have and not to use */
+	int (*set_file)(struct raw_engine *e, int fd); /* no step is out; -1: none */
 	void (*submit)(struct raw_engine *e, struct blk_request *r); /* the next step of r */
 	void (*kick)(struct raw_engine *e);
 	void (*wait)(struct raw_engine *e); /* until one step at least was reported; some are out */
@@ -46,10 +49,21 @@ struct raw_engine {
 	const struct raw_engine_ops *ops;
 	struct blk_raw *raw;
 	struct loop *loop;
-	int fd; /* borrowed */
+	int fd;           /* borrowed */
+	bool can_change;  /* its file may be another later */
+	struct list node; /* engines.c: while it has no disk */
 };
 
-/* Makers: raw, loop and fd are taken from e. */
+/* raw.c: the engine that the options say, for e's raw, loop and fd. */
+int raw_engine_new(const struct raw_engine *e, const struct blk_raw_options *o,
+		   struct raw_engine **out, struct err *err);
+
+/* engines.c */
+int raw_engines_take(struct blk_engines *p, struct blk_raw *raw, int fd, struct raw_engine **out,
+		     struct err *err);
+void raw_engines_give(struct blk_engines *p, struct raw_engine *e);
+
+/* Makers: raw, loop, fd and can_change are taken from e. */
 int raw_uring_new(const struct raw_engine *e, struct raw_engine **out, struct err *err);
 int raw_threads_new(const struct raw_engine *e, const struct blk_raw_options *o,
 		    struct raw_engine **out, struct err *err);

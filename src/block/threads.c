@@ -190,6 +190,13 @@ static void threads_wait(struct raw_engine *e)
 	threads_reap(threads_of(e), true);
 }
 
+/* The workers see it with the next step, by way of the lock. */
+static int threads_set_file(struct raw_engine *e, int fd)
+{
+	e->fd = fd;
+	return 0;
+}
+
 static void threads_free(struct raw_engine *e)
 {
 	struct raw_threads *t = threads_of(e);
@@ -238,6 +245,7 @@ int raw_threads_new(const struct raw_engine *e, const struct blk_raw_options *o,
 {
 	static const struct raw_engine_ops ops = {
 		.name = "threads",
+		.set_file = threads_set_file,
 		.submit = threads_submit,
 		.kick = threads_kick,
 		.wait = threads_wait,

@@ -4,7 +4,8 @@
  * A ring could do what the process's seccomp filter forbids, so this one can do nothing but what
  * it is for: it starts disabled, gets its one file and its restrictions (the operations below, on
  * registered files only), and is then enabled (io_uring_register(2), IORING_REGISTER_RESTRICTIONS).
- * From there on no other registration is possible either.
+ * From there on no other registration is possible either, but that a ring made ahead may be given
+ * another file: one that whoever does it has open anyway.
  *
  * Steps wait in a list until the kick, which fills the ring and enters the kernel once. No more
  * steps are in the ring than it has room for completions.
@@ -161,6 +162,12 @@ static void uring_wait(struct raw_engine *e)
 		uring_reap(u);
 }
 
+static int uring_engine_set_file(struct raw_engine *e, int fd)
+{
+	e->fd = fd;
+	return uring_set_file(&uring_of(e)->ring, fd);
+}
+
 static void uring_free(struct raw_engine *e)
 {
 	struct raw_uring *u = uring_of(e);
@@ -179,20 +186,33 @@ static int uring_register(struct io_uring *ring, unsigned op, void *arg, unsigne
 	return syscall(__NR_io_uring_register, ring->ring_fd, op, arg, n) < 0 ? -errno : 0;
 }
 
-static int uring_restrict(struct io_uring *ring)
+static int uring_restrict(struct io_uring *ring, bool can_change)
 {
-	struct io_uring_restriction res[ARRAY_SIZE(uring_operations) + 1] = {0};
+	struct io_uring_restriction res[ARRAY_SIZE(uring_operations) + 2] = {0};
+	unsigned n = ARRAY_SIZE(uring_operations);
 
 	for (size_t i = 0; i < ARRAY_SIZE(uring_operations); i++) {
 		res[i].opcode = IORING_RESTRICTION_SQE_OP;
 		res[i].sqe_op = uring_operations[i];
 	}
-	res[ARRAY_SIZE(uring_operations)].opcode = IORING_RESTRICTION_SQE_FLAGS_REQUIRED;
-	res[ARRAY_SIZE(uring_operations)].sqe_flags = IOSQE_FIXED_FILE;
-	return uring_register(ring, IORING_REGISTER_RESTRICTIONS, res, ARRAY_SIZE(res));
+	res[n].opcode = IORING_RESTRICTION_SQE_FLAGS_REQUIRED;
+	res[n++].sqe_flags = IOSQE_FIXED_FILE;
+	if (can_change) {
+		res[n].opcode = IORING_RESTRICTION_REGISTER_OP;
+		res[n++].register_op = IORING_REGISTER_FILES_UPDATE;
+	}
+	return uring_register(ring, IORING_REGISTER_RESTRICTIONS, res, n);
 }
 
-int uring_open(struct io_uring *ring, int fd, int event_fd, u32 *out_capacity, struct err *err)
+int uring_set_file(struct io_uring *ring, int fd)
+{
+	int r = io_uring_register_files_update(ring, 0, &fd, 1);
+
+	return r < 0 ? r : 0;
+}
+
+int uring_open(struct io_uring *ring, int fd, int event_fd, bool can_change, u32 *out_capacity,
+	       struct err *err)
 {
 	struct io_uring_params p = {.flags = IORING_SETUP_R_DISABLED | IORING_SETUP_CLAMP};
 	int r = io_uring_queue_init_params(URING_ENTRIES, ring, &p);
@@ -206,7 +226,7 @@ int uring_open(struct io_uring *ring, int fd, int event_fd, u32 *out_capacity, s
 	if (r == 0)
 		r = io_uring_register_eventfd(ring, event_fd);
 	if (r == 0)
-		r = uring_restrict(ring);
+		r = uring_restrict(ring, can_change);
 	if (r == 0)
 		r = uring_register(ring, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
 	if (r < 0) {
@@ -221,6 +241,8 @@ int raw_uring_new(const struct raw_engine *e, struct raw_engine **out, struct er
 {
 	static const struct raw_engine_ops ops = {
 		.name = "io_uring",
+		.is_cheap = true,
+		.set_file = uring_engine_set_file,
 		.submit = uring_submit,
 		.kick = uring_kick,
 		.wait = uring_wait,
@@ -239,7 +261,7 @@ int raw_uring_new(const struct raw_engine *e, struct raw_engine **out, struct er
 	if (r < 0)
 		err_errno(err, r, "cannot make an eventfd");
 	else
-		r = uring_open(&u->ring, e->fd, u->event.fd, &u->capacity, err);
+		r = uring_open(&u->ring, e->fd, u->event.fd, e->can_change, &u->capacity, err);
 	u->has_ring = r == 0;
 	if (r < 0) {
 		uring_free(&u->engine);

@@ -504,7 +504,7 @@ TEST(a_ring_does_nothing_but_disk_io_on_its_one_file)
 	struct io_uring ring;
 	u32 capacity;
 
-	CHECK_EQ(uring_open(&ring, fd, event, &capacity, &err), 0);
+	CHECK_EQ(uring_open(&ring, fd, event, false, &capacity, &err), 0);
 	CHECK_EQ(ring_try(&ring, prepare_read, IOSQE_FIXED_FILE), 512);
 	CHECK_EQ(ring_try(&ring, prepare_read, 0), -EACCES); /* descriptor 0 of the process */
 	CHECK_EQ(ring_try(&ring, prepare_openat, IOSQE_FIXED_FILE), -EACCES);
@@ -518,4 +518,62 @@ TEST(a_ring_does_nothing_but_disk_io_on_its_one_file)
 	close(fd);
 	close(other);
 	close(event);
+}
+
+TEST(a_ring_made_ahead_changes_its_file_and_nothing_else)
+{
+	int fd = disk_memfd(4096), event = eventfd(0, EFD_CLOEXEC);
+	struct err err = ERR_INIT;
+	struct io_uring ring;
+	u32 capacity;
+
+	CHECK_EQ(uring_open(&ring, -1, event, true, &capacity, &err), 0);
+	CHECK_EQ(ring_try(&ring, prepare_read, IOSQE_FIXED_FILE), -EBADF);
+	CHECK_EQ(uring_set_file(&ring, fd), 0);
+	CHECK_EQ(ring_try(&ring, prepare_read, IOSQE_FIXED_FILE), 512);
+	CHECK_EQ(uring_set_file(&ring, -1), 0);
+	CHECK_EQ(ring_try(&ring, prepare_read, IOSQE_FIXED_FILE), -EBADF);
+	CHECK_EQ(ring_try(&ring, prepare_openat, IOSQE_FIXED_FILE), -EACCES);
+	CHECK_EQ(io_uring_unregister_files(&ring), -EACCES);
+	CHECK_EQ(io_uring_register_eventfd(&ring, event), -EACCES);
+	io_uring_queue_exit(&ring);
+	close(fd);
+	close(event);
+}
+
+TEST(disks_come_and_go_on_engines_made_ahead)
+{
+	static u8 out[4096], in[4096];
+
+	FOR_EACH_ENGINE(e)
+	{
+		struct blk_raw_options o = {.engine = ENGINE(e)};
+		struct disk d = {.probe = -1};
+		struct err err = ERR_INIT;
+		struct blk *more[4], *none = NULL;
+		unsigned n = 0;
+
+		current = &d;
+		CHECK_EQ(loop_new(&d.loop, &err), 0);
+		CHECK_EQ(blk_engines_new(d.loop, 1, 1, &o, &o.engines, &err), 0);
+		for (unsigned round = 0; round < 20; round++) {
+			CHECK_EQ(blk_raw_new(d.loop, disk_memfd(65536), &o, &d.blk, &err), 0);
+			fill(out, sizeof(out), round);
+			CHECK_EQ(io_run(&d, BLK_WRITE, 4096, out, sizeof(out)), 0);
+			CHECK_EQ(io_run(&d, BLK_READ, 4096, in, sizeof(in)), 0);
+			CHECK(!memcmp(in, out, sizeof(in)));
+			blk_free(d.blk);
+		}
+		for (; n < 2; n++)
+			CHECK_EQ(blk_raw_new(d.loop, disk_memfd(65536), &o, &more[n], &err), 0);
+		int fd = disk_memfd(65536);
+
+		CHECK_EQ(blk_raw_new(d.loop, fd, &o, &none, &err), -ENOSPC);
+		CHECK_ERR(err, "all places are in use");
+		close(fd);
+		while (n)
+			blk_free(more[--n]);
+		blk_engines_free(o.engines);
+		loop_free(d.loop);
+	}
 }

@@ -1,0 +1,83 @@
+/*
+ * Engines made ahead. See block.h.
+ *
+ * An engine without a disk has no file: a ring's one registered file is an empty place then, and the
+ * workers of the threads engine sleep. Which kind there is was found out with the first one.
+ */
+#include "base/alloc.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "block/raw_priv.h"
+
+#define ENGINES_THREADS_LATER 2 /* each costs four threads */
+
+struct blk_engines {
+	struct loop *loop;
+	struct list idle;
+};
+
+int blk_engines_new(struct loop *loop, unsigned n_now, unsigned n_later,
+		    const struct blk_raw_options *o, struct blk_engines **out, struct err *err)
+{
+	const struct raw_engine none = {.loop = loop, .fd = -1, .can_change = true};
+	AUTO(blk_engines_free) struct blk_engines *p = NEW(struct blk_engines);
+	unsigned n = n_now + n_later;
+
+	p->loop = loop;
+	list_init(&p->idle);
+	for (unsigned i = 0; i < n; i++) {
+		struct raw_engine *e;
+		int r = raw_engine_new(&none, o, &e, err);
+
+		if (r < 0 && i < n_now)
+			return r;
+		if (r < 0)
+			break; /* what can be added later is less, then */
+		list_append(&p->idle, &e->node);
+		if (!e->ops->is_cheap)
+			n = MIN(n, n_now + ENGINES_THREADS_LATER);
+	}
+	*out = take(p);
+	return 0;
+}
+
+void blk_engines_free(struct blk_engines *p)
+{
+	if (!p)
+		return;
+	list_for_each_safe (node, &p->idle) {
+		struct raw_engine *e = list_entry(node, struct raw_engine, node);
+
+		list_remove(&e->node);
+		e->ops->free(e);
+	}
+	free(p);
+}
+
+int raw_engines_take(struct blk_engines *p, struct blk_raw *raw, int fd, struct raw_engine **out,
+		     struct err *err)
+{
+	struct raw_engine *e;
+	int r;
+
+	if (list_is_empty(&p->idle))
+		return err_set(err, -ENOSPC, "no more disks can be added: all places are in use");
+	e = list_entry(p->idle.next, struct raw_engine, node);
+	r = e->ops->set_file(e, fd);
+	if (r < 0)
+		return err_errno(err, r, "disk I/O by %s is not possible", e->ops->name);
+	list_remove(&e->node);
+	e->raw = raw;
+	*out = e;
+	return 0;
+}
+
+void raw_engines_give(struct blk_engines *p, struct raw_engine *e)
+{
+	/* Letting go of a file can't fail: the place is there, and needs nothing. */
+	int failed = e->ops->set_file(e, -1);
+
+	assert(!failed);
+	e->raw = NULL;
+	list_append(&p->idle, &e->node);
+}
