@@ -74,10 +74,9 @@ int raw_engines_take(struct blk_engines *p, struct blk_raw *raw, int fd, struct 
 
 void raw_engines_give(struct blk_engines *p, struct raw_engine *e)
 {
-	/* Letting go of a file can't fail: the place is there, and needs nothing. */
-	int failed = e->ops->set_file(e, -1);
-
-	assert(!failed);
 	e->raw = NULL;
-	list_append(&p->idle, &e->node);
+	if (e->ops->set_file(e, -1) == 0)
+		list_append(&p->idle, &e->node);
+	else
+		e->ops->free(e); /* it would keep the file */
 }

@@ -37,8 +37,8 @@ void raw_round_done(struct raw_engine *e); /* a batch of steps was reported */
 
 struct raw_engine_ops {
 	const char *name;
-	bool is_cheap;                                /* to have and not to use */
-	int (*set_file)(struct raw_engine *e, int fd); /* no step is out; -1: none */
+	bool is_cheap;                                               /* to have and not to use */
+	int (*set_file)(struct raw_engine *e, int fd);               /* no step is out; -1: none */
 	void (*submit)(struct raw_engine *e, struct blk_request *r); /* the next step of r */
 	void (*kick)(struct raw_engine *e);
 	void (*wait)(struct raw_engine *e); /* until one step at least was reported; some are out */

@@ -48,6 +48,9 @@
 #define PC_ROOT_PORTS      14 /* at least */
 #define PC_ROOT_PORTS_MAX  32
 
+/* Disks that may be added to those that a guest starts with: rings are made for them at its start. */
+#define PC_LATER_DISKS 8
+
 /* CPUs that the tables have room for: some may come later. Each costs a guest memory. */
 #define PC_CPU_SLOTS 8
 

@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "base/err.h"
+#include "block/block.h"
 #include "chr/chr.h"
 #include "irqchip/lapic.h"
 #include "machine/machine_priv.h"
@@ -31,6 +32,7 @@ static int machine_rewind(void *opaque, struct err *err)
 
 	if (m->lapics)
 		lapic_bus_reset(m->lapics);
+	pc_finish_removals(m);
 	return pc_boot(m, err);
 }
 
@@ -56,6 +58,7 @@ int machine_new(struct guest_config *config, struct loop *main_loop, const struc
 
 	m->config = config;
 	m->ops = *ops;
+	pc_init_hotplug(m);
 	r = machine_choose_accel(m, err);
 	if (!r)
 		r = machine_make_vm(m, main_loop, err);
@@ -79,8 +82,11 @@ void machine_free(struct machine *m)
 {
 	if (!m)
 		return;
-	if (m->vm)
+	if (m->vm) {
+		pc_fini_hotplug(m);
 		vm_free_devices(m->vm);
+	}
+	blk_engines_free(m->engines);
 	chr_free(m->serial_chr);
 	pci_root_free(m->pci);
 	lapic_bus_free(m->lapics);
@@ -92,6 +98,7 @@ int machine_start(struct machine *m, struct err *err)
 {
 	int r = pc_boot(m, err);
 
+	m->is_started = true;
 	return r ? r : vm_start(m->vm, err);
 }
 

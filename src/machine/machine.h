@@ -12,6 +12,8 @@
 
 struct err;
 struct guest_config;
+struct guest_disk;
+struct guest_nic;
 struct loop;
 struct machine;
 
@@ -24,6 +26,8 @@ struct machine_ops {
 	/* The guest's driver changed its balloon's size: told a few times a second at most. On the I/O
 	 * thread; optional. */
 	void (*balloon_changed)(void *opaque);
+	/* A device is gone, by machine_remove_device: on the main thread; optional. */
+	void (*device_removed)(void *opaque, const char *name);
 	void *opaque;
 };
 
@@ -40,6 +44,42 @@ struct vm *machine_vm(struct machine *m);
 const char *machine_accel_text(const struct machine *m);
 
 void machine_press_power_button(struct machine *m);
+
+/* --- devices that come and go; main thread, running or paused --- */
+
+enum machine_device_kind {
+	MACHINE_OTHER, /* the board's own, which stays */
+	MACHINE_DISK,
+	MACHINE_NIC,
+};
+
+struct machine_device {
+	char name[48];
+	enum machine_device_kind kind;
+	unsigned slot;
+	bool is_asked; /* the guest was asked to let go of it */
+};
+
+/*
+ * A device more, which the guest finds by itself. What is handed in is taken over, also on failure.
+ * The name and the slot that it doesn't say are chosen, and stand in the configuration like it.
+ * *out_name is the device's, good until it is removed.
+ */
+int machine_add_disk(struct machine *m, struct guest_disk *disk, const char **out_name,
+		     struct err *err);
+int machine_add_nic(struct machine *m, struct guest_nic *nic, const char **out_name,
+		    struct err *err);
+
+/*
+ * Asks the guest to let go of it; once it has, or starts anew, the device is freed, its descriptors
+ * are closed and device_removed is told. -EBUSY: the guest is at it. Forced: all of that now, whatever
+ * the guest does with it.
+ */
+int machine_remove_device(struct machine *m, const char *name, bool is_forced, struct err *err);
+
+/* Into out, with room for MACHINE_MAX_DEVICES: their number, in the order of their slots. */
+#define MACHINE_MAX_DEVICES 32
+unsigned machine_list_devices(struct machine *m, struct machine_device *out);
 
 /* --- the memory balloon; any thread --- */
 

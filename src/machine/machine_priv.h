@@ -4,12 +4,14 @@
 #ifndef MACHINE_MACHINE_PRIV_H
 #define MACHINE_MACHINE_PRIV_H
 
+#include "base/loop.h"
 #include "boot/memmap.h"
 #include "irqchip/pic.h"
 #include "machine/layout.h"
 #include "machine/machine.h"
 #include "proto/guest_config.h"
 
+struct blk_engines;
 struct chr;
 struct gmem_block;
 struct hpet;
@@ -24,6 +26,13 @@ struct reset_port;
 struct rtc;
 struct serial;
 struct virtio_device;
+
+/* What is behind a root port. */
+struct pc_slot {
+	enum machine_device_kind kind;
+	struct virtio_device *vdev;
+	struct pci_device *function; /* NULL: nothing */
+};
 
 struct machine {
 	struct guest_config *config;
@@ -53,7 +62,12 @@ struct machine {
 	struct pci_root *pci;
 	struct pci_device *host_bridge, *lpc;
 	struct pci_device *root_ports[PC_ROOT_PORTS_MAX];
-	unsigned n_root_ports, n_used_ports;
+	struct pc_slot slots[PC_ROOT_PORTS_MAX];
+	unsigned n_root_ports;
+	bool is_started; /* what is plugged from here on, the guest is told of */
+	u32 let_go;      /* atomic: a bit for each port whose device the guest let go */
+	struct loop_task let_go_task; /* takes them out */
+	struct blk_engines *engines;
 	struct chr *serial_chr;
 	struct virtio_device *balloon; /* NULL: none */
 };
@@ -77,8 +91,27 @@ int pc_build_memory(struct machine *m, struct err *err);
 void pc_update_map(struct machine *m);
 void pc_open_memory(struct machine *m); /* all below 1 MiB is RAM, as firmware leaves it */
 
-/* pc_virtio.c: disks, nics, entropy behind root ports. */
+/* pc_virtio.c: disks, nics, entropy behind root ports. The two are for the I/O thread, or before it
+ * runs. */
 int pc_build_virtio(struct machine *m, struct err *err);
+int pc_add_disk(struct machine *m, struct guest_disk *d, struct err *err);
+int pc_add_nic(struct machine *m, struct guest_nic *nic, struct err *err);
+
+/* slots.c: how many there are; who gets which. */
+int pc_count_slots(struct machine *m, unsigned needed, struct err *err);
+int pc_place_disk(struct machine *m, struct guest_disk *d, struct err *err);
+int pc_place_nic(struct machine *m, struct guest_nic *n, struct err *err);
+/* Takes v over, and puts it into the slot; or, for what the board always has, the highest free one. */
+void pc_plug_at(struct machine *m, struct virtio_device *v, unsigned slot,
+		enum machine_device_kind kind);
+void pc_plug(struct machine *m, struct virtio_device *v);
+
+/* hotplug.c */
+void pc_init_hotplug(struct machine *m);
+void pc_fini_hotplug(struct machine *m);
+void pc_on_let_go(void *opaque, struct pci_device *port); /* for the ports */
+/* What the guest was asked to let go of goes now: it starts anew. */
+void pc_finish_removals(struct machine *m);
 
 /* pc_boot.c: what firmware would have done; kernel, tables and the boot CPU's state. */
 int pc_boot(struct machine *m, struct err *err);

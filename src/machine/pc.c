@@ -276,22 +276,25 @@ static void pc_add_config_ports(struct machine *m, struct reset_port *reset)
 	pc_map_ports(m, PCI_CONFIG_PORT, pci_config_ports_io(ports));
 }
 
-static void pc_add_root_ports(struct machine *m)
+static int pc_add_root_ports(struct machine *m, struct err *err)
 {
 	const struct guest_config *c = m->config;
 	/* The channels share one device; and there are the entropy device and the balloon. */
 	unsigned used = c->n_disks + c->n_nics + (c->n_channels > 0) + 1 + c->has_balloon;
+	struct pci_root_port_config port = {
+		.sink = pc_msi_sink(m), .let_go = pc_on_let_go, .opaque = m};
 	char name[16];
+	int r = pc_count_slots(m, used, err);
 
-	m->n_root_ports = MAX((unsigned)PC_ROOT_PORTS, used);
-	assert(m->n_root_ports <= PC_ROOT_PORTS_MAX);
-	for (unsigned i = 0; i < m->n_root_ports; i++) {
-		u8 devfn = PCI_DEVFN(PC_SLOT_ROOT_PORTS + i / 8, i % 8);
-
+	for (unsigned i = 0; !r && i < m->n_root_ports; i++) {
 		snprintf(name, sizeof(name), "port%u", i);
-		m->root_ports[i] = pci_root_port_new(m->pci, devfn, i + 1, name);
+		port.devfn = PCI_DEVFN(PC_SLOT_ROOT_PORTS + i / 8, i % 8);
+		port.slot_number = i + 1;
+		port.name = name;
+		m->root_ports[i] = pci_root_port_new(m->pci, &port);
 		pc_adopt(m, &m->root_ports[i]->dev);
 	}
+	return r;
 }
 
 /* --- power --- */
@@ -343,8 +346,9 @@ int pc_build(struct machine *m, struct err *err)
 	pc_add_pci(m);
 	pc_add_power(m);
 	pc_add_lpc(m);
-	pc_add_root_ports(m);
-	r = pc_add_serial(m, err);
+	r = pc_add_root_ports(m, err);
+	if (!r)
+		r = pc_add_serial(m, err);
 	if (r < 0)
 		return r;
 	pc_add_fw_cfg(m);

@@ -1,7 +1,6 @@
 /*
- * The board's virtio devices: each alone behind a root port, in the configuration's order, so that
- * a guest finds the same device in the same slot at each start. The entropy device and the balloon
- * come last.
+ * The board's virtio devices: each alone behind a root port (slots.c). The board's own come first,
+ * then disks and network cards in the configuration's order.
  */
 #include <stdio.h>
 #include <string.h>
@@ -12,27 +11,12 @@
 #include "chr/chr.h"
 #include "machine/machine_priv.h"
 #include "net/net.h"
-#include "pci/bridge.h"
-#include "pci/pci.h"
 #include "virtio/balloon.h"
 #include "virtio/blk.h"
 #include "virtio/console.h"
 #include "virtio/net.h"
 #include "virtio/rng.h"
 #include "virtio/virtio.h"
-#include "virtio/virtio_pci.h"
-
-/* The device (taken over) becomes the function behind the next free root port. */
-static void pc_plug(struct machine *m, struct virtio_device *v)
-{
-	const struct msi_sink sink = pc_msi_sink(m);
-	struct pci_device *p = virtio_pci_new(v, &sink);
-
-	assert(m->n_used_ports < m->n_root_ports);
-	pci_root_port_plug(m->root_ports[m->n_used_ports++], p);
-	device_adopt(vm_devices(m->vm), &v->dev); /* before its transport: freed after it */
-	device_adopt(vm_devices(m->vm), &p->dev);
-}
 
 /* Worker threads of disks, where there is no io_uring, are confined as the I/O thread is. */
 static int pc_enter_io(void *opaque, struct err *err)
@@ -47,6 +31,7 @@ static int pc_open_disk(struct machine *m, struct guest_disk *d, struct blk **ou
 	AUTO(blk_free) struct blk *disk = NULL;
 	const struct blk_raw_options o = {
 		.is_readonly = d->is_readonly || d->overlay_fd >= 0,
+		.engines = m->engines,
 		.enter_thread = pc_enter_io,
 		.enter_opaque = m,
 	};
@@ -66,23 +51,22 @@ static int pc_open_disk(struct machine *m, struct guest_disk *d, struct blk **ou
 	return 0;
 }
 
-static int pc_add_disk(struct machine *m, unsigned i, struct err *err)
+int pc_add_disk(struct machine *m, struct guest_disk *d, struct err *err)
 {
-	char name[16], serial[24];
-	struct vblk_options o = {.name = name, .serial = serial};
+	char serial[sizeof("posada-") + GUEST_MAX_DEVICE_NAME];
+	struct vblk_options o = {.name = d->name, .serial = serial};
 	struct virtio_device *v;
-	int r = pc_open_disk(m, &m->config->disks[i], &o.disk, err);
+	int r = pc_open_disk(m, d, &o.disk, err);
 
 	if (r < 0)
-		return err_wrap(err, "disk %s", m->config->disks[i].path);
-	snprintf(name, sizeof(name), "disk%u", i);
-	snprintf(serial, sizeof(serial), "posada-disk%u", i);
+		return err_wrap(err, "disk %s", d->path);
+	snprintf(serial, sizeof(serial), "posada-%s", d->name);
 	r = vblk_new(&o, vm_io_loop(m->vm), vm_gmem(m->vm), &v, err);
 	if (r < 0) {
 		blk_free(o.disk);
 		return r;
 	}
-	pc_plug(m, v);
+	pc_plug_at(m, v, d->slot, MACHINE_DISK);
 	return 0;
 }
 
@@ -105,25 +89,23 @@ static int pc_open_nic(struct machine *m, struct guest_nic *nic, struct net **ou
 	return 0;
 }
 
-static int pc_add_nic(struct machine *m, unsigned i, struct err *err)
+int pc_add_nic(struct machine *m, struct guest_nic *nic, struct err *err)
 {
-	struct guest_nic *nic = &m->config->nics[i];
-	char name[16];
-	struct vnet_options o = {.name = name, .mtu = (u16)nic->mtu, .n_pairs = (u16)nic->n_queues};
+	struct vnet_options o = {
+		.name = nic->name, .mtu = (u16)nic->mtu, .n_pairs = (u16)nic->n_queues};
 	struct virtio_device *v;
 	int r;
 
 	memcpy(o.mac, nic->mac, sizeof(o.mac));
-	snprintf(name, sizeof(name), "net%u", i);
 	r = pc_open_nic(m, nic, &o.net, err);
 	if (r < 0)
-		return err_wrap(err, "network card %u", i);
+		return err_wrap(err, "network card '%s'", nic->name);
 	r = vnet_new(&o, vm_io_loop(m->vm), vm_gmem(m->vm), &v, err);
 	if (r < 0) {
 		net_free(o.net);
 		return r;
 	}
-	pc_plug(m, v);
+	pc_plug_at(m, v, nic->slot, MACHINE_NIC);
 	return 0;
 }
 
@@ -228,19 +210,45 @@ bool machine_get_balloon(struct machine *m, struct machine_balloon *out)
 	return true;
 }
 
-int pc_build_virtio(struct machine *m, struct err *err)
+/* Rings and threads for the disks that there are, and for some that may be added later. */
+static int pc_make_engines(struct machine *m, struct err *err)
 {
-	int r = 0;
+	const struct guest_config *c = m->config;
+	const struct blk_raw_options o = {.enter_thread = pc_enter_io, .enter_opaque = m};
+	unsigned n = c->n_disks;
 
-	for (unsigned i = 0; i < m->config->n_disks && !r; i++)
-		r = pc_add_disk(m, i, err);
-	for (unsigned i = 0; i < m->config->n_nics && !r; i++)
-		r = pc_add_nic(m, i, err);
-	if (!r && m->config->n_channels)
-		r = pc_add_channels(m, err);
+	for (unsigned i = 0; i < c->n_disks; i++)
+		n += c->disks[i].overlay_fd >= 0;
+	return blk_engines_new(vm_io_loop(m->vm), n, PC_LATER_DISKS, &o, &m->engines, err);
+}
+
+static int pc_build_own_virtio(struct machine *m, struct err *err)
+{
+	int r = m->config->n_channels ? pc_add_channels(m, err) : 0;
+
 	if (!r)
 		r = pc_add_rng(m, err);
 	if (!r && m->config->has_balloon)
 		r = pc_add_balloon(m, err);
+	return r;
+}
+
+int pc_build_virtio(struct machine *m, struct err *err)
+{
+	struct guest_config *c = m->config;
+	int r = pc_make_engines(m, err);
+
+	if (!r)
+		r = pc_build_own_virtio(m, err);
+	for (unsigned i = 0; i < c->n_disks && !r; i++) {
+		r = pc_place_disk(m, &c->disks[i], err);
+		if (!r)
+			r = pc_add_disk(m, &c->disks[i], err);
+	}
+	for (unsigned i = 0; i < c->n_nics && !r; i++) {
+		r = pc_place_nic(m, &c->nics[i], err);
+		if (!r)
+			r = pc_add_nic(m, &c->nics[i], err);
+	}
 	return r;
 }

@@ -59,7 +59,7 @@ static bool pci_window_holds(struct pci_window w, u64 first, u64 last)
 static bool pci_is_forwarded(const struct pci_device *p, bool is_io, u64 first, u64 last)
 {
 	for (const struct pci_device *b = p->bus->bridge; b; b = b->bus->bridge) {
-		if (is_io || !(pci_get(b, PCI_COMMAND, 2) & PCI_COMMAND_MEMORY))
+		if (is_io || b->is_link_down || !(pci_get(b, PCI_COMMAND, 2) & PCI_COMMAND_MEMORY))
 			return false;
 		if (!pci_window_holds(pci_bridge_memory_window(b), first, last) &&
 		    !pci_window_holds(pci_bridge_prefetch_window(b), first, last))
@@ -75,7 +75,7 @@ static bool pci_bar_is_placed(const struct pci_device *p, unsigned n, u64 first)
 	u32 decodes = is_io ? PCI_COMMAND_IO : PCI_COMMAND_MEMORY;
 	u64 last = first + (b->region->size - 1);
 
-	if (!p->bus || !(pci_get(p, PCI_COMMAND, 2) & decodes))
+	if (!p->bus || list_is_empty(&p->node) || !(pci_get(p, PCI_COMMAND, 2) & decodes))
 		return false;
 	/* Nowhere yet, or all ones while the guest finds out the size. */
 	if (first == 0 || last == UINT64_MAX || (!pci_bar_is_64(b) && last == UINT32_MAX))

@@ -4,7 +4,7 @@
 #include "pci/bridge.h"
 
 #include "base/alloc.h"
-#include "pci/pci_priv.h"
+#include "pci/slot_priv.h"
 #include "state/state.h"
 
 /* The generic virtual root port, an id for which no guest has a chipset's workarounds. */
@@ -14,6 +14,7 @@
 struct pci_root_port {
 	struct pci_device pci;
 	struct pci_bus secondary;
+	struct pci_slot slot;
 };
 
 /* --- windows --- */
@@ -78,24 +79,6 @@ static void pci_bridge_init_header(struct pci_device *p)
 		PCI_BRIDGE_CONTROL_PARITY | PCI_BRIDGE_CONTROL_SERR | PCI_BRIDGE_CONTROL_RESET, 2);
 }
 
-static void pci_root_port_add_slot(struct pci_device *p, u8 devfn, unsigned slot_number)
-{
-	u8 at = pci_add_express(p, PCIE_ROOT_PORT);
-	u32 link = pci_get(p, at + PCIE_LINK_CAP, 4);
-
-	pci_set(p, at + PCIE_FLAGS, pci_get(p, at + PCIE_FLAGS, 2) | PCIE_FLAGS_SLOT, 2);
-	pci_set(p, at + PCIE_LINK_CAP, link | PCIE_LINK_CAP_DLLLARC | PCIE_LINK_CAP_PORT(devfn), 4);
-	pci_set(p, at + PCIE_LINK_STATUS, PCIE_LINK_2_5GT, 2);
-	pci_set(p, at + PCIE_SLOT_CAP,
-		PCIE_SLOT_CAP_SURPRISE | PCIE_SLOT_CAP_HOTPLUG | PCIE_SLOT_CAP_NO_COMMAND |
-			PCIE_SLOT_CAP_NUMBER(slot_number),
-		4);
-	pci_set_writable(p, at + PCIE_SLOT_CONTROL, PCIE_SLOT_CONTROL_BITS, 2);
-	pci_set_clearable(p, at + PCIE_SLOT_STATUS, PCIE_SLOT_STATUS_EVENTS, 2);
-	pci_set_writable(p, at + PCIE_ROOT_CONTROL, PCIE_ROOT_CONTROL_BITS, 2);
-	pci_set_clearable(p, at + PCIE_ROOT_STATUS, PCIE_ROOT_STATUS_PME, 4);
-}
-
 static void pci_root_port_add_subsystem(struct pci_device *p)
 {
 	u8 at = pci_add_capability(p, PCI_CAP_ID_SUBSYSTEM, PCI_SUBSYSTEM_CAP_SIZE);
@@ -110,9 +93,23 @@ static struct pci_root_port *pci_root_port_of(struct device *d)
 	return container_of(d, struct pci_root_port, pci.dev);
 }
 
+struct pci_slot *pci_root_port_slot(struct pci_device *p)
+{
+	assert(p->secondary);
+	return &container_of(p, struct pci_root_port, pci)->slot;
+}
+
 static void pci_root_port_reset(struct device *d)
 {
-	pci_device_reset(&pci_root_port_of(d)->pci);
+	struct pci_root_port *rp = pci_root_port_of(d);
+
+	pci_device_reset(&rp->pci);
+	pci_slot_reset(&rp->slot);
+}
+
+static void pci_root_port_written(struct pci_device *p, unused u32 off, unused unsigned size)
+{
+	pci_slot_update(pci_root_port_slot(p));
 }
 
 static void pci_root_port_free(struct device *d)
@@ -126,6 +123,7 @@ static void pci_root_port_free(struct device *d)
 
 static const struct state_field pci_root_port_fields[] = {
 	STATE_SUB(struct pci_root_port, pci, &pci_device_state),
+	STATE_SUB(struct pci_root_port, slot, &pci_slot_state),
 	STATE_END,
 };
 
@@ -143,10 +141,9 @@ static const struct device_ops pci_root_port_device_ops = {
 	.free = pci_root_port_free,
 };
 
-static const struct pci_ops pci_root_port_ops = {0};
+static const struct pci_ops pci_root_port_ops = {.config_written = pci_root_port_written};
 
-struct pci_device *pci_root_port_new(struct pci_root *root, u8 devfn, unsigned slot_number,
-				     const char *name)
+struct pci_device *pci_root_port_new(struct pci_root *root, const struct pci_root_port_config *c)
 {
 	static const struct pci_ids ids = {
 		.vendor = ROOT_PORT_VENDOR,
@@ -156,34 +153,16 @@ struct pci_device *pci_root_port_new(struct pci_root *root, u8 devfn, unsigned s
 	struct pci_root_port *rp = NEW(struct pci_root_port);
 	struct pci_device *p = &rp->pci;
 
-	pci_device_init(p, &pci_root_port_ops, &pci_root_port_device_ops, name, &ids);
+	pci_device_init(p, &pci_root_port_ops, &pci_root_port_device_ops, c->name, &ids);
 	pci_bridge_init_header(p);
-	pci_root_port_add_slot(p, devfn, slot_number);
+	pci_slot_init(&rp->slot, p, c);
 	pci_root_port_add_subsystem(p);
-	pci_set_interrupt_pin(p, PCI_INTX_A + PCI_FUNCTION(devfn) % 4);
+	pci_set_interrupt_pin(p, PCI_INTX_A + PCI_FUNCTION(c->devfn) % 4);
 
 	list_init(&rp->secondary.functions);
 	rp->secondary.root = root;
 	rp->secondary.bridge = p;
 	p->secondary = &rp->secondary;
-	pci_attach(p, &root->bus0, devfn);
+	pci_attach(p, &root->bus0, c->devfn);
 	return p;
-}
-
-/* What no reset of the port takes away goes into both the present and the initial bytes. */
-static void pci_root_port_set_fixed(struct pci_device *p, u32 off, u32 bits)
-{
-	pci_set(p, off, pci_get(p, off, 2) | bits, 2);
-	p->initial[off] |= (u8)bits;
-	p->initial[off + 1] |= (u8)(bits >> 8);
-}
-
-void pci_root_port_plug(struct pci_device *port, struct pci_device *p)
-{
-	assert(port->secondary && list_is_empty(&port->secondary->functions));
-	pci_attach(p, port->secondary, PCI_DEVFN(0, 0));
-	pci_root_port_set_fixed(port, port->express_cap + PCIE_SLOT_STATUS,
-				PCIE_SLOT_STATUS_PRESENT);
-	pci_root_port_set_fixed(port, port->express_cap + PCIE_LINK_STATUS,
-				PCIE_LINK_STATUS_ACTIVE | PCIE_LINK_X1);
 }

@@ -145,6 +145,12 @@ void pci_attach(struct pci_device *p, struct pci_bus *bus, u8 devfn)
 	pthread_mutex_unlock(&bus->root->lock);
 }
 
+void pci_unlink(struct pci_device *p)
+{
+	list_remove(&p->node);
+	pci_update_mappings(p);
+}
+
 static void pci_detach(struct pci_device *p)
 {
 	struct pci_root *root = p->bus->root;

@@ -104,6 +104,7 @@ struct pci_device {
 	u8 devfn;
 	struct list node;
 	struct pci_bus *secondary; /* of a bridge, which owns it */
+	bool is_link_down;         /* root's lock: of a bridge: nothing behind it is reached */
 
 	/* Root's lock. */
 	u8 config[PCI_CONFIG_SIZE];

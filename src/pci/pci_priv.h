@@ -33,11 +33,15 @@ static inline bool pci_bar_is_64(const struct pci_bar *b)
 	return b->type == PCI_BAR_MEM64 || b->type == PCI_BAR_MEM64_PREFETCH;
 }
 
+/* device.c: takes p out of its bus: no access finds it any more. Root's lock held. p still knows its
+ * bus, for threads that found it before. */
+void pci_unlink(struct pci_device *p);
+
 /* intx.c: the wire that the function's pin ends at; it has a pin. */
 unsigned pci_pirq_of_function(const struct pci_device *p);
 void pci_intx_update_disable(struct pci_device *p, bool is_disabled);
 
-/* config.c: what a change of the bytes means. Root's lock held. */
+/* root.c: what a change of the bytes means. Root's lock held. */
 void pci_config_apply(struct pci_device *p);
 
 /* bridge.c */

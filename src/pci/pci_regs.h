@@ -142,13 +142,32 @@
 #define PCIE_LINK_CONTROL_BITS  0x0cfbu
 #define PCIE_LINK_STATUS_ACTIVE BIT32(13)
 
+#define PCIE_SLOT_CAP_BUTTON     BIT32(0) /* attention button */
+#define PCIE_SLOT_CAP_POWER      BIT32(1) /* power controller */
+#define PCIE_SLOT_CAP_ATTENTION  BIT32(3) /* indicators */
+#define PCIE_SLOT_CAP_POWER_LED  BIT32(4)
 #define PCIE_SLOT_CAP_SURPRISE   BIT32(5)
 #define PCIE_SLOT_CAP_HOTPLUG    BIT32(6)
 #define PCIE_SLOT_CAP_NO_COMMAND BIT32(18) /* commands complete at once, without an event */
 #define PCIE_SLOT_CAP_NUMBER(n)  ((u32)(n) << 19)
-#define PCIE_SLOT_CONTROL_BITS   0x1fffu
-#define PCIE_SLOT_STATUS_EVENTS  0x011fu
-#define PCIE_SLOT_STATUS_PRESENT BIT32(6)
+
+#define PCIE_SLOT_CONTROL_EVENTS    0x001fu  /* one for each of the status's events */
+#define PCIE_SLOT_CONTROL_IRQ       BIT32(5) /* hot-plug interrupt enable */
+#define PCIE_SLOT_CONTROL_ATTENTION 0x00c0u  /* indicators: on 1, blinking 2, off 3 */
+#define PCIE_SLOT_CONTROL_POWER_LED 0x0300u
+#define PCIE_SLOT_CONTROL_POWER_OFF BIT32(10) /* the power controller */
+#define PCIE_SLOT_CONTROL_LINK      BIT32(12) /* data link layer state changed enable */
+#define PCIE_SLOT_CONTROL_BITS      0x1fffu
+#define PCIE_SLOT_CONTROL_ATTN_OFF  0x00c0u
+#define PCIE_SLOT_CONTROL_LED_ON    0x0100u
+#define PCIE_SLOT_CONTROL_LED_BLINK 0x0200u
+#define PCIE_SLOT_CONTROL_LED_OFF   0x0300u
+
+#define PCIE_SLOT_STATUS_BUTTON   BIT32(0)
+#define PCIE_SLOT_STATUS_PRESENCE BIT32(3) /* it changed */
+#define PCIE_SLOT_STATUS_PRESENT  BIT32(6)
+#define PCIE_SLOT_STATUS_LINK     BIT32(8) /* its state changed */
+#define PCIE_SLOT_STATUS_EVENTS   0x011fu
 
 #define PCIE_ROOT_CONTROL_BITS 0x001fu
 #define PCIE_ROOT_STATUS_PME   BIT32(16)

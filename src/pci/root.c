@@ -62,7 +62,7 @@ static struct pci_bus *pci_bus_below(struct pci_bus *bus, u8 number)
 	list_for_each (node, &bus->functions) {
 		struct pci_device *p = list_entry(node, struct pci_device, node);
 
-		if (!p->secondary)
+		if (!p->secondary || p->is_link_down)
 			continue;
 
 		u8 first = p->config[PCI_SECONDARY_BUS], last = p->config[PCI_SUBORDINATE_BUS];
@@ -193,7 +193,7 @@ void pci_config_write(struct pci_root *r, u8 bus, u8 devfn, u32 off, u32 value, 
 	if (p)
 		pci_device_write(p, off, value, size);
 	pthread_mutex_unlock(&r->lock);
-	/* Functions that have this hook belong to the board: they don't go while vCPUs run. */
+	/* p may be unplugged by now, but isn't freed before this thread was out of the guest. */
 	if (p && p->ops->config_settled)
 		p->ops->config_settled(p, off, size);
 }

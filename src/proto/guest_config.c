@@ -21,12 +21,12 @@ const struct guest_words guest_on_reboot_words = {(const char *const[]){"restart
 const struct guest_words guest_on_crash_words = {
 	(const char *const[]){"stop", "restart", "pause", NULL}};
 
-static void guest_disk_init(void *element)
+void guest_disk_init(void *element)
 {
 	*(struct guest_disk *)element = (struct guest_disk){.fd = -1, .overlay_fd = -1};
 }
 
-static void guest_nic_init(void *element)
+void guest_nic_init(void *element)
 {
 	*(struct guest_nic *)element = (struct guest_nic){.fd = -1, .n_queues = 1};
 }
@@ -43,6 +43,7 @@ static void guest_channel_init(void *element)
 
 void guest_disk_fini(struct guest_disk *d)
 {
+	free(d->name);
 	free(d->path);
 	fd_close(d->fd);
 	fd_close(d->overlay_fd);
@@ -51,6 +52,7 @@ void guest_disk_fini(struct guest_disk *d)
 
 void guest_nic_fini(struct guest_nic *n)
 {
+	free(n->name);
 	fd_close(n->fd);
 	for (unsigned i = 0; i < n->n_more_fds; i++)
 		fd_close(n->more_fds[i].fd);
@@ -120,15 +122,69 @@ static bool guest_is_alnum(char c)
 	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
 }
 
-bool guest_name_is_valid(const char *name)
+static bool guest_is_name(const char *name, size_t max)
 {
-	if (!guest_is_alnum(name[0]) || strlen(name) > GUEST_MAX_NAME)
+	if (!guest_is_alnum(name[0]) || strlen(name) > max)
 		return false;
 	for (const char *p = name; *p; p++) {
 		if (!guest_is_alnum(*p) && !strchr("._-", *p))
 			return false;
 	}
 	return true;
+}
+
+bool guest_name_is_valid(const char *name)
+{
+	return guest_is_name(name, GUEST_MAX_NAME);
+}
+
+bool guest_device_name_is_valid(const char *name)
+{
+	return guest_is_name(name, GUEST_MAX_DEVICE_NAME);
+}
+
+/* What a disk or nic says of its name and slot, and no other says too. */
+struct guest_places {
+	const char *names[GUEST_MAX_DISKS + GUEST_MAX_NICS];
+	unsigned n_names;
+	u64 slots;
+};
+
+static int guest_check_place(struct guest_places *p, const char *name, unsigned slot,
+			     struct err *err)
+{
+	if (name && !guest_device_name_is_valid(name))
+		return err_set(err, -EINVAL,
+			       "a device's name has 1 to %d letters, digits, '.', '_' and '-', a "
+			       "letter or digit first",
+			       GUEST_MAX_DEVICE_NAME);
+	for (unsigned i = 0; name && i < p->n_names; i++)
+		if (!strcmp(p->names[i], name))
+			return err_set(err, -EEXIST, "there is a device '%s' already", name);
+	if (name)
+		p->names[p->n_names++] = name;
+	if (slot > GUEST_MAX_SLOTS)
+		return err_set(err, -EINVAL, "slot %u: a guest has at most %d slots", slot,
+			       GUEST_MAX_SLOTS);
+	if (slot && p->slots & BIT(slot))
+		return err_set(err, -EEXIST, "two devices in slot %u", slot);
+	p->slots |= BIT(slot);
+	return 0;
+}
+
+static int guest_check_places(const struct guest_config *c, struct err *err)
+{
+	struct guest_places p = {0};
+	int r = 0;
+
+	if (c->n_slots > GUEST_MAX_SLOTS)
+		return err_set(err, -EINVAL, "%u slots: a guest has at most %d", c->n_slots,
+			       GUEST_MAX_SLOTS);
+	for (unsigned i = 0; i < c->n_disks && !r; i++)
+		r = guest_check_place(&p, c->disks[i].name, c->disks[i].slot, err);
+	for (unsigned i = 0; i < c->n_nics && !r; i++)
+		r = guest_check_place(&p, c->nics[i].name, c->nics[i].slot, err);
+	return r;
 }
 
 static int guest_check_balloon(const struct guest_config *c, struct err *err)
@@ -188,6 +244,8 @@ int guest_config_check(const struct guest_config *c, struct err *err)
 			return err_set(err, -EINVAL, "a channel's name has 1 to %d bytes",
 				       GUEST_MAX_CHANNEL_NAME);
 	}
+	if (guest_check_places(c, err) < 0)
+		return err->code;
 	return guest_check_balloon(c, err);
 }
 
@@ -195,6 +253,8 @@ int guest_config_check(const struct guest_config *c, struct err *err)
 
 /* clang-format off */
 static const struct field guest_disk_fields[] = {
+	FIELD_OPTIONAL(FIELD_TEXT, "name", struct guest_disk, name),
+	FIELD_OPTIONAL(FIELD_UINT, "slot", struct guest_disk, slot),
 	FIELD(FIELD_PEOPLE, "path", struct guest_disk, path),
 	FIELD_OPTIONAL(FIELD_FD, "fd", struct guest_disk, fd),
 	FIELD_OPTIONAL(FIELD_FD, "overlay", struct guest_disk, overlay_fd),
@@ -215,6 +275,8 @@ static const struct field_list guest_nic_fd_list = {
 };
 
 static const struct field guest_nic_fields[] = {
+	FIELD_OPTIONAL(FIELD_TEXT, "name", struct guest_nic, name),
+	FIELD_OPTIONAL(FIELD_UINT, "slot", struct guest_nic, slot),
 	FIELD_WORDS("kind", struct guest_nic, kind, &guest_net_words),
 	FIELD_OPTIONAL(FIELD_FD, "fd", struct guest_nic, fd),
 	FIELD_LISTED("more-queues", struct guest_nic, more_fds, &guest_nic_fd_list),
@@ -264,6 +326,7 @@ static const struct field guest_config_fields[] = {
 	FIELD_OPTIONAL(FIELD_TEXT, "append", struct guest_config, append),
 	FIELD_LISTED("disks", struct guest_config, disks, &guest_disk_list),
 	FIELD_LISTED("nics", struct guest_config, nics, &guest_nic_list),
+	FIELD_OPTIONAL(FIELD_UINT, "slots", struct guest_config, n_slots),
 	FIELD_LISTED("channels", struct guest_config, channels, &guest_channel_list),
 	FIELD_OPTIONAL(FIELD_BOOL, "balloon", struct guest_config, has_balloon),
 	FIELD_OPTIONAL(FIELD_BOOL, "balloon-reporting", struct guest_config, has_reporting),

@@ -23,6 +23,8 @@ struct json_t;
 #define GUEST_MIN_MTU          68
 #define GUEST_MAX_MTU          65535
 #define GUEST_MAX_CHANNELS     8
+#define GUEST_MAX_SLOTS        32
+#define GUEST_MAX_DEVICE_NAME  31
 #define GUEST_MAX_CHANNEL_NAME 63
 #define GUEST_MIN_MEMORY       (32 * MIB)
 #define GUEST_MAX_MEMORY       (1024 * GIB)
@@ -38,7 +40,9 @@ enum guest_on_reboot { GUEST_REBOOT_RESTART, GUEST_REBOOT_STOP };
 enum guest_on_crash { GUEST_CRASH_STOP, GUEST_CRASH_RESTART, GUEST_CRASH_PAUSE };
 
 struct guest_disk {
-	char *path; /* for messages */
+	char *name;    /* "disk0"; NULL: the next of these that is free */
+	unsigned slot; /* 1 up; 0: the next that is free. Both are written back when it is chosen */
+	char *path;    /* for messages */
 	int fd;
 	int overlay_fd; /* an empty file that takes the writes instead; -1: none */
 	bool is_readonly;
@@ -50,6 +54,8 @@ struct guest_nic_fd {
 };
 
 struct guest_nic {
+	char *name; /* "net0"; as a disk's */
+	unsigned slot;
 	enum guest_net kind;
 	int fd; /* framed stream socket, or a tap's first queue */
 	struct guest_nic_fd more_fds[GUEST_MAX_NET_QUEUES - 1]; /* the tap's other queues */
@@ -82,6 +88,7 @@ struct guest_config {
 	unsigned n_disks;
 	struct guest_nic nics[GUEST_MAX_NICS];
 	unsigned n_nics;
+	unsigned n_slots; /* for devices; 0: the board's number. Written back when it is chosen */
 	struct guest_channel channels[GUEST_MAX_CHANNELS];
 	unsigned n_channels;
 	bool has_balloon;
@@ -104,6 +111,9 @@ void guest_config_fini(struct guest_config *c);
 
 /* [A-Za-z0-9][A-Za-z0-9._-]*, at most GUEST_MAX_NAME bytes: it becomes a directory's name. */
 bool guest_name_is_valid(const char *name);
+
+/* The same letters, at most GUEST_MAX_DEVICE_NAME. */
+bool guest_device_name_is_valid(const char *name);
 
 /* Within the limits above: sentences name the option's value. Pure. */
 int guest_config_check(const struct guest_config *c, struct err *err);
@@ -129,10 +139,12 @@ int guest_config_decode_plain(const char *text, size_t size, struct guest_config
 struct json_t *guest_disk_encode(const struct guest_disk *d, struct field_fds *fds);
 int guest_disk_decode(const struct json_t *from, struct field_fds *fds, struct guest_disk *out,
 		      struct err *err);
+void guest_disk_init(void *disk);
 void guest_disk_fini(struct guest_disk *d);
 struct json_t *guest_nic_encode(const struct guest_nic *n, struct field_fds *fds);
 int guest_nic_decode(const struct json_t *from, struct field_fds *fds, struct guest_nic *out,
 		     struct err *err);
+void guest_nic_init(void *nic);
 void guest_nic_fini(struct guest_nic *n);
 int guest_nic_check(const struct guest_nic *n, struct err *err);
 

@@ -56,6 +56,7 @@ static bool vm_vcpu_park(struct vm_thread *t)
 
 	pthread_mutex_lock(&vm->lock);
 	t->is_parked = true;
+	t->n_outs++;
 	pthread_cond_broadcast(&vm->changed);
 	while (!vm->is_running && !vm->is_ending)
 		pthread_cond_wait(&vm->changed, &vm->lock);

@@ -328,6 +328,37 @@ void vm_pause(struct vm *vm)
 		vm->accel->ops->clock_changed(vm->accel, false);
 }
 
+/* --- waiting until nobody is inside --- */
+
+static bool vm_was_out(const struct vm_thread *t, u64 n_outs)
+{
+	return t->is_parked || t->n_outs != n_outs;
+}
+
+/* A vCPU that was kicked comes out, and in again at once: what it is wanted for is that alone. */
+void vm_settle(struct vm *vm)
+{
+	u64 n_outs[ACCEL_MAX_VCPUS];
+
+	if (!vm->is_running)
+		return;
+	pthread_mutex_lock(&vm->lock);
+	for (unsigned i = 0; i < vm->n_vcpus; i++)
+		n_outs[i] = vm->vcpu_threads[i].n_outs;
+	pthread_mutex_unlock(&vm->lock);
+	for (unsigned i = 0; i < vm->n_vcpus; i++) {
+		__atomic_store_n(&vm->vcpus[i]->is_wanted, true, __ATOMIC_RELEASE);
+		vcpu_kick(vm->vcpus[i]);
+	}
+	pthread_mutex_lock(&vm->lock);
+	for (unsigned i = 0; i < vm->n_vcpus; i++) {
+		while (!vm_was_out(&vm->vcpu_threads[i], n_outs[i]))
+			pthread_cond_wait(&vm->changed, &vm->lock);
+		__atomic_store_n(&vm->vcpus[i]->is_wanted, false, __ATOMIC_RELEASE);
+	}
+	pthread_mutex_unlock(&vm->lock);
+}
+
 static void vm_reset_devices(void *arg)
 {
 	device_set_reset(&((struct vm *)arg)->devices);

@@ -93,6 +93,10 @@ int vm_reset(struct vm *vm, struct err *err);
 void vm_notify(struct vm *vm, enum vm_event event);
 const char *vm_broken_text(const struct vm *vm);
 
+/* On return each vCPU thread was out of the guest, and so out of every device's callbacks, at least
+ * once since the call: what was out of reach before it may be freed. The guest runs on. */
+void vm_settle(struct vm *vm);
+
 /* Runs fn(arg) on the I/O loop's thread and waits for it (or here, when that is this thread). */
 void vm_call_on_io(struct vm *vm, void (*fn)(void *arg), void *arg);
 

@@ -17,6 +17,7 @@ struct vm_thread {
 	bool is_started;
 	bool is_ready;  /* vm's lock: it has entered its role */
 	bool is_parked; /* vm's lock: out of the guest, waiting */
+	u64 n_outs;     /* vm's lock: how often it was out of the guest */
 };
 
 struct vm {

@@ -28,7 +28,8 @@ struct board {
 	struct io_space *ports, *memory;
 	struct loop *loop;
 	struct pci_root *root;
-	struct pci_device *host;
+	struct pci_device *host, *port, *function;
+	struct virtio_device *sink;
 	struct device_set devices;
 };
 
@@ -67,7 +68,8 @@ static void ignore_msi(unused void *opaque, unused const struct msi_msg *msg)
 {
 }
 
-static void board_add_sink(struct board *b, struct fake_guest *g, struct pci_device *port)
+/* A function, for port0. */
+static void board_add_sink(struct board *b, struct fake_guest *g)
 {
 	static const struct virtio_queue_spec spec = {
 		.size = 16,
@@ -89,10 +91,27 @@ static void board_add_sink(struct board *b, struct fake_guest *g, struct pci_dev
 	struct pci_device *p = virtio_pci_new(v, &msi);
 
 	device_adopt(&b->devices, &p->dev);
-	pci_root_port_plug(port, p);
+	b->function = p;
+	b->sink = v;
+}
+
+/* Another of its kind takes its place. */
+static void board_swap_sink(struct board *b, struct fake_guest *g)
+{
+	pci_root_port_pull(b->port);
+	device_set_quiesce(&b->devices);
+	device_free(&b->function->dev);
+	device_free(&b->sink->dev);
+	board_add_sink(b, g);
+	pci_root_port_insert(b->port, b->function);
+	device_set_resume(&b->devices);
 }
 
 /* --- the board --- */
+
+static void board_let_go(unused void *opaque, unused struct pci_device *port)
+{
+}
 
 static void ignore_memory(unused void *opaque)
 {
@@ -132,13 +151,20 @@ static void board_init(struct board *b, struct fake_guest *g)
 	device_set_init(&b->devices);
 	board_add_chips(b);
 	for (unsigned i = 0; i < 2; i++) {
-		struct pci_device *port =
-			pci_root_port_new(b->root, PCI_DEVFN(1, i), i + 1, i ? "port1" : "port0");
+		const struct pci_root_port_config c = {
+			.devfn = PCI_DEVFN(1, i),
+			.slot_number = i + 1,
+			.name = i ? "port1" : "port0",
+			.let_go = board_let_go,
+		};
+		struct pci_device *port = pci_root_port_new(b->root, &c);
 
 		device_adopt(&b->devices, &port->dev);
 		if (i == 0)
-			board_add_sink(b, g, port);
+			b->port = port;
 	}
+	board_add_sink(b, g);
+	pci_root_port_plug(b->port, b->function);
 }
 
 static void board_fini(struct board *b)
@@ -211,7 +237,23 @@ struct access {
 	le64 value;
 } packed;
 
-static void board_access(struct board *b, const struct access *a)
+/* Rarer than accesses: only if the byte of the base says just so. */
+static void board_event(struct board *b, struct fake_guest *g, u8 which)
+{
+	switch (which) {
+	case 0x77:
+		device_set_reset(&b->devices);
+		break;
+	case 0x78:
+		(void)pci_root_port_ask(b->port);
+		break;
+	case 0x79:
+		board_swap_sink(b, g);
+		break;
+	}
+}
+
+static void board_access(struct board *b, struct fake_guest *g, const struct access *a)
 {
 	unsigned size = (unsigned)BIT32(a->what >> 4 & 3);
 	u64 address = bases[a->base % ARRAY_SIZE(bases)] + le16_get(a->off);
@@ -238,8 +280,7 @@ static void board_access(struct board *b, const struct access *a)
 		loop_step(b->loop, false);
 		break;
 	default:
-		if (a->base == 0x77)
-			device_set_reset(&b->devices);
+		board_event(b, g, a->base);
 		break;
 	}
 }
@@ -260,7 +301,7 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 
 		memcpy(&a, data, sizeof(a));
 		data += sizeof(a);
-		board_access(&b, &a);
+		board_access(&b, &g, &a);
 	}
 	board_check_saved(&b, &g);
 	board_fini(&b);

@@ -359,3 +359,27 @@ TEST(control_messages_go_there_and_back)
 	CHECK(control_send_command(pair[1], CONTROL_QUIT) < 0);
 	close(pair[1]);
 }
+
+TEST(names_and_slots_are_each_devices_own)
+{
+	struct err err = ERR_INIT;
+	struct guest_config c;
+
+	sample_config(&c);
+	c.disks[0].name = str_dup("data");
+	c.disks[0].slot = 3;
+	c.nics[0].name = str_dup("data");
+	CHECK_EQ(guest_config_check(&c, &err), -EEXIST);
+	CHECK_ERR(err, "there is a device 'data' already");
+	strcpy(c.nics[0].name, "lan");
+	c.nics[0].slot = 3;
+	CHECK_EQ(guest_config_check(&c, &err), -EEXIST);
+	CHECK_ERR(err, "two devices in slot 3");
+	c.nics[0].slot = 33;
+	CHECK_EQ(guest_config_check(&c, &err), -EINVAL);
+	c.nics[0].slot = 4;
+	CHECK_EQ(guest_config_check(&c, &err), 0);
+	strcpy(c.nics[0].name, "a/b");
+	CHECK_EQ(guest_config_check(&c, &err), -EINVAL);
+	guest_config_fini(&c);
+}

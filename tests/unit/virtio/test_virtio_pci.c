@@ -187,7 +187,9 @@ static void bench_add_echo(struct bench *b)
 		.notify = echo_notify,
 	};
 	const struct msi_sink sink = {bench_send, b};
-	struct pci_device *port = pci_root_port_new(b->root, PCI_DEVFN(1, 0), 1, "port");
+	const struct pci_root_port_config pc = {
+		.devfn = PCI_DEVFN(1, 0), .slot_number = 1, .name = "port", .sink = sink};
+	struct pci_device *port = pci_root_port_new(b->root, &pc);
 	struct echo *e = NEW(struct echo);
 	struct err err = ERR_INIT;
 

@@ -326,3 +326,20 @@ TEST(calls_run_on_the_io_thread_once_it_is_there)
 	CHECK(!pthread_equal(who, pthread_self()));
 	bench_fini(&b);
 }
+
+TEST(settling_waits_until_each_vcpu_was_out)
+{
+	struct err err = ERR_INIT;
+	struct bench b;
+
+	bench_init(&b);
+	CHECK_EQ(vm_start(b.vm, &err), 0);
+	vm_settle(b.vm); /* paused: nobody is inside */
+	vm_resume(b.vm);
+	for (unsigned i = 0; i < 1000; i++)
+		vm_settle(b.vm);
+	bench_wait_for_rounds(&b); /* and they are in again */
+	vm_pause(b.vm);
+	vm_settle(b.vm);
+	bench_fini(&b);
+}

@@ -1,0 +1,252 @@
+/*
+ * Disks and network cards that come and go while the guest runs. docs/design/hotplug.md tells the
+ * whole story; the slot's registers are pci/slot.c's.
+ *
+ * All of it is the main thread's, which has the I/O thread do what belongs to its loop and waits for
+ * that. Nothing else walks the vm's devices meanwhile. A device goes in this order:
+ *
+ *     1. the slot is empty: no configuration access, no BAR, no doorbell leads to it any more
+ *     2. vm_settle: every vCPU that was inside has come out
+ *     3. on the I/O thread: what is in flight is finished, then transport and device are freed
+ *
+ * The guest's thread that turns a slot's power off only leaves a bit behind (pc_on_let_go).
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "machine/machine_priv.h"
+#include "pci/bridge.h"
+#include "pci/pci.h"
+#include "virtio/virtio.h"
+
+/* --- out --- */
+
+static void pc_free_slot(void *arg)
+{
+	struct pc_slot *s = arg;
+
+	if (s->vdev->dev.ops->quiesce)
+		s->vdev->dev.ops->quiesce(&s->vdev->dev);
+	device_free(&s->function->dev);
+	device_free(&s->vdev->dev);
+	*s = (struct pc_slot){0};
+}
+
+static void pc_forget_disk(struct guest_config *c, const char *name)
+{
+	for (unsigned i = 0; i < c->n_disks; i++) {
+		if (strcmp(c->disks[i].name, name))
+			continue;
+		guest_disk_fini(&c->disks[i]);
+		c->n_disks--;
+		memmove(&c->disks[i], &c->disks[i + 1], (c->n_disks - i) * sizeof(c->disks[0]));
+		guest_disk_init(&c->disks[c->n_disks]);
+		return;
+	}
+}
+
+static void pc_forget_nic(struct guest_config *c, const char *name)
+{
+	for (unsigned i = 0; i < c->n_nics; i++) {
+		if (strcmp(c->nics[i].name, name))
+			continue;
+		guest_nic_fini(&c->nics[i]);
+		c->n_nics--;
+		memmove(&c->nics[i], &c->nics[i + 1], (c->n_nics - i) * sizeof(c->nics[0]));
+		guest_nic_init(&c->nics[c->n_nics]);
+		return;
+	}
+}
+
+static void pc_take_out(struct machine *m, unsigned slot)
+{
+	struct pc_slot *s = &m->slots[slot - 1];
+	enum machine_device_kind kind = s->kind;
+	char name[sizeof(s->vdev->dev.name)];
+
+	memcpy(name, s->vdev->dev.name, sizeof(name));
+	pci_root_port_pull(m->root_ports[slot - 1]);
+	vm_settle(m->vm);
+	vm_call_on_io(m->vm, pc_free_slot, s);
+	if (kind == MACHINE_DISK)
+		pc_forget_disk(m->config, name);
+	else
+		pc_forget_nic(m->config, name);
+	log_info("device '%s' was removed from slot %u", name, slot);
+	if (m->ops.device_removed)
+		m->ops.device_removed(m->ops.opaque, name);
+}
+
+/* --- the guest lets go --- */
+
+void pc_on_let_go(void *opaque, struct pci_device *port)
+{
+	struct machine *m = opaque;
+
+	for (unsigned i = 0; i < m->n_root_ports; i++)
+		if (m->root_ports[i] == port)
+			__atomic_fetch_or(&m->let_go, BIT32(i), __ATOMIC_RELEASE);
+	loop_task_post(vm_main_loop(m->vm), &m->let_go_task);
+}
+
+static void pc_take_out_let_go(struct machine *m)
+{
+	u32 slots = __atomic_exchange_n(&m->let_go, 0, __ATOMIC_ACQ_REL);
+
+	for (unsigned i = 0; i < m->n_root_ports; i++)
+		if (slots & BIT32(i) && m->slots[i].function)
+			pc_take_out(m, i + 1);
+}
+
+static void pc_on_let_go_task(struct loop_task *t)
+{
+	pc_take_out_let_go(container_of(t, struct machine, let_go_task));
+}
+
+void pc_init_hotplug(struct machine *m)
+{
+	static_assert(PC_ROOT_PORTS_MAX <= 32, "a bit for each port");
+	list_init(&m->let_go_task.node);
+	m->let_go_task.fn = pc_on_let_go_task;
+}
+
+void pc_fini_hotplug(struct machine *m)
+{
+	loop_task_cancel(vm_main_loop(m->vm), &m->let_go_task);
+}
+
+void pc_finish_removals(struct machine *m)
+{
+	for (unsigned i = 0; i < m->n_root_ports; i++)
+		pci_root_port_finish_ask(m->root_ports[i]);
+	pc_take_out_let_go(m);
+}
+
+/* --- what others ask for --- */
+
+static unsigned pc_find_slot(const struct machine *m, const char *name)
+{
+	for (unsigned i = 0; i < m->n_root_ports; i++)
+		if (m->slots[i].function && !strcmp(m->slots[i].vdev->dev.name, name))
+			return i + 1;
+	return 0;
+}
+
+int machine_remove_device(struct machine *m, const char *name, bool is_forced, struct err *err)
+{
+	unsigned slot = pc_find_slot(m, name);
+
+	if (!slot)
+		return err_set(err, -ENOENT, "there is no device '%s'", name);
+	if (m->slots[slot - 1].kind == MACHINE_OTHER)
+		return err_set(err, -EOPNOTSUPP, "device '%s' belongs to the board", name);
+	if (is_forced)
+		pc_take_out(m, slot);
+	else if (pci_root_port_ask(m->root_ports[slot - 1]) < 0)
+		return err_set(err, -EBUSY, "the guest is about to let go of '%s'", name);
+	return 0;
+}
+
+unsigned machine_list_devices(struct machine *m, struct machine_device *out)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < m->n_root_ports; i++) {
+		const struct pc_slot *s = &m->slots[i];
+
+		if (!s->function)
+			continue;
+		out[n] = (struct machine_device){
+			.kind = s->kind,
+			.slot = i + 1,
+			.is_asked = pci_root_port_is_asked(m->root_ports[i]),
+		};
+		snprintf(out[n].name, sizeof(out[n].name), "%s", s->vdev->dev.name);
+		n++;
+	}
+	return n;
+}
+
+/* --- in --- */
+
+struct pc_addition {
+	struct machine *m;
+	struct guest_disk *disk; /* one of the two */
+	struct guest_nic *nic;
+	struct err *err;
+	int result;
+};
+
+static void pc_add_on_io(void *arg)
+{
+	struct pc_addition *a = arg;
+
+	a->result = a->disk ? pc_add_disk(a->m, a->disk, a->err) : pc_add_nic(a->m, a->nic, a->err);
+}
+
+static int pc_add(struct pc_addition *a)
+{
+	int r = guest_config_check(a->m->config, a->err);
+
+	if (!r)
+		r = a->disk ? pc_place_disk(a->m, a->disk, a->err)
+			    : pc_place_nic(a->m, a->nic, a->err);
+	if (!r) {
+		vm_call_on_io(a->m->vm, pc_add_on_io, a);
+		r = a->result;
+	}
+	return r;
+}
+
+int machine_add_disk(struct machine *m, struct guest_disk *disk, const char **out_name,
+		     struct err *err)
+{
+	struct guest_config *c = m->config;
+	struct pc_addition a = {.m = m, .disk = &c->disks[c->n_disks], .err = err};
+	int r;
+
+	if (c->n_disks == GUEST_MAX_DISKS) {
+		guest_disk_fini(disk);
+		return err_set(err, -ENOSPC, "a guest has at most %d disks", GUEST_MAX_DISKS);
+	}
+	*a.disk = *disk;
+	guest_disk_init(disk);
+	c->n_disks++;
+	r = pc_add(&a);
+	if (r < 0) {
+		c->n_disks--;
+		guest_disk_fini(a.disk);
+		return r;
+	}
+	*out_name = a.disk->name;
+	log_info("disk '%s' was added in slot %u", a.disk->name, a.disk->slot);
+	return 0;
+}
+
+int machine_add_nic(struct machine *m, struct guest_nic *nic, const char **out_name,
+		    struct err *err)
+{
+	struct guest_config *c = m->config;
+	struct pc_addition a = {.m = m, .nic = &c->nics[c->n_nics], .err = err};
+	int r;
+
+	if (c->n_nics == GUEST_MAX_NICS) {
+		guest_nic_fini(nic);
+		return err_set(err, -ENOSPC, "a guest has at most %d network cards",
+			       GUEST_MAX_NICS);
+	}
+	*a.nic = *nic;
+	guest_nic_init(nic);
+	c->n_nics++;
+	r = pc_add(&a);
+	if (r < 0) {
+		c->n_nics--;
+		guest_nic_fini(a.nic);
+		return r;
+	}
+	*out_name = a.nic->name;
+	log_info("network card '%s' was added in slot %u", a.nic->name, a.nic->slot);
+	return 0;
+}
