@@ -44,6 +44,10 @@ struct confine_report {
 	bool is_without_files; /* none can be opened by name, but what is to be readable */
 };
 
+/* Adds to the list of what holds, or of what doesn't. */
+void printf_like(2, 3) confine_note(struct confine_report *r, const char *fmt, ...);
+void printf_like(2, 3) confine_note_missing(struct confine_report *r, const char *fmt, ...);
+
 /*
  * As fork(2), but the child is the first process of a pid namespace, and, when started by an ordinary
  * user, in a user namespace in which it has the capabilities to make the others. Where the host
@@ -61,7 +65,7 @@ int confine_process(const struct confine_options *o, struct confine_report *out,
 /* What the process may use from now on, at most; before threads are started, or after. */
 struct confine_limits {
 	u64 memory;         /* bytes of its own, guest memory included */
-	unsigned n_threads; /* of ours; the kernel's for io_uring come on top */
+	unsigned n_threads; /* the kernel's for io_uring included */
 };
 int confine_limit(const struct confine_limits *l, struct confine_report *report, struct err *err);
 

@@ -9,10 +9,6 @@
 
 #include "confine/confine.h"
 
-/* report.c: adds to the list of what holds, or of what doesn't. */
-void printf_like(2, 3) confine_note(struct confine_report *r, const char *fmt, ...);
-void printf_like(2, 3) confine_note_missing(struct confine_report *r, const char *fmt, ...);
-
 /* namespaces.c: those but the user namespace; needs CAP_SYS_ADMIN in its user namespace. */
 void confine_enter_namespaces(bool has_network, struct confine_report *r);
 

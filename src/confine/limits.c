@@ -16,10 +16,8 @@
 #include "base/err.h"
 #include "confine/confine_priv.h"
 
-#define LIMITS_FDS            2048       /* 32 vCPUs, queues' eventfds, clients, hot-plug */
-#define LIMITS_ADDRESSES      (16 * GIB) /* more than at the beginning, only reserved: heaps, stacks */
-#define LIMITS_KERNEL_THREADS 256        /* a ring's workers: its entries, for two threads */
-#define LIMITS_SPARE_THREADS  8
+#define LIMITS_FDS       2048       /* 32 vCPUs, queues' eventfds, clients, hot-plug */
+#define LIMITS_ADDRESSES (16 * GIB) /* more than at the beginning, only reserved: heaps, stacks */
 
 /* Never raises one: a hard limit that is lower stays. */
 static int limits_set(__rlimit_resource_t resource, u64 max, struct err *err)
@@ -92,7 +90,6 @@ static int limits_set_memory(u64 memory, struct confine_report *report, struct e
 
 int confine_limit(const struct confine_limits *l, struct confine_report *report, struct err *err)
 {
-	u64 n_threads = l->n_threads + LIMITS_KERNEL_THREADS + LIMITS_SPARE_THREADS;
 	int r = limits_set_memory(l->memory, report, err);
 
 	if (r)
@@ -103,5 +100,5 @@ int confine_limit(const struct confine_limits *l, struct confine_report *report,
 		return 0;
 	}
 	confine_note(report, "limit of threads");
-	return limits_set(RLIMIT_NPROC, n_threads, err);
+	return limits_set(RLIMIT_NPROC, l->n_threads, err);
 }

@@ -31,22 +31,35 @@ static int launch_hand_over(struct launch *l, struct err *err)
 	return r;
 }
 
+/* What of its confinement the guest process can't know. */
+static void launch_tell_layers(const struct launch *l, const char **argv)
+{
+	if (l->cgroup.paths[0]) {
+		argv[0] = "--holds";
+		argv[1] = l->cgroup.is_v2 ? "cgroup v2: memory, processes"
+					  : "cgroup v1: memory, processes";
+	} else {
+		argv[0] = "--lacks";
+		argv[1] = l->no_cgroup[0] ? l->no_cgroup : "a control group (as asked for)";
+	}
+}
+
 static int launch_start_vmm(struct launch *l, struct err *err)
 {
 	char *path = launch_find_program("posada-vmm");
-	const char *argv[] = {"posada-vmm", l->config.name, NULL};
+	const char *argv[6] = {"posada-vmm", l->config.name};
 	int pair[2], r;
 
+	launch_tell_layers(l, argv + 2);
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
 		r = err_errno(err, -errno, "cannot make the control socket");
 	} else {
 		l->control = pair[0];
-		r = launch_spawn(&(struct launch_program){.path = path,
-							  .argv = argv,
-							  .fds = &pair[1],
-							  .n_fds = 1,
-							  .is_confined = true},
-				 &l->vmm, err);
+		r = launch_spawn_confined(
+			l,
+			&(struct launch_program){
+				.path = path, .argv = argv, .fds = &pair[1], .n_fds = 1},
+			&l->vmm, err);
 		close(pair[1]);
 	}
 	free(path);
@@ -70,8 +83,11 @@ static void launch_drop_far_ends(struct launch *l)
 
 int launch_run(const struct launch_request *request)
 {
-	struct launch l = {
-		.request = request, .entry = REGISTRY_ENTRY_INIT, .control = -1, .console = -1};
+	struct launch l = {.request = request,
+			   .cgroup = CONFINE_CGROUP_INIT,
+			   .entry = REGISTRY_ENTRY_INIT,
+			   .control = -1,
+			   .console = -1};
 	struct err err = ERR_INIT;
 	int r, status = LAUNCH_FAILED;
 

@@ -9,11 +9,13 @@
 #ifndef LAUNCH_LAUNCH_H
 #define LAUNCH_LAUNCH_H
 
+#include "confine/uid.h"
 #include "proto/guest_config.h"
 
 struct err;
 
 #define LAUNCH_MAX_FORWARDS 32
+#define LAUNCH_MIN_OVERHEAD (16 * MIB)
 
 enum launch_net_kind { LAUNCH_NET_USER, LAUNCH_NET_TAP };
 enum launch_console {
@@ -72,7 +74,10 @@ struct launch_request {
 	enum guest_on_reboot on_reboot;
 	enum guest_on_crash on_crash;
 	bool has_debug_exit;
-	bool is_quiet; /* no words on which accelerator was taken */
+	struct confine_uids uids; /* for root: of the guest's processes, one each */
+	u64 limit_overhead; /* bytes the processes may use beyond guest memory; 0: the default */
+	bool is_unlimited;  /* no limit, no control group */
+	bool is_quiet;      /* no words on which accelerator was taken */
 };
 
 /* The exit statuses of `posada run`. */

@@ -7,7 +7,17 @@
 #include <sys/types.h>
 
 #include "client/registry.h"
+#include "confine/cgroup.h"
+#include "confine/uid.h"
 #include "launch/launch.h"
+
+/* A confined process, and its uid: 0, and no lock, where it is ours. */
+struct launch_uid {
+	pid_t pid;
+	pid_t adder; /* a child that moves it to its control group; 0: none */
+	uid_t uid;
+	int lock;
+};
 
 /* Everything a run holds besides the configuration; closed and reaped at its end. */
 struct launch {
@@ -21,6 +31,10 @@ struct launch {
 	unsigned n_helpers;
 	int ready[GUEST_MAX_NICS]; /* a pipe each, on which helpers say that they are ready */
 	unsigned n_ready;
+	struct launch_uid uids[1 + GUEST_MAX_NICS]; /* of confined processes that live */
+	unsigned n_uids;
+	struct confine_cgroup cgroup;
+	char no_cgroup[160]; /* why there is none; empty: there is, or none was wanted */
 	char *socket_paths[GUEST_MAX_CHANNELS + 1]; /* sockets that we made, to be removed */
 	unsigned n_sockets;
 };
@@ -55,8 +69,19 @@ struct launch_program {
 	bool is_confined; /* it confines itself with what confine_fork gives it */
 };
 #define LAUNCH_MAX_SPAWN_FDS 8
+#define LAUNCH_MAX_ARGS      (16 + 2 * LAUNCH_MAX_FORWARDS)
 /* Starts it in a session of its own, stdin from /dev/null. */
 int launch_spawn(const struct launch_program *p, pid_t *out, struct err *err);
+
+/* contain.c: the guest's control group, where there may be one; before its processes are started. */
+int launch_make_cgroup(struct launch *l, struct err *err);
+/* Starts a program that confines itself: with a uid of its own where we are root, in the group. */
+int launch_spawn_confined(struct launch *l, const struct launch_program *p, pid_t *out,
+			  struct err *err);
+/* Kills it, waits for it, gives its uid back. */
+void launch_end_process(struct launch *l, pid_t pid);
+void launch_end_contained(struct launch *l); /* when all processes have been ended */
+
 /* Ends what is still there and waits for it; removes the socket. */
 void launch_end(struct launch *l);
 

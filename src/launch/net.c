@@ -17,7 +17,6 @@
 #include "base/fd.h"
 #include "launch/launch_priv.h"
 
-#define LAUNCH_MAX_ARGS  (16 + 2 * LAUNCH_MAX_FORWARDS)
 #define LAUNCH_USUAL_MTU 1500
 /* The user networks end the guest's TCP: nothing behind them sees its segments. */
 #define LAUNCH_USER_MTU 65520
@@ -133,12 +132,12 @@ static int launch_start_slirp(struct launch *l, const struct launch_net *n, unsi
 	if (pipe2(ready, O_CLOEXEC) < 0) {
 		r = err_errno(err, -errno, "cannot make a pipe");
 	} else {
-		r = launch_spawn(&(struct launch_program){.path = path,
-							  .argv = argv,
-							  .fds = (int[]){sock, ready[1]},
-							  .n_fds = 2,
-							  .is_confined = true},
-				 &l->helpers[l->n_helpers], err);
+		r = launch_spawn_confined(l,
+					  &(struct launch_program){.path = path,
+								   .argv = argv,
+								   .fds = (int[]){sock, ready[1]},
+								   .n_fds = 2},
+					  &l->helpers[l->n_helpers], err);
 		close(ready[1]);
 		l->ready[l->n_ready++] = ready[0];
 		l->n_helpers += r == 0;

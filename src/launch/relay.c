@@ -251,6 +251,10 @@ static void relay_on_control(struct relay *r)
 	size_t n_fds = 0;
 	ssize_t n = fd_recv(r->launch->control, buf, sizeof(buf), NULL, &n_fds);
 
+	if (n <= 0 && confine_cgroup_oom_kills(&r->launch->cgroup))
+		snprintf(e.text, sizeof(e.text),
+			 "the guest process used more memory than it may (--limit-memory-overhead) "
+			 "and was ended");
 	if (n > 0 && control_parse_event(buf, (size_t)n, &e, &err) < 0)
 		return; /* a newer VMM says more than we know */
 	switch (e.kind) {

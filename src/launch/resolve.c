@@ -235,6 +235,8 @@ int launch_resolve(struct launch *l, struct err *err)
 	if (!r)
 		r = launch_register(l, err);
 	if (!r)
+		r = launch_make_cgroup(l, err);
+	if (!r)
 		r = launch_open_kvm(c, err);
 	return r ? r : launch_resolve_devices(l, err);
 }

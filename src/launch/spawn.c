@@ -125,24 +125,19 @@ int launch_spawn(const struct launch_program *p, pid_t *out, struct err *err)
 
 void launch_end(struct launch *l)
 {
-	int status;
-
 	fd_close(l->control); /* the VMM ends when its control socket does */
 	l->control = -1;
-	if (l->vmm > 0) {
-		kill(l->vmm, SIGKILL);
-		waitpid(l->vmm, &status, 0);
-	}
+	if (l->vmm > 0)
+		launch_end_process(l, l->vmm);
 	for (unsigned i = 0; i < l->config.n_disks; i++) {
 		if (l->config.disks[i].fd >= 0)
 			blk_unlock_fd(l->config.disks[i].fd);
 	}
 	for (unsigned i = 0; i < l->n_ready; i++)
 		close(l->ready[i]);
-	for (unsigned i = 0; i < l->n_helpers; i++) {
-		kill(l->helpers[i], SIGKILL); /* it has nothing to tidy */
-		waitpid(l->helpers[i], &status, 0);
-	}
+	for (unsigned i = 0; i < l->n_helpers; i++)
+		launch_end_process(l, l->helpers[i]); /* they have nothing to tidy */
+	launch_end_contained(l);
 	fd_close(l->console);
 	for (unsigned i = 0; i < l->n_sockets; i++) {
 		unlink(l->socket_paths[i]);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/base.h"
+#include "confine/confine.h"
 #include "machine/machine.h"
 #include "monitor/monitor_priv.h"
 #include "proto/guest_config.h"
@@ -32,11 +33,12 @@ static void monitor_status(struct monitor *m, struct control_request *r)
 {
 	const struct guest_config *c = m->config;
 
-	control_reply(r, json_pack("{s:s, s:s, s:o, s:s, s:s, s:i, s:I}", "name", c->name, "state",
-				   monitor_state(m), "accelerator",
+	control_reply(r, json_pack("{s:s, s:s, s:o, s:s, s:s, s:i, s:I, s:s, s:s}", "name", c->name,
+				   "state", monitor_state(m), "accelerator",
 				   proto_text(machine_accel_text(m->machine)), "machine",
 				   c->machine, "cpu", c->cpu, "cpus", (int)c->n_cpus, "memory",
-				   (json_int_t)c->memory));
+				   (json_int_t)c->memory, "confined-by", m->confinement->in_force,
+				   "not-confined-by", m->confinement->missing));
 }
 
 static void monitor_pause(struct monitor *m, struct control_request *r)

@@ -131,7 +131,8 @@ static void monitor_on_launcher_gone(void *opaque)
 
 /* --- life --- */
 
-struct monitor *monitor_new(struct loop *loop, int control, struct guest_config *config)
+struct monitor *monitor_new(struct loop *loop, int control, struct guest_config *config,
+			    const struct confine_report *confinement)
 {
 	struct monitor *m = NEW(struct monitor);
 	const struct server_ops ops = {
@@ -142,6 +143,7 @@ struct monitor *monitor_new(struct loop *loop, int control, struct guest_config 
 
 	m->loop = loop;
 	m->config = config;
+	m->confinement = confinement;
 	m->server = server_new(loop, control, config->control_fd, config->name, &ops);
 	list_init(&m->debug_exit_task.node);
 	m->debug_exit_task.fn = monitor_on_debug_exit_task;

@@ -9,13 +9,15 @@
 
 #include "base/base.h"
 
+struct confine_report;
 struct err;
 struct guest_config;
 struct loop;
 struct monitor;
 
-/* Watches control (borrowed) on the loop; machine events follow the configuration's policies. */
-struct monitor *monitor_new(struct loop *loop, int control, struct guest_config *config);
+/* Watches control on the loop; confinement is told by `status` (all borrowed). Machine events follow the configuration's policies. */
+struct monitor *monitor_new(struct loop *loop, int control, struct guest_config *config,
+			    const struct confine_report *confinement);
 void monitor_free(struct monitor *m); /* with the machine */
 
 /* Builds the machine, starts it, runs the loop to the end, and tells the peer how it ended. */

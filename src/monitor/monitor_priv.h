@@ -14,6 +14,7 @@ struct machine;
 struct monitor {
 	struct loop *loop;
 	struct guest_config *config;
+	const struct confine_report *confinement;
 	struct machine *machine;
 	struct server *server;
 	struct loop_task debug_exit_task, balloon_task;

@@ -171,7 +171,7 @@ help() {
 	posada 10 --version
 	expect "--version" 0 '^posada [0-9]'
 	posada 10 doctor
-	expect "doctor" 0 KVM io_uring Landlock 'huge pages' cgroups 'user namespaces' /dev/net/tun
+	expect "doctor" 0 KVM io_uring Landlock 'huge pages' cgroups confinement /dev/net/tun
 	posada 10 doctor --help
 	expect "doctor --help" 0 Usage
 	posada 10 run --help

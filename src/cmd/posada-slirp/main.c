@@ -20,10 +20,11 @@
 #include "net/slirp/usernet.h"
 
 #define MAX_FORWARDS 256
+#define OWN_MEMORY   (256 * MIB) /* sockets' buffers, mostly */
 
 static const char help[] =
 	"usage: posada-slirp [--fd N] [--ready-fd N] [--forward tcp:[ADDR:]HOSTPORT:GUESTPORT]...\n"
-	"                    [--host on|off] [--mtu N]\n"
+	"                    [--host on|off] [--mtu N] [--uid N]\n"
 	"\n"
 	"User-mode network of one guest: 10.0.2.0/24 and fec0::/64, with DHCP, DNS and NAT.\n"
 	"\n"
@@ -37,6 +38,7 @@ static const char help[] =
 	"  --host on     let the guest reach the host's loopback services, at 10.0.2.2\n"
 	"                (default off)\n"
 	"  --mtu N       the longest packet, 68 to 65521 (default 1500); the guest must know it\n"
+	"  --uid N       for root: the uid and gid to go on with, that no other process has\n"
 	"\n"
 	"Ends with status 0 when the peer closes the stream, else with 1 and a sentence on "
 	"stderr.\n"
@@ -46,6 +48,7 @@ struct options {
 	struct usernet_options net;
 	struct forward forwards[MAX_FORWARDS];
 	int ready_fd;
+	uid_t uid; /* its own; 0: that of who started us */
 };
 
 enum {
@@ -54,6 +57,7 @@ enum {
 	OPT_FORWARD,
 	OPT_HOST,
 	OPT_MTU,
+	OPT_UID,
 	OPT_HELP,
 };
 
@@ -63,6 +67,7 @@ static const struct option option_table[] = {
 	{"forward", required_argument, NULL, OPT_FORWARD},
 	{"host", required_argument, NULL, OPT_HOST},
 	{"mtu", required_argument, NULL, OPT_MTU},
+	{"uid", required_argument, NULL, OPT_UID},
 	{"help", no_argument, NULL, OPT_HELP},
 	{0},
 };
@@ -75,6 +80,17 @@ static int parse_fd(const char *text, int *out, struct err *err)
 	if (end == text || *end || v < 0 || v > 65535)
 		return err_set(err, -EINVAL, "'%s' is no descriptor", text);
 	*out = (int)v;
+	return 0;
+}
+
+static int parse_uid(const char *text, uid_t *out, struct err *err)
+{
+	char *end;
+	unsigned long v = strtoul(text, &end, 10);
+
+	if (end == text || *end || v >= UINT32_MAX)
+		return err_set(err, -EINVAL, "'%s' is no uid", text);
+	*out = (uid_t)v;
 	return 0;
 }
 
@@ -126,6 +142,9 @@ static int parse_options(int argc, char **argv, struct options *o, struct err *e
 		case OPT_MTU:
 			r = parse_mtu(optarg, &o->net.mtu, err);
 			break;
+		case OPT_UID:
+			r = parse_uid(optarg, &o->uid, err);
+			break;
 		case OPT_HELP:
 			fputs(help, stdout);
 			return 1;
@@ -166,15 +185,20 @@ static void on_signal(int signal_number)
 static int run(struct options *o, struct err *err)
 {
 	const struct confine_options confinement = {
+		.uid = o->uid,
+		.is_bound_to_parent = true,
 		.readable_file = "/etc/resolv.conf", /* libslirp follows its changes */
 		.has_network = true,
 	};
+	const struct confine_limits limits = {.memory = OWN_MEMORY, .n_threads = 1};
 	AUTO(usernet_free) struct usernet *u = NULL;
 	struct confine_report report;
 	int r = usernet_new(&o->net, &u, err);
 
 	if (r == 0)
 		r = confine_process(&confinement, &report, err);
+	if (r == 0)
+		r = confine_limit(&limits, &report, err);
 	if (r == 0)
 		r = sandbox_enter(report.is_without_files, err);
 	if (r == 0)

@@ -27,7 +27,8 @@
 /* Address space for data beyond guest memory: heaps, stacks, decoded code, migration's buffers. */
 #define OWN_MEMORY         GIB
 #define OWN_MEMORY_PER_CPU (256 * MIB)
-#define OWN_THREADS        (2 + 4 * GUEST_MAX_DISKS) /* main, I/O; a disk's workers without io_uring */
+/* main, I/O; a disk's workers without io_uring; a ring's, as many as it has entries, for two threads */
+#define OWN_THREADS (2 + 4 * GUEST_MAX_DISKS + 2 * 128)
 
 /*
  * The first process of a pid namespace is deaf to signals that it doesn't handle. An end is an end:
@@ -44,6 +45,25 @@ static void handle_signals(void)
 	signal(SIGINT, on_signal);
 	signal(SIGHUP, on_signal);
 	signal(SIGPIPE, SIG_IGN);
+}
+
+/* posada-vmm NAME [--uid N] [--holds LAYER] [--lacks LAYER] */
+struct options {
+	uid_t uid;                 /* its own; 0: the launcher's */
+	const char *holds, *lacks; /* what the launcher did, or couldn't do, to confine us */
+};
+
+static void parse_options(int argc, char **argv, struct options *o)
+{
+	*o = (struct options){0};
+	for (int i = 2; i + 1 < argc; i += 2) {
+		if (!strcmp(argv[i], "--uid"))
+			o->uid = (uid_t)strtoul(argv[i + 1], NULL, 10);
+		else if (!strcmp(argv[i], "--holds"))
+			o->holds = argv[i + 1];
+		else if (!strcmp(argv[i], "--lacks"))
+			o->lacks = argv[i + 1];
+	}
 }
 
 static int receive_config(int control, struct guest_config *config, struct err *err)
@@ -79,17 +99,22 @@ static int limit(const struct guest_config *c, struct confine_report *report, st
 	return confine_limit(&limits, report, err);
 }
 
-static void tell_confinement(const struct confine_report *report)
+static void tell_confinement(struct confine_report *report, const struct options *o)
 {
-	log_info("confined by: seccomp, %s", report->in_force);
+	if (o->holds)
+		confine_note(report, "%s", o->holds);
+	if (o->lacks)
+		confine_note_missing(report, "%s", o->lacks);
+	confine_note(report, "seccomp");
+	log_info("confined by: %s", report->in_force);
 	if (report->missing[0])
-		log_info("this host doesn't let us be confined by: %s", report->missing);
+		log_info("not confined by: %s", report->missing);
 }
 
-static int run(int control, struct guest_config *config, struct err *err)
+static int run(int control, struct guest_config *config, const struct options *o, struct err *err)
 {
 	AUTO(loop_free) struct loop *loop = NULL;
-	const struct confine_options options = {.is_bound_to_parent = true};
+	const struct confine_options options = {.is_bound_to_parent = true, .uid = o->uid};
 	struct confine_report report;
 	struct monitor *monitor;
 	int r = confine_process(&options, &report, err);
@@ -100,8 +125,8 @@ static int run(int control, struct guest_config *config, struct err *err)
 		r = loop_new(&loop, err);
 	if (r < 0)
 		return tell_failure(control, err);
-	tell_confinement(&report);
-	monitor = monitor_new(loop, control, config);
+	tell_confinement(&report, o);
+	monitor = monitor_new(loop, control, config, &report);
 	r = monitor_run(monitor, err);
 	monitor_free(monitor);
 	return r;
@@ -117,6 +142,7 @@ static enum log_level log_level(const char *word)
 int main(int argc, char **argv)
 {
 	struct guest_config config;
+	struct options options;
 	struct err err = ERR_INIT;
 	const char *level = getenv("POSADA_LOG");
 	int type, r;
@@ -130,9 +156,10 @@ int main(int argc, char **argv)
 	fcntl(CONTROL_FD, F_SETFD, FD_CLOEXEC);
 	handle_signals();
 	log_setup(log_level(level ? level : ""), argc > 1 ? argv[1] : "vmm");
+	parse_options(argc, argv, &options);
 	r = receive_config(CONTROL_FD, &config, &err);
 	if (!r) {
-		r = run(CONTROL_FD, &config, &err);
+		r = run(CONTROL_FD, &config, &options, &err);
 		guest_config_fini(&config);
 	} else {
 		tell_failure(CONTROL_FD, &err);

@@ -132,6 +132,9 @@ static void control_print_status(const json_t *s)
 	print_value("memory", "%s", print_size(text, (u64)json_number(s, "memory")));
 	if (started)
 		print_value("up", "%s", print_duration(text, (u64)(time(NULL) - started)));
+	print_value("confined by", "%s", json_text(s, "confined-by"));
+	if (json_text(s, "not-confined-by")[0])
+		print_value("but not by", "%s", json_text(s, "not-confined-by"));
 	print_value("processes", "%ld (guest), %ld (launcher)", json_number(s, "vmm"),
 		    json_number(s, "launcher"));
 }

@@ -17,7 +17,9 @@
 #include "base/loop.h"
 #include "block/block.h"
 #include "cmd/posada/cmd.h"
+#include "confine/cgroup.h"
 #include "confine/confine.h"
+#include "confine/uid.h"
 #include "mem/gmem.h"
 
 #define DOCTOR_TRY_BYTES (8 * MIB) /* of memory, when huge pages are tried */
@@ -154,11 +156,34 @@ static void doctor_tun(char *found, char *use, size_t size)
 
 static void doctor_cgroups(char *found, char *use, size_t size)
 {
-	bool is_v2 = !access("/sys/fs/cgroup/cgroup.controllers", R_OK);
-	bool is_v1 = !access("/sys/fs/cgroup/memory", R_OK);
+	const struct confine_cgroup_limits limits = {.memory = GIB, .n_processes = 64};
+	struct confine_cgroup g;
+	struct err err = ERR_INIT;
 
-	snprintf(found, size, "%s", is_v2 ? "v2" : is_v1 ? "v1" : "none");
-	snprintf(use, size, "not needed");
+	if (confine_cgroup_make("doctor", &limits, &g, &err) < 0) {
+		snprintf(found, size, "%s", err.text);
+		snprintf(use, size, "resource limits");
+		return;
+	}
+	snprintf(found, size, "v%d: memory, processes", g.is_v2 ? 2 : 1);
+	snprintf(use, size, "a group for each guest");
+	confine_cgroup_remove(&g);
+}
+
+static void doctor_uids(char *found, char *use, size_t size)
+{
+	const struct confine_uids range = CONFINE_UIDS_DEFAULT;
+	struct err err = ERR_INIT;
+	AUTO_FD int lock = -1;
+	uid_t uid;
+
+	if (geteuid() != 0 || confine_uid_take(&range, &uid, &lock, &err) < 0) {
+		snprintf(found, size, "%s", err.code ? err.text : "only root has some to give");
+		snprintf(use, size, "the launcher's");
+		return;
+	}
+	snprintf(found, size, "%u to %u", range.first, range.first + range.n - 1);
+	snprintf(use, size, "one for each of a guest's processes");
 }
 
 static const struct doctor_row doctor_rows[] = {
@@ -169,6 +194,7 @@ static const struct doctor_row doctor_rows[] = {
 	{"confinement", doctor_confinement},
 	{"/dev/net/tun", doctor_tun},
 	{"cgroups", doctor_cgroups},
+	{"uids", doctor_uids},
 };
 
 int cmd_doctor(int argc, char **argv)

@@ -354,6 +354,28 @@ static int run_quiet(struct launch_request *q, char *value, struct err *err)
 	return 0;
 }
 
+static int run_uids(struct launch_request *q, char *value, struct err *err)
+{
+	if (!strcmp(value, "none")) {
+		q->uids.n = 0;
+		return 0;
+	}
+	return confine_uids_parse(value, &q->uids, err);
+}
+
+static int run_limit_memory_overhead(struct launch_request *q, char *value, struct err *err)
+{
+	q->is_unlimited = !strcmp(value, "off");
+	if (q->is_unlimited)
+		return 0;
+	if (option_size(value, &q->limit_overhead, err) < 0)
+		return err->code;
+	if (q->limit_overhead < LAUNCH_MIN_OVERHEAD)
+		return err_set(err, -EINVAL, "%s: a guest's processes need at least %lu MiB", value,
+			       LAUNCH_MIN_OVERHEAD / MIB);
+	return 0;
+}
+
 static int run_debug_exit(struct launch_request *q, char *value, struct err *err)
 {
 	(void)value;
@@ -393,6 +415,12 @@ static const struct run_option run_options[] = {
 	{"on-reboot", "restart|stop", run_on_reboot, "when the guest resets (default: restart)"},
 	{"on-crash", "stop|restart|pause", run_on_crash,
 	 "when the guest reports a panic (default: stop)"},
+	{"uids", "FIRST-LAST|none", run_uids,
+	 "when root runs it: uids of which each of its processes gets one to itself\n"
+	 "(default: 2000000000-2000065535)"},
+	{"limit-memory-overhead", "SIZE|off", run_limit_memory_overhead,
+	 "the control group's limit beyond the guest's memory (default: by its size);\n"
+	 "off: no control group"},
 	{"quiet", NULL, run_quiet, "don't say which accelerator was taken"},
 	{"debug-exit", NULL, run_debug_exit,
 	 "give the guest the exit port that test kernels use (0xf4)"},
@@ -459,6 +487,7 @@ int cmd_run(int argc, char **argv)
 	struct launch_request q = {.n_cpus = 1,
 				   .memory = 512 * MIB,
 				   .balloon.stats = GUEST_BALLOON_STATS,
+				   .uids = CONFINE_UIDS_DEFAULT,
 				   .escape = RUN_ESCAPE_DEFAULT};
 	struct err err = ERR_INIT;
 	int got;
