@@ -1,7 +1,9 @@
 /*
  * Network back ends: framing with a hostile peer, backpressure both ways, taps.
  */
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
@@ -319,7 +321,9 @@ static int host_side(struct ifreq *ifr)
 	CHECK_EQ(ioctl(s, SIOCSIFFLAGS, &up), 0);
 	CHECK_EQ(ioctl(s, SIOCGIFINDEX, &up), 0);
 
-	struct sockaddr_ll to = {.sll_family = AF_PACKET, .sll_ifindex = up.ifr_ifindex};
+	struct sockaddr_ll to = {.sll_family = AF_PACKET,
+				 .sll_protocol = htons(ETH_P_ALL),
+				 .sll_ifindex = up.ifr_ifindex};
 
 	CHECK_EQ(bind(s, (struct sockaddr *)&to, sizeof(to)), 0);
 	return s;
@@ -394,4 +398,230 @@ TEST(a_burst_from_a_tap_arrives_whole_and_in_order)
 	}
 	close(host);
 	test_end(loop, n, c);
+}
+
+/* --- offloads --- */
+
+#define SEGMENT      4000u
+#define SEGMENT_SIZE (54 + SEGMENT)
+
+static const struct net_header segment = {.flags = NET_NEEDS_CSUM,
+					  .gso = NET_GSO_TCP4,
+					  .hdr_len = 54,
+					  .gso_size = 1000,
+					  .csum_start = 34,
+					  .csum_offset = 16};
+
+/* A TCP packet of a type of its own in the eyes of a host that looks for it: from port MARKED. */
+static const u8 *segment_bytes(void)
+{
+	static u8 b[SEGMENT_SIZE];
+
+	memset(b, 0xff, 6);
+	b[6] = 2;
+	be16_store(b + 12, 0x0800);
+	memcpy(b + 14, "\x45\0\x0f\xc8\0\0\x40\0\x40\x06\0\0\x0a\x63\0\x02\x0a\x63\0\x01", 20);
+	be16_store(b + 34, MARKED);
+	b[46] = 0x50;
+	b[47] = 0x10;
+	for (u32 i = 54; i < SEGMENT_SIZE; i++)
+		b[i] = (u8)(i * 3);
+	return b;
+}
+
+static int send_segment(struct net *n, unsigned lane)
+{
+	const struct iovec iov = {(void *)(uintptr_t)segment_bytes(), SEGMENT_SIZE};
+	const struct net_frame f = {
+		.header = segment, .iov = &iov, .n_iov = 1, .size = SEGMENT_SIZE};
+	int r = net_send(n, lane, &f);
+
+	net_flush(n, lane);
+	return r;
+}
+
+static bool is_marked(const u8 *b, ssize_t size)
+{
+	return size >= 54 && be16_load(b + 12) == 0x0800 && be16_load(b + 34) == MARKED;
+}
+
+/* Is the TCP checksum of the packet right? Its pseudo-header included. */
+static bool has_good_sum(const u8 *b, size_t size)
+{
+	u32 sum = 6 + (u32)size - 34;
+
+	for (size_t i = 26; i < size; i++)
+		sum += i % 2 ? b[i] : (u32)b[i] << 8;
+	while (sum >> 16)
+		sum = (sum & 0xffff) + (sum >> 16);
+	return sum == 0xffff;
+}
+
+TEST(a_streams_peer_gets_segments_whole_with_their_checksum)
+{
+	struct loop *loop = test_loop();
+	u8 got[4 + SEGMENT_SIZE];
+	int peer;
+	struct net *n = stream_new(loop, &peer);
+	struct card *c = card_new(n, 100);
+
+	CHECK_EQ(send_segment(n, 0), 0);
+	CHECK_EQ(recv(peer, got, sizeof(got), MSG_WAITALL), sizeof(got));
+	CHECK_EQ(be32_load(got), SEGMENT_SIZE);
+	CHECK(has_good_sum(got + 4, SEGMENT_SIZE));
+	/* And is believed, by a card that looks at such words. */
+	put_frame(peer, 60);
+	STEP_UNTIL(c->n_frames == 1);
+	CHECK_EQ(c->last_header.flags, 0);
+	net_set_taken(n, NET_TAKES_CSUM);
+	put_frame(peer, 60);
+	STEP_UNTIL(c->n_frames == 2);
+	CHECK_EQ(c->last_header.flags, NET_DATA_VALID);
+	close(peer);
+	test_end(loop, n, c);
+}
+
+TEST(short_frames_go_together_and_come_as_one_burst)
+{
+	const struct iovec iov = {bytes, 60};
+	const struct net_frame f = {.iov = &iov, .n_iov = 1, .size = 60};
+	struct loop *loop = test_loop();
+	u8 got[400];
+	int peer;
+	struct net *n = stream_new(loop, &peer);
+	struct card *c = card_new(n, 100);
+
+	for (int i = 0; i < 3; i++)
+		CHECK_EQ(net_send(n, 0, &f), 0);
+	CHECK_EQ(recv(peer, got, sizeof(got), MSG_DONTWAIT), -1);
+	net_flush(n, 0);
+	CHECK_EQ(recv(peer, got, sizeof(got), MSG_DONTWAIT), 3 * 64);
+	CHECK_EQ(send(peer, got, 3 * 64, 0), 3 * 64);
+	settle(loop);
+	CHECK_EQ(c->n_frames, 3);
+	c->n_bursts = 0;
+	CHECK_EQ(send(peer, got, 3 * 64, 0), 3 * 64);
+	STEP_UNTIL(c->n_frames == 6);
+	CHECK_EQ(c->n_bursts, 1);
+	close(peer);
+	test_end(loop, n, c);
+}
+
+/* The next marked frame that the host's side sees, its header first if it has one. */
+static ssize_t host_receive(int host, u8 *buf, size_t size, size_t header)
+{
+	ssize_t n;
+
+	do {
+		n = recv(host, buf, size, 0);
+	} while (!is_marked(buf + header, n - (ssize_t)header));
+	return n;
+}
+
+TEST(a_tap_with_a_header_carries_segments_whole_both_ways)
+{
+	struct loop *loop = test_loop();
+	u8 buf[sizeof(segment) + SEGMENT_SIZE];
+	struct err err = ERR_INIT;
+	struct net_header got;
+	struct ifreq ifr;
+	int fd = open_tap(IFF_VNET_HDR, &ifr), host, one = 1;
+	struct net *n;
+
+	CHECK_EQ(net_tap_new(loop, &fd, 1, &n, &err), 0);
+	host = host_side(&ifr);
+	CHECK_EQ(setsockopt(host, SOL_PACKET, PACKET_VNET_HDR, &one, sizeof(one)), 0);
+	struct card *c = card_new(n, UINT32_MAX);
+
+	CHECK_EQ(send_segment(n, 0), 0);
+	CHECK_EQ(host_receive(host, buf, sizeof(buf), sizeof(got)), sizeof(buf));
+	memcpy(&got, buf, sizeof(got));
+	CHECK_EQ(got.gso, NET_GSO_TCP4);
+	CHECK_EQ(got.gso_size, 1000);
+
+	net_set_taken(n, NET_TAKES_CSUM | NET_TAKES_TSO4);
+	memcpy(buf, &segment, sizeof(segment));
+	memcpy(buf + sizeof(segment), segment_bytes(), SEGMENT_SIZE);
+	CHECK_EQ(send(host, buf, sizeof(buf), 0), sizeof(buf));
+	STEP_UNTIL(is_marked(c->last, (ssize_t)c->last_size));
+	CHECK_EQ(c->last_size, SEGMENT_SIZE);
+	CHECK_EQ(c->last_header.gso, NET_GSO_TCP4);
+	CHECK_EQ(c->last_header.gso_size, 1000);
+	close(host);
+	test_end(loop, n, c);
+}
+
+TEST(a_tap_without_a_header_gets_packets)
+{
+	struct loop *loop = test_loop();
+	u8 buf[SEGMENT_SIZE];
+	struct err err = ERR_INIT;
+	struct ifreq ifr;
+	int fd = open_tap(0, &ifr), host;
+	struct net *n;
+
+	CHECK_EQ(net_tap_new(loop, &fd, 1, &n, &err), 0);
+	host = host_side(&ifr);
+	struct card *c = card_new(n, UINT32_MAX);
+
+	CHECK_EQ(send_segment(n, 0), 0);
+	for (u32 i = 0; i < SEGMENT / 1000; i++) {
+		CHECK_EQ(host_receive(host, buf, sizeof(buf), 0), 54 + 1000);
+		CHECK_EQ(be32_load(buf + 38), i * 1000);
+		CHECK(has_good_sum(buf, 54 + 1000));
+		CHECK_MEM(buf + 54, segment_bytes() + 54 + i * 1000, 1000);
+	}
+	close(host);
+	test_end(loop, n, c);
+}
+
+TEST(each_queue_of_a_tap_is_a_lane)
+{
+	struct loop *loop = test_loop();
+	u8 buf[sizeof(segment) + SEGMENT_SIZE];
+	struct err err = ERR_INIT;
+	struct ifreq ifr;
+	int fds[2] = {open_tap(IFF_VNET_HDR | IFF_MULTI_QUEUE, &ifr)}, host;
+	struct net *n;
+
+	fds[1] = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+	ifr.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE;
+	CHECK_EQ(ioctl(fds[1], TUNSETIFF, &ifr), 0);
+	CHECK_EQ(net_tap_new(loop, fds, 2, &n, &err), 0);
+	CHECK_EQ(net_n_lanes(n), 2);
+	host = host_side(&ifr);
+	struct card *c = card_new(n, UINT32_MAX);
+
+	for (unsigned lane = 0; lane < 2; lane++) {
+		CHECK_EQ(send_segment(n, lane), 0);
+		host_receive(host, buf, sizeof(buf), 0);
+	}
+	/* Frames of many senders come by both. */
+	for (u8 lanes = 0, i = 0; lanes != 3; i++) {
+		u8 frame[64] = {0};
+
+		be16_store(frame + 12, 0x0800);
+		memcpy(frame + 14, segment_bytes() + 14, 50);
+		frame[29] = i;
+		be16_store(frame + 34, (u16)(MARKED + i));
+		CHECK_EQ(send(host, frame, sizeof(frame), 0), sizeof(frame));
+		STEP_UNTIL(c->last_size == sizeof(frame) && c->last[29] == i);
+		lanes |= (u8)(1u << c->last_lane);
+	}
+	close(host);
+	test_end(loop, n, c);
+}
+
+TEST(several_queues_are_of_a_tap_that_has_them)
+{
+	struct loop *loop = test_loop();
+	struct err err = ERR_INIT;
+	struct ifreq ifr;
+	int fds[2] = {open_tap(0, &ifr), -1};
+	struct net *n;
+
+	CHECK_EQ(net_tap_new(loop, fds, 2, &n, &err), -EINVAL);
+	CHECK_ERR(err, "without IFF_MULTI_QUEUE");
+	close(fds[0]);
+	loop_free(loop);
 }

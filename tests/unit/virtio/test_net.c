@@ -9,77 +9,14 @@
 
 #include "base/alloc.h"
 #include "base/err.h"
+#include "fake_net.h"
 #include "net/net.h"
-#include "net/net_priv.h"
 #include "test.h"
 #include "virtio/net_wire.h"
 #include "virtio_driver.h"
 
-#define HEADER 12u
-#define RX     VNET_QUEUE_RX(0)
-#define TX     VNET_QUEUE_TX(0)
-
-/* --- a cable that can be full --- */
-
-struct fake_net {
-	struct net net;
-	bool is_full;
-	unsigned n_sent, n_flushed, n_accepted, last_lane;
-	struct net_header last_header;
-	size_t last_size;
-	u8 last[NET_FRAME_MAX];
-};
-
-static void fake_attached(struct net *n)
-{
-	(void)n;
-}
-
-static int fake_send(struct net *n, unsigned lane, const struct net_frame *frame)
-{
-	struct fake_net *f = container_of(n, struct fake_net, net);
-	u8 *to = f->last;
-
-	if (f->is_full)
-		return -EAGAIN;
-	for (unsigned i = 0; i < frame->n_iov; i++) {
-		memcpy(to, frame->iov[i].iov_base, frame->iov[i].iov_len);
-		to += frame->iov[i].iov_len;
-	}
-	f->last_size = frame->size;
-	f->last_header = frame->header;
-	f->last_lane = lane;
-	f->n_sent++;
-	return 0;
-}
-
-static void fake_flush(struct net *n, unsigned lane)
-{
-	(void)lane;
-	container_of(n, struct fake_net, net)->n_flushed++;
-}
-
-static void fake_accept(struct net *n, unsigned lane)
-{
-	(void)lane;
-	container_of(n, struct fake_net, net)->n_accepted++;
-}
-
-static void fake_free(struct net *n)
-{
-	free(container_of(n, struct fake_net, net));
-}
-
-static const struct net_ops fake_ops = {NET_TAKES_ALL, fake_attached, fake_send,
-					fake_flush,    fake_accept,   fake_free};
-
-static struct fake_net *fake_new(void)
-{
-	struct fake_net *f = NEW(struct fake_net);
-
-	net_init(&f->net, &fake_ops);
-	return f;
-}
+#define RX VNET_QUEUE_RX(0)
+#define TX VNET_QUEUE_TX(0)
 
 /* --- a driver --- */
 
@@ -96,7 +33,7 @@ static struct virtio_device *new_card(struct vdrv *d, struct net *net)
 
 static struct fake_net *start(struct vdrv *d, u64 features)
 {
-	struct fake_net *f = fake_new();
+	struct fake_net *f = fake_net_new(1);
 
 	vdrv_init(d);
 	vdrv_start(d, new_card(d, &f->net), VIRTIO_F_VERSION_1 | features);
@@ -115,24 +52,24 @@ static const u8 *pattern(void)
 /* A frame of size bytes, its header before it in the same buffer, in up to n pieces. */
 static void add_tx(struct vdrv *d, const u8 *header, u32 size, u32 n)
 {
-	u8 *all = NEW_ARRAY(u8, HEADER + size);
+	u8 *all = NEW_ARRAY(u8, VNET_HEADER + size);
 	struct fake_buf segs[VDRV_QUEUE_SIZE];
-	u32 piece = (HEADER + size) / n;
+	u32 piece = (VNET_HEADER + size) / n;
 	gpa_t gpa;
 
-	memcpy(all, header, HEADER);
-	memcpy(all + HEADER, pattern(), size);
-	gpa = vdrv_put(d, all, HEADER + size);
+	memcpy(all, header, VNET_HEADER);
+	memcpy(all + VNET_HEADER, pattern(), size);
+	gpa = vdrv_put(d, all, VNET_HEADER + size);
 	for (u32 i = 0; i < n; i++)
-		segs[i] = (struct fake_buf){gpa + i * piece,
-					    i + 1 < n ? piece : HEADER + size - i * piece, false};
+		segs[i] = (struct fake_buf){
+			gpa + i * piece, i + 1 < n ? piece : VNET_HEADER + size - i * piece, false};
 	vdrv_add(d, TX, segs, n);
 	vdrv_kick(d, TX);
 	vdrv_settle(d);
 	free(all);
 }
 
-static const u8 no_header[HEADER];
+static const u8 no_header[VNET_HEADER];
 
 static gpa_t add_rx(struct vdrv *d, u32 size)
 {
@@ -146,12 +83,7 @@ static gpa_t add_rx(struct vdrv *d, u32 size)
 
 static bool deliver(struct fake_net *f, u32 size)
 {
-	const struct iovec iov = {(void *)pattern(), size};
-	const struct net_frame frame = {.iov = &iov, .n_iov = 1, .size = size};
-	bool is_taken = net_give(&f->net, 0, &frame);
-
-	net_end_burst(&f->net, 0);
-	return is_taken;
+	return fake_net_give(f, 0, (struct net_header){0}, pattern(), size);
 }
 
 TEST(frames_are_sent_whole_from_however_many_pieces)
@@ -172,7 +104,7 @@ TEST(frames_are_sent_whole_from_however_many_pieces)
 
 TEST(what_is_no_frame_is_dropped)
 {
-	u8 offload[HEADER] = {1};
+	u8 offload[VNET_HEADER] = {1};
 	struct vdrv d;
 	struct fake_net *f = start(&d, 0);
 	struct fake_buf stub = {vdrv_put(&d, NULL, 11), 11, false};
@@ -210,7 +142,7 @@ TEST(a_full_cable_holds_frames_in_the_ring)
 
 TEST(a_frame_waits_for_a_buffer)
 {
-	u8 got[HEADER + 100];
+	u8 got[VNET_HEADER + 100];
 	struct vdrv d;
 	struct fake_net *f = start(&d, 0);
 	unsigned accepted = f->n_accepted;
@@ -220,9 +152,9 @@ TEST(a_frame_waits_for_a_buffer)
 
 	CHECK(f->n_accepted > accepted);
 	CHECK(deliver(f, 100));
-	CHECK_EQ(vdrv_used_len(&d, RX, 0), HEADER + 100);
+	CHECK_EQ(vdrv_used_len(&d, RX, 0), VNET_HEADER + 100);
 	vdrv_get(&d, gpa, got, sizeof(got));
-	CHECK_MEM(got + HEADER, pattern(), 100);
+	CHECK_MEM(got + VNET_HEADER, pattern(), 100);
 	CHECK_EQ(got[10], 1); /* num_buffers */
 	CHECK_EQ(got[0] | got[1], 0);
 	vdrv_fini(&d);
@@ -246,7 +178,7 @@ TEST(a_long_frame_is_merged_from_buffers_when_that_was_agreed)
 	CHECK_EQ(vdrv_used_len(&d, RX, 3), 112);
 	vdrv_get(&d, gpa[0], got, 500);
 	CHECK_EQ(got[10], 4);
-	CHECK_MEM(got + HEADER, pattern(), 488);
+	CHECK_MEM(got + VNET_HEADER, pattern(), 488);
 	vdrv_get(&d, gpa[2], got, 500);
 	CHECK_MEM(got, pattern() + 988, 500);
 	vdrv_get(&d, gpa[3], got, 112);
@@ -326,7 +258,7 @@ TEST(the_link_follows_the_cable)
 TEST(a_moved_card_goes_on_and_tells_a_changed_link)
 {
 	struct vdrv d;
-	struct fake_net *f = start(&d, 0), *g = fake_new();
+	struct fake_net *f = start(&d, 0), *g = fake_net_new(1);
 
 	f->is_full = true;
 	add_tx(&d, no_header, 100, 1);
@@ -342,7 +274,7 @@ TEST(a_moved_card_goes_on_and_tells_a_changed_link)
 
 TEST(frames_cross_a_stream_to_a_peer_and_back)
 {
-	u8 wire[4 + 100], got[HEADER + 100];
+	u8 wire[4 + 100], got[VNET_HEADER + 100];
 	struct err err = ERR_INIT;
 	struct net *net;
 	struct vdrv d;
@@ -363,7 +295,7 @@ TEST(frames_cross_a_stream_to_a_peer_and_back)
 
 	vdrv_wait(&d, RX, 1);
 	vdrv_get(&d, gpa, got, sizeof(got));
-	CHECK_MEM(got + HEADER, pattern(), 100);
+	CHECK_MEM(got + VNET_HEADER, pattern(), 100);
 	close(sv[1]);
 	while (net_is_up(net))
 		loop_step(d.loop, true);
