@@ -31,7 +31,8 @@ static void pc_free_slot(void *arg)
 		s->vdev->dev.ops->quiesce(&s->vdev->dev);
 	device_free(&s->function->dev);
 	device_free(&s->vdev->dev);
-	*s = (struct pc_slot){0};
+	s->vdev = NULL;
+	s->function = NULL;
 }
 
 static void pc_forget_disk(struct guest_config *c, const char *name)
@@ -126,7 +127,7 @@ void pc_finish_removals(struct machine *m)
 
 /* --- what others ask for --- */
 
-static unsigned pc_find_slot(const struct machine *m, const char *name)
+unsigned pc_find_slot(const struct machine *m, const char *name)
 {
 	for (unsigned i = 0; i < m->n_root_ports; i++)
 		if (m->slots[i].function && !strcmp(m->slots[i].vdev->dev.name, name))

@@ -59,6 +59,7 @@ int machine_new(struct guest_config *config, struct loop *main_loop, const struc
 	m->config = config;
 	m->ops = *ops;
 	pc_init_hotplug(m);
+	pc_init_networks(m);
 	r = machine_choose_accel(m, err);
 	if (!r)
 		r = machine_make_vm(m, main_loop, err);
@@ -84,6 +85,7 @@ void machine_free(struct machine *m)
 		return;
 	if (m->vm) {
 		pc_fini_hotplug(m);
+		pc_fini_networks(m);
 		vm_free_devices(m->vm);
 	}
 	blk_engines_free(m->engines);

@@ -26,6 +26,9 @@ struct machine_ops {
 	/* The guest's driver changed its balloon's size: told a few times a second at most. On the I/O
 	 * thread; optional. */
 	void (*balloon_changed)(void *opaque);
+	/* What was behind a network card has left: its link is down, until machine_connect_nic. On the
+	 * main thread; optional. */
+	void (*net_lost)(void *opaque, const char *name);
 	/* A device is gone, by machine_remove_device: on the main thread; optional. */
 	void (*device_removed)(void *opaque, const char *name);
 	void *opaque;
@@ -80,6 +83,17 @@ int machine_remove_device(struct machine *m, const char *name, bool is_forced, s
 /* Into out, with room for MACHINE_MAX_DEVICES: their number, in the order of their slots. */
 #define MACHINE_MAX_DEVICES 32
 unsigned machine_list_devices(struct machine *m, struct machine_device *out);
+
+/* --- a network card's cable; main thread, running or paused --- */
+
+/*
+ * Another network behind the card: of nic only kind and descriptors count, which are taken over, also
+ * on failure. The link comes up, and the guest is asked to announce itself.
+ */
+int machine_connect_nic(struct machine *m, const char *name, struct guest_nic *nic,
+			struct err *err);
+/* Pulls the cable, or plugs it in again. */
+int machine_set_link(struct machine *m, const char *name, bool is_up, struct err *err);
 
 /* --- the memory balloon; any thread --- */
 

@@ -18,6 +18,7 @@ struct hpet;
 struct i8042;
 struct ioapic;
 struct lapic_bus;
+struct net;
 struct pci_device;
 struct pci_root;
 struct pit;
@@ -29,6 +30,7 @@ struct virtio_device;
 
 /* What is behind a root port. */
 struct pc_slot {
+	struct machine *machine;
 	enum machine_device_kind kind;
 	struct virtio_device *vdev;
 	struct pci_device *function; /* NULL: nothing */
@@ -67,6 +69,8 @@ struct machine {
 	bool is_started; /* what is plugged from here on, the guest is told of */
 	u32 let_go;      /* atomic: a bit for each port whose device the guest let go */
 	struct loop_task let_go_task; /* takes them out */
+	u32 lost;                     /* atomic: a bit for each slot whose network has left */
+	struct loop_task lost_task;   /* tells */
 	struct blk_engines *engines;
 	struct chr *serial_chr;
 	struct virtio_device *balloon; /* NULL: none */
@@ -109,9 +113,17 @@ void pc_plug(struct machine *m, struct virtio_device *v);
 /* hotplug.c */
 void pc_init_hotplug(struct machine *m);
 void pc_fini_hotplug(struct machine *m);
-void pc_on_let_go(void *opaque, struct pci_device *port); /* for the ports */
+void pc_on_let_go(void *opaque, struct pci_device *port);         /* for the ports */
+unsigned pc_find_slot(const struct machine *m, const char *name); /* 0: there is none */
 /* What the guest was asked to let go of goes now: it starts anew. */
 void pc_finish_removals(struct machine *m);
+
+/* network.c: what is behind the network cards. */
+void pc_init_networks(struct machine *m);
+void pc_fini_networks(struct machine *m);
+/* Makes the back end of a nic's descriptors, which it takes over on success. On the I/O thread. */
+int pc_open_network(struct machine *m, struct guest_nic *nic, struct net **out, struct err *err);
+void pc_on_lost(void *slot); /* a network has left; for vnet_options.lost */
 
 /* pc_boot.c: what firmware would have done; kernel, tables and the boot CPU's state. */
 int pc_boot(struct machine *m, struct err *err);

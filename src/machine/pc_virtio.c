@@ -70,34 +70,18 @@ int pc_add_disk(struct machine *m, struct guest_disk *d, struct err *err)
 	return 0;
 }
 
-/* Makes the back end of a nic's descriptors, which it takes over. */
-static int pc_open_nic(struct machine *m, struct guest_nic *nic, struct net **out, struct err *err)
-{
-	int fds[GUEST_MAX_NET_QUEUES] = {nic->fd}, r;
-
-	for (unsigned i = 0; i < nic->n_more_fds; i++)
-		fds[i + 1] = nic->more_fds[i].fd;
-	if (nic->kind == GUEST_NET_TAP)
-		r = net_tap_new(vm_io_loop(m->vm), fds, nic->n_more_fds + 1, out, err);
-	else
-		r = net_stream_new(vm_io_loop(m->vm), nic->fd, out, err);
-	if (r < 0)
-		return r;
-	nic->fd = -1;
-	for (unsigned i = 0; i < nic->n_more_fds; i++)
-		nic->more_fds[i].fd = -1;
-	return 0;
-}
-
 int pc_add_nic(struct machine *m, struct guest_nic *nic, struct err *err)
 {
-	struct vnet_options o = {
-		.name = nic->name, .mtu = (u16)nic->mtu, .n_pairs = (u16)nic->n_queues};
+	struct vnet_options o = {.name = nic->name,
+				 .mtu = (u16)nic->mtu,
+				 .n_pairs = (u16)nic->n_queues,
+				 .lost = pc_on_lost,
+				 .opaque = &m->slots[nic->slot - 1]};
 	struct virtio_device *v;
 	int r;
 
 	memcpy(o.mac, nic->mac, sizeof(o.mac));
-	r = pc_open_nic(m, nic, &o.net, err);
+	r = pc_open_network(m, nic, &o.net, err);
 	if (r < 0)
 		return err_wrap(err, "network card '%s'", nic->name);
 	r = vnet_new(&o, vm_io_loop(m->vm), vm_gmem(m->vm), &v, err);

@@ -114,7 +114,7 @@ void pc_plug_at(struct machine *m, struct virtio_device *v, unsigned slot,
 	struct pc_slot *s = &m->slots[slot - 1];
 
 	assert(!s->function);
-	*s = (struct pc_slot){.kind = kind, .vdev = v, .function = p};
+	*s = (struct pc_slot){.machine = m, .kind = kind, .vdev = v, .function = p};
 	device_adopt(vm_devices(m->vm), &v->dev); /* before its transport: freed after it */
 	device_adopt(vm_devices(m->vm), &p->dev);
 	if (m->is_started)

@@ -113,12 +113,17 @@ static int net_give_piece(void *opaque, const struct net_frame *f)
 	return u->receive(u->opaque, w->lane, &plain) ? 0 : -EAGAIN;
 }
 
-static int net_give_missing(struct net_way *w, const struct net_frame *f, u32 missing)
+/* Of a frame that needs something which the user doesn't take: is checked first, and may not then. */
+static int net_give_unfinished(struct net_way *w, const struct net_frame *f)
 {
 	struct net_frame checked = *f;
+	u32 missing;
 
 	if (!offload_check(&checked))
 		return 0;
+	missing = net_header_needs(&checked.header) & ~w->taken;
+	if (!missing)
+		return net_give_piece(w, &checked);
 	if (missing & ~(u32)NET_TAKES_CSUM)
 		return offload_split(&checked, &w->n->n_given[w->lane], net_give_piece, w);
 	return offload_finish_csum(&checked, net_give_piece, w);
@@ -127,14 +132,16 @@ static int net_give_missing(struct net_way *w, const struct net_frame *f, u32 mi
 bool net_give(struct net *n, unsigned lane, const struct net_frame *f)
 {
 	struct net_way way = {n, lane, __atomic_load_n(&n->taken, __ATOMIC_RELAXED)};
-	u32 missing = net_header_needs(&f->header) & ~way.taken;
 	int r;
 
 	if (!n->user)
 		return false;
 	if (!net_is_frame(f))
 		return true;
-	r = missing ? net_give_missing(&way, f, missing) : net_give_piece(&way, f);
+	if (net_header_needs(&f->header) & ~way.taken)
+		r = net_give_unfinished(&way, f);
+	else
+		r = net_give_piece(&way, f);
 	if (r < 0)
 		return false;
 	n->n_given[lane] = 0;

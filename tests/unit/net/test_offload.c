@@ -113,7 +113,9 @@ static struct net_header header_of(const struct packet *p, u16 gso_size)
 
 	return (struct net_header){
 		.flags = NET_NEEDS_CSUM,
-		.gso = !gso_size ? NET_GSO_NONE : p->is_udp ? NET_GSO_UDP : tcp,
+		.gso = !gso_size   ? NET_GSO_NONE
+		       : p->is_udp ? NET_GSO_UDP
+				   : tcp,
 		.gso_size = gso_size,
 		.csum_start = (u16)p->l4,
 		.csum_offset = p->is_udp ? 6 : 16,
@@ -160,8 +162,7 @@ static void check_lengths(const struct packet *from, const u8 *b, size_t size)
 {
 	const u8 *ip = b + from->l3;
 
-	CHECK_EQ(be16_load(ip + (from->is_v6 ? 4 : 2)),
-		 size - from->l3 - (from->is_v6 ? 40 : 0));
+	CHECK_EQ(be16_load(ip + (from->is_v6 ? 4 : 2)), size - from->l3 - (from->is_v6 ? 40 : 0));
 	if (from->is_udp)
 		CHECK_EQ(be16_load(b + from->l4 + 4), size - from->l4);
 }
@@ -170,8 +171,8 @@ static void check_tcp(const struct receiver *r, const u8 *b, bool is_last)
 {
 	u8 wanted = r->from->flags;
 
-	wanted &= (u8)~(r->n ? CWR : 0);
-	wanted &= (u8)~(is_last ? 0 : FIN | PSH);
+	wanted &= (u8) ~(r->n ? CWR : 0);
+	wanted &= (u8) ~(is_last ? 0 : FIN | PSH);
 	CHECK_EQ(be32_load(b + r->from->l4 + 4), (u32)(0xffffff00 + r->n_bytes));
 	CHECK_EQ(b[r->from->l4 + 13], wanted);
 }
@@ -367,7 +368,7 @@ TEST(a_header_that_does_not_go_with_its_frame_is_refused)
 	REFUSED(h.csum_offset = 6);
 	REFUSED(h.gso = 0; h.csum_start = (u16)p->size; h.csum_offset = 0);
 	REFUSED(h.gso = 0; h.csum_start = UINT16_MAX; h.csum_offset = UINT16_MAX);
-	REFUSED(p->bytes[p->l3] = 0x44);                /* IPv4 header too short */
+	REFUSED(p->bytes[p->l3] = 0x44); /* IPv4 header too short */
 	p->bytes[p->l3] = 0x45;
 	REFUSED(be16_store(p->bytes + p->l3 + 6, 0x2000)); /* a fragment */
 	be16_store(p->bytes + p->l3 + 6, 0x4000);

@@ -414,6 +414,20 @@ TEST(a_segment_that_is_cut_for_few_buffers_arrives_once)
 	vdrv_fini(&d);
 }
 
+TEST(a_segment_that_is_small_enough_is_not_cut)
+{
+	struct net_header h = segment;
+	struct vdrv d;
+	struct fake_net *f = start(&d, 0);
+
+	add_rx(&d, 0, 2);
+	h.gso_size = 250;
+	CHECK(fake_net_give(f, 0, h, tcp_packet(), TCP_PACKET));
+	CHECK_EQ(vdrv_used(&d, VNET_QUEUE_RX(0)), 1);
+	CHECK_EQ(vdrv_used_len(&d, VNET_QUEUE_RX(0), 0), VNET_HEADER + TCP_PACKET);
+	vdrv_fini(&d);
+}
+
 static void send_segment(struct vdrv *d, u8 gso)
 {
 	u8 bytes[VNET_HEADER + TCP_PACKET] = {0};
