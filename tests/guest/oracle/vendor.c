@@ -335,7 +335,9 @@ static void vendor_settle_far_call(const struct oracle_case *c, struct oracle_re
 	u64 stack = vendor_stack(c, c->gpr[X86_RSP]);
 	u64 ip = c->rip + c->len;
 
-	if (native->vector == X86_PF && native->rip == c->rip && native->cr2 == stack - 4)
+	/* To code of 32 bits only the lower half counts. */
+	if (native->vector == X86_PF && native->rip == c->rip &&
+	    (u32)native->cr2 == (u32)(stack - 4))
 		native->cr2 -= 4;
 	if (native->gpr[X86_RSP] != c->gpr[X86_RSP] - 8 || !vendor_is_writable(stack - 16, 16))
 		return;
