@@ -122,6 +122,7 @@ wrong_words() {
 	wrong "a value for an option that takes none" "--snapshot" --snapshot=yes
 	wrong "an argument that is no option" "toaster.*--help" toaster
 	mistake "an unknown command" "no command 'toaster'.*--help" toaster
+	mistake "a mistyped command" "no command 'staus' .did you mean 'status'" staus
 	mistake "an argument for doctor" "toaster" doctor toaster
 }
 

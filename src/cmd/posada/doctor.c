@@ -2,6 +2,7 @@
  * posada doctor: what this host offers, found out by trying, and what posada will use of it.
  */
 #include <fcntl.h>
+#include <jansson.h>
 #include <linux/landlock.h>
 #include <stdio.h>
 #include <string.h>
@@ -17,6 +18,8 @@
 #include "base/loop.h"
 #include "block/block.h"
 #include "cmd/posada/cmd.h"
+#include "cmd/posada/options.h"
+#include "cmd/posada/print.h"
 #include "confine/cgroup.h"
 #include "confine/confine.h"
 #include "confine/uid.h"
@@ -197,23 +200,52 @@ static const struct doctor_row doctor_rows[] = {
 	{"uids", doctor_uids},
 };
 
+/* The row's name as a member's: "huge pages" is huge-pages, "/dev/net/tun" tun. */
+static const char *doctor_member(const char *name, char *text, size_t size)
+{
+	const char *slash = strrchr(name, '/');
+
+	snprintf(text, size, "%s", slash ? slash + 1 : name);
+	for (char *p = text; *p; p++) {
+		if (*p == ' ')
+			*p = '-';
+		else if (*p >= 'A' && *p <= 'Z')
+			*p += 'a' - 'A';
+	}
+	return text;
+}
+
 int cmd_doctor(int argc, char **argv)
 {
-	if (argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) {
-		printf("Usage: posada doctor\n\n"
-		       "Shows what this host offers, found out by trying, and what posada will "
-		       "use.\n");
-		return 0;
-	}
-	if (argc > 1) {
-		fprintf(stderr, "posada: doctor takes no '%s'\n", argv[1]);
-		return 1;
-	}
-	for (size_t i = 0; i < ARRAY_SIZE(doctor_rows); i++) {
-		char found[512] = "", use[512] = "";
+	static const struct option_row rows[] = {OPTION_JSON};
+	static const struct option_table table = {
+		.command = "doctor",
+		.usage = "[OPTIONS]",
+		.summary = "Shows what this host offers, found out by trying, and what posada will "
+			   "use.",
+		.rows = rows,
+		.n_rows = ARRAY_SIZE(rows),
+	};
+	struct json_option o = {0};
+	json_t *all;
+	int status = options_parse(&table, argc, argv, &o, NULL);
 
-		doctor_rows[i].look(found, use, sizeof(found));
-		printf("%-16s %s\n%-16s -> %s\n", doctor_rows[i].name, found, "", use);
+	if (status != OPTIONS_RUN)
+		return status;
+	all = json_object();
+	for (size_t i = 0; i < ARRAY_SIZE(doctor_rows); i++) {
+		const struct doctor_row *row = &doctor_rows[i];
+		char found[512] = "", use[512] = "", member[64];
+
+		row->look(found, use, sizeof(found));
+		json_object_set_new(all, doctor_member(row->name, member, sizeof(member)),
+				    json_pack("{s:s, s:s}", "found", found, "use", use));
+		if (!o.is_json)
+			printf("%-16s %s\n%-16s -> %s\n", row->name, found, "", use);
 	}
+	if (o.is_json)
+		print_json(all);
+	else
+		json_decref(all);
 	return 0;
 }

@@ -8,6 +8,8 @@
 
 #include "base/base.h"
 #include "cmd/posada/cmd.h"
+#include "cmd/posada/complete.h"
+#include "cmd/posada/nearest.h"
 #include "posada_version.h"
 
 struct command {
@@ -25,6 +27,7 @@ static const struct command commands[] = {
 	{"balloon", cmd_balloon, "show or set how much of its memory a guest has"},
 	{"reset", cmd_reset, "reset a guest"},
 	{"doctor", cmd_doctor, "show what this host offers, and what posada will use of it"},
+	{"completion", cmd_completion, "print a script for the completion of bash, zsh or fish"},
 };
 
 static void print_help(FILE *out)
@@ -52,8 +55,50 @@ static void fill_standard_descriptors(void)
 		close(fd);
 }
 
+static const struct command *find_command(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+		if (!strcmp(name, commands[i].name))
+			return &commands[i];
+	}
+	return NULL;
+}
+
+/* The first word is a command; what may stand behind it, its table of options knows. */
+static int complete(int argc, char **argv)
+{
+	const struct command *c = argc > 3 ? find_command(argv[2]) : NULL;
+
+	if (c) {
+		argv[1] = argv[2];
+		argv[2] = (char *)COMPLETE_WORD;
+		return c->main(argc - 1, argv + 1);
+	}
+	if (argc != 3)
+		return 0;
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		complete_offer(argv[2], commands[i].name, commands[i].summary);
+	complete_offer(argv[2], "--help", "show this help");
+	complete_offer(argv[2], "--version", "show the version");
+	return 0;
+}
+
+static int explain_command(const char *typed)
+{
+	struct nearest n = {.typed = typed};
+	char text[96];
+
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		nearest_offer(&n, commands[i].name);
+	fprintf(stderr, "posada: there is no command '%s'%s; see `posada --help`\n", typed,
+		nearest_words(&n, "", text, sizeof(text)));
+	return 1;
+}
+
 int main(int argc, char **argv)
 {
+	const struct command *c;
+
 	fill_standard_descriptors();
 	if (argc < 2) {
 		print_help(stderr);
@@ -67,10 +112,8 @@ int main(int argc, char **argv)
 		printf("posada %s\n", POSADA_VERSION);
 		return 0;
 	}
-	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
-		if (!strcmp(argv[1], commands[i].name))
-			return commands[i].main(argc - 1, argv + 1);
-	}
-	fprintf(stderr, "posada: there is no command '%s'; see `posada --help`\n", argv[1]);
-	return 1;
+	if (!strcmp(argv[1], COMPLETE_WORD))
+		return complete(argc, argv);
+	c = find_command(argv[1]);
+	return c ? c->main(argc - 1, argv + 1) : explain_command(argv[1]);
 }

@@ -1,5 +1,5 @@
 /*
- * Options of the short commands. See options.h.
+ * Options of commands. See options.h.
  */
 #include "cmd/posada/options.h"
 
@@ -9,16 +9,29 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "cmd/posada/complete.h"
+#include "cmd/posada/nearest.h"
 
-#define OPTIONS_MAX 16
+#define OPTIONS_MAX 48
+
+static void options_print_row(const struct option_row *o)
+{
+	const char *rest = o->help, *line;
+
+	printf("  --%s%s%s\n", o->name, o->value ? " " : "", o->value ? o->value : "");
+	while ((line = strchr(rest, '\n'))) {
+		printf("        %.*s\n", (int)(line - rest), rest);
+		rest = line + 1;
+	}
+	printf("        %s\n", rest);
+}
 
 static void options_print_help(const struct option_table *t)
 {
 	printf("Usage: posada %s %s\n\n%s\n\nOptions:\n", t->command, t->usage, t->summary);
 	for (size_t i = 0; i < t->n_rows; i++)
-		printf("  --%s%s%s\n        %s\n", t->rows[i].name, t->rows[i].value ? " " : "",
-		       t->rows[i].value ? t->rows[i].value : "", t->rows[i].help);
-	printf("  --help\n        show this help\n");
+		options_print_row(&t->rows[i]);
+	printf("  --help\n        show this help\n%s", t->more ? t->more : "");
 }
 
 static void options_fill_getopt(const struct option_table *t, struct option *out)
@@ -30,15 +43,50 @@ static void options_fill_getopt(const struct option_table *t, struct option *out
 	out[t->n_rows] = (struct option){"help", no_argument, NULL, 'h'};
 }
 
+const struct option_row *options_find(const struct option_table *t, const char *name)
+{
+	for (size_t i = 0; i < t->n_rows; i++) {
+		if (!strcmp(t->rows[i].name, name))
+			return &t->rows[i];
+	}
+	return NULL;
+}
+
+const char *options_nearest(const struct option_table *t, const char *typed, const char *prefix,
+			    char *text, size_t size)
+{
+	struct nearest n = {.typed = typed};
+
+	for (size_t i = 0; i < t->n_rows; i++)
+		nearest_offer(&n, t->rows[i].name);
+	return nearest_words(&n, prefix, text, size);
+}
+
+/* What was typed of an option's name, in a buffer of its own. */
+static const char *options_typed(const char *word, char *text, size_t size)
+{
+	while (*word == '-')
+		word++;
+	snprintf(text, size, "%.*s", (int)strcspn(word, "="), word);
+	return text;
+}
+
 static int options_explain(const struct option_table *t, int got, const char *word)
 {
+	char typed[64], near[96];
+
 	if (got == ':')
 		fprintf(stderr, "posada: %s needs a value; see `posada %s --help`\n", word,
 			t->command);
 	else if (optopt >= 0x100)
 		fprintf(stderr, "posada: --%s takes no value\n", t->rows[optopt - 0x100].name);
+	else if (optopt && optopt != 'h')
+		fprintf(stderr, "posada: there is no option '-%c'; see `posada %s --help`\n",
+			optopt, t->command);
 	else
-		fprintf(stderr, "posada: there is no option '%s'; see `posada %s --help`\n", word,
+		fprintf(stderr, "posada: there is no option '%s'%s; see `posada %s --help`\n", word,
+			options_nearest(t, options_typed(word, typed, sizeof(typed)), "--", near,
+					sizeof(near)),
 			t->command);
 	return 1;
 }
@@ -49,6 +97,9 @@ static int options_take_args(const struct option_table *t, int argc, char **argv
 
 	if (n < t->min_args)
 		fprintf(stderr, "posada: %s; see `posada %s --help`\n", t->missing, t->command);
+	else if (n > t->max_args && !t->max_args)
+		fprintf(stderr, "posada: '%s' is not an option; see `posada %s --help`\n",
+			argv[optind], t->command);
 	else if (n > t->max_args)
 		fprintf(stderr, "posada: '%s' is too much; see `posada %s --help`\n",
 			argv[optind + (int)t->max_args], t->command);
@@ -59,6 +110,12 @@ static int options_take_args(const struct option_table *t, int argc, char **argv
 	return OPTIONS_RUN;
 }
 
+int options_take(const struct option_table *t, const struct option_row *row, void *to, char *value,
+		 struct err *err)
+{
+	return t->parse ? t->parse(to, row, value, err) : row->parse(to, value, err);
+}
+
 int options_parse(const struct option_table *t, int argc, char **argv, void *to, const char **args)
 {
 	struct option table[OPTIONS_MAX + 2] = {0};
@@ -66,6 +123,10 @@ int options_parse(const struct option_table *t, int argc, char **argv, void *to,
 	int got;
 
 	assert(t->n_rows <= OPTIONS_MAX);
+	if (argc > 1 && !strcmp(argv[1], COMPLETE_WORD)) {
+		complete_options(t, argv + 2);
+		return 0;
+	}
 	options_fill_getopt(t, table);
 	opterr = 0;
 	while ((got = getopt_long(argc, argv, ":h", table, NULL)) != -1) {
@@ -75,7 +136,7 @@ int options_parse(const struct option_table *t, int argc, char **argv, void *to,
 		}
 		if (got == ':' || got == '?')
 			return options_explain(t, got, argv[optind - 1]);
-		if (t->rows[got - 0x100].parse(to, optarg, &err) < 0) {
+		if (options_take(t, &t->rows[got - 0x100], to, optarg, &err) < 0) {
 			fprintf(stderr, "posada: --%s: %s\n", t->rows[got - 0x100].name, err.text);
 			return 1;
 		}

@@ -1,6 +1,6 @@
 /*
- * Options of the short commands: a table per command, from which getopt's table, the help and the
- * mistakes' sentences are made.
+ * A command's options: a table, from which getopt's table, the help, the mistakes' sentences and
+ * what shells complete (complete.h) are made.
  */
 #ifndef CMD_POSADA_OPTIONS_H
 #define CMD_POSADA_OPTIONS_H
@@ -13,7 +13,7 @@ struct option_row {
 	const char *name;
 	const char *value; /* how it is called in the help; NULL: the option has none */
 	int (*parse)(void *to, char *value, struct err *err);
-	const char *help;
+	const char *help; /* lines; "(default: X)" in it is what `posada config` shows */
 };
 
 struct option_table {
@@ -24,6 +24,9 @@ struct option_table {
 	size_t n_rows;
 	unsigned min_args, max_args; /* what isn't an option */
 	const char *missing;         /* what to say when there are fewer: "which guest?" */
+	const char *more;            /* of the help, behind the options; NULL: nothing */
+	/* Instead of the rows' own parse; NULL: those. */
+	int (*parse)(void *to, const struct option_row *row, char *value, struct err *err);
 };
 
 enum { OPTIONS_RUN = -1 };
@@ -33,6 +36,15 @@ enum { OPTIONS_RUN = -1 };
  * status to end with: help was shown, or a mistake.
  */
 int options_parse(const struct option_table *t, int argc, char **argv, void *to, const char **args);
+
+/* One option's value; what is wrong is in err, without the option's name. */
+int options_take(const struct option_table *t, const struct option_row *row, void *to, char *value,
+		 struct err *err);
+/* NULL: there is none. */
+const struct option_row *options_find(const struct option_table *t, const char *name);
+/* " (did you mean '--X'?)", or "": into text, which is returned. */
+const char *options_nearest(const struct option_table *t, const char *typed, const char *prefix,
+			    char *text, size_t size);
 
 /* Parsers for members that begin a struct: none is more common than this. */
 struct json_option {

@@ -1,7 +1,6 @@
 /*
  * posada run: options to a launch request. What they mean on the host is launch/'s matter.
  */
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -389,7 +388,8 @@ static const struct run_option run_options[] = {
 	{"accel", "auto|kvm|soft", run_accel,
 	 "who runs its instructions; auto takes KVM where the hardware helps"},
 	{"machine", "pc-1", run_machine, "the board and its version"},
-	{"cpu", "MODEL", run_cpu, "posada-base, posada-v2 (default), posada-v3, host"},
+	{"cpu", "posada-v2|posada-v3|posada-base|host", run_cpu,
+	 "what the guest takes its processor for (default: posada-v2)"},
 	{"cpus", "N", run_cpus, "number of CPUs, 1 to 32 (default: 1)"},
 	{"memory", "SIZE", run_memory, "guest memory: 512M, 2G (default: 512M)"},
 	{"kernel", "FILE", run_kernel, "kernel to start: bzImage, ELF or multiboot"},
@@ -426,93 +426,52 @@ static const struct run_option run_options[] = {
 	 "give the guest the exit port that test kernels use (0xf4)"},
 };
 
-static void run_print_help(void)
+static const char run_more[] =
+	"\nExit status: 0 the guest powered off, 1 it could not be started or its host failed\n"
+	"it, 2 the guest panicked, or reset with --on-reboot stop.\n\n"
+	"Example:\n"
+	"  posada run --kernel vmlinuz --append 'console=ttyS0 root=/dev/vda' \\\n"
+	"      --disk root.img --net user,forward=tcp:2222:22 --memory 1G --cpus 2\n";
+
+static int run_take(void *to, const struct option_row *row, char *value, struct err *err)
 {
-	printf("Usage: posada run --kernel FILE [OPTIONS]\n\n"
-	       "Runs a virtual machine in the foreground: no daemon, no root. Ctrl-] opens a "
-	       "menu.\n\n"
-	       "Options:\n");
 	for (size_t i = 0; i < ARRAY_SIZE(run_options); i++) {
-		const struct run_option *o = &run_options[i];
-		const char *rest = o->help, *line;
-
-		printf("  --%s%s%s\n", o->name, o->value ? " " : "", o->value ? o->value : "");
-		while ((line = strchr(rest, '\n'))) {
-			printf("        %.*s\n", (int)(line - rest), rest);
-			rest = line + 1;
-		}
-		printf("        %s\n", rest);
+		if (!strcmp(run_options[i].name, row->name))
+			return run_options[i].parse(to, value, err);
 	}
-	printf("\nExit status: 0 the guest powered off, 1 it could not be started or its host "
-	       "failed\n"
-	       "it, 2 the guest panicked, or reset with --on-reboot stop.\n\n"
-	       "Example:\n"
-	       "  posada run --kernel vmlinuz --append 'console=ttyS0 root=/dev/vda' \\\n"
-	       "      --disk root.img --net user,forward=tcp:2222:22 --memory 1G --cpus 2\n");
+	return err_set(err, -EINVAL, "there is no such option");
 }
 
-/* getopt's table: value 0x100 + index tells the options apart. */
-static void run_fill_getopt(struct option *table)
+static void run_fill_rows(struct option_row *out)
 {
-	size_t n = ARRAY_SIZE(run_options);
-
-	for (size_t i = 0; i < n; i++)
-		table[i] = (struct option){run_options[i].name,
-					   run_options[i].value ? required_argument : no_argument,
-					   NULL, 0x100 + (int)i};
-	table[n] = (struct option){"help", no_argument, NULL, 'h'};
-	table[n + 1] = (struct option){0};
-}
-
-/* One sentence on what getopt did not like; optind is behind it. */
-static int run_explain(int got, char **argv)
-{
-	const char *word = argv[optind - 1];
-
-	if (got == ':')
-		fprintf(stderr, "posada: %s needs a value; see `posada run --help`\n", word);
-	else if (optopt >= 0x100)
-		fprintf(stderr, "posada: --%s takes no value\n", run_options[optopt - 0x100].name);
-	else if (optopt)
-		fprintf(stderr, "posada: there is no option '-%c'; see `posada run --help`\n",
-			optopt);
-	else
-		fprintf(stderr, "posada: there is no option '%s'; see `posada run --help`\n", word);
-	return LAUNCH_FAILED;
+	for (size_t i = 0; i < ARRAY_SIZE(run_options); i++)
+		out[i] = (struct option_row){.name = run_options[i].name,
+					     .value = run_options[i].value,
+					     .help = run_options[i].help};
 }
 
 int cmd_run(int argc, char **argv)
 {
-	struct option table[ARRAY_SIZE(run_options) + 2];
+	struct option_row rows[ARRAY_SIZE(run_options)];
+	const struct option_table table = {
+		.command = "run",
+		.usage = "--kernel FILE [OPTIONS]",
+		.summary = "Runs a virtual machine in the foreground: no daemon, no root. Ctrl-] "
+			   "opens a "
+			   "menu.",
+		.rows = rows,
+		.n_rows = ARRAY_SIZE(rows),
+		.more = run_more,
+		.parse = run_take,
+	};
 	struct launch_request q = {.n_cpus = 1,
 				   .memory = 512 * MIB,
 				   .balloon.stats = GUEST_BALLOON_STATS,
 				   .uids = CONFINE_UIDS_DEFAULT,
 				   .escape = RUN_ESCAPE_DEFAULT};
-	struct err err = ERR_INIT;
-	int got;
+	int status;
 
-	run_fill_getopt(table);
-	opterr = 0;
-	while ((got = getopt_long(argc, argv, ":h", table, NULL)) != -1) {
-		const struct run_option *o;
-
-		if (got == 'h') {
-			run_print_help();
-			return 0;
-		}
-		if (got == ':' || got == '?')
-			return run_explain(got, argv);
-		o = &run_options[got - 0x100];
-		if (o->parse(&q, optarg, &err) < 0) {
-			fprintf(stderr, "posada: --%s: %s\n", o->name, err.text);
-			return LAUNCH_FAILED;
-		}
-	}
-	if (optind < argc) {
-		fprintf(stderr, "posada: '%s' is not an option; see `posada run --help`\n",
-			argv[optind]);
-		return LAUNCH_FAILED;
-	}
-	return launch_run(&q);
+	run_fill_rows(rows);
+	status = options_parse(&table, argc, argv, &q, NULL);
+	return status == OPTIONS_RUN ? launch_run(&q) : status;
 }

@@ -122,6 +122,27 @@ TEST(values_that_are_no_text_or_number_get_a_sentence)
 	close(kernel.fd);
 }
 
+TEST(a_mistyped_option_gets_the_nearest_one)
+{
+	static const int closed[] = {-1};
+	static const struct {
+		const char *typed, *says;
+	} cases[] = {
+		{"--memroy=1G", "(did you mean '--memory'?)"},
+		{"--kernl", "(did you mean '--kernel'?)"},
+		{"--on-rebot", "(did you mean '--on-reboot'?)"},
+		{"--toaster", "there is no option '--toaster'; see"},
+	};
+	char text[1000];
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		const char *args[] = {cases[i].typed, NULL};
+
+		CHECK_EQ(posada_run(args, closed, text, sizeof(text)), 1);
+		CHECK(strstr(text, cases[i].says));
+	}
+}
+
 /* Hands the guest process a configuration; its answer is the last event. */
 static void vmm_run(const struct guest_config *c, unsigned max_files, struct control_event *out)
 {
