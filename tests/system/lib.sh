@@ -17,6 +17,8 @@ out=$work/out
 jobs_to_end=()
 # Every process of ours carries this in its environment, so that what is left behind can be found.
 export POSADA_LANE=$work
+# Nobody's defaults but a lane's own.
+export XDG_CONFIG_HOME=$work/config
 
 processes_left() {
 	local env pid

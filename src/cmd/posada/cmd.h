@@ -6,6 +6,7 @@
 
 int cmd_run(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
+int cmd_config(int argc, char **argv);
 int cmd_completion(int argc, char **argv);
 
 /* control.c */

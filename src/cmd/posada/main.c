@@ -27,6 +27,8 @@ static const struct command commands[] = {
 	{"balloon", cmd_balloon, "show or set how much of its memory a guest has"},
 	{"reset", cmd_reset, "reset a guest"},
 	{"doctor", cmd_doctor, "show what this host offers, and what posada will use of it"},
+	{"config", cmd_config,
+	 "show the defaults that guests are run with, and where they come from"},
 	{"completion", cmd_completion, "print a script for the completion of bash, zsh or fish"},
 };
 

@@ -9,6 +9,7 @@
 #include "base/base.h"
 #include "base/err.h"
 #include "cmd/posada/cmd.h"
+#include "cmd/posada/conf.h"
 #include "cmd/posada/options.h"
 #include "launch/launch.h"
 
@@ -345,6 +346,15 @@ static int run_snapshot(struct launch_request *q, char *value, struct err *err)
 	return 0;
 }
 
+/* Has been read by now (conf_load). */
+static int run_config(struct launch_request *q, char *value, struct err *err)
+{
+	(void)q;
+	(void)value;
+	(void)err;
+	return 0;
+}
+
 static int run_quiet(struct launch_request *q, char *value, struct err *err)
 {
 	(void)value;
@@ -386,8 +396,8 @@ static int run_debug_exit(struct launch_request *q, char *value, struct err *err
 static const struct run_option run_options[] = {
 	{"name", "NAME", run_name, "the guest's name, for messages (default: guest)"},
 	{"accel", "auto|kvm|soft", run_accel,
-	 "who runs its instructions; auto takes KVM where the hardware helps"},
-	{"machine", "pc-1", run_machine, "the board and its version"},
+	 "who runs its instructions; auto takes KVM where the hardware helps\n(default: auto)"},
+	{"machine", "pc-1", run_machine, "the board and its version (default: pc-1)"},
 	{"cpu", "posada-v2|posada-v3|posada-base|host", run_cpu,
 	 "what the guest takes its processor for (default: posada-v2)"},
 	{"cpus", "N", run_cpus, "number of CPUs, 1 to 32 (default: 1)"},
@@ -421,6 +431,9 @@ static const struct run_option run_options[] = {
 	{"limit-memory-overhead", "SIZE|off", run_limit_memory_overhead,
 	 "the control group's limit beyond the guest's memory (default: by its size);\n"
 	 "off: no control group"},
+	{"config", "FILE|none", run_config,
+	 "read this file of defaults, or none, instead of /etc/posada/posada.conf\n"
+	 "and ~/.config/posada/posada.conf"},
 	{"quiet", NULL, run_quiet, "don't say which accelerator was taken"},
 	{"debug-exit", NULL, run_debug_exit,
 	 "give the guest the exit port that test kernels use (0xf4)"},
@@ -442,36 +455,55 @@ static int run_take(void *to, const struct option_row *row, char *value, struct 
 	return err_set(err, -EINVAL, "there is no such option");
 }
 
-static void run_fill_rows(struct option_row *out)
+void run_fill_table(struct run_table *out)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(run_options); i++)
-		out[i] = (struct option_row){.name = run_options[i].name,
-					     .value = run_options[i].value,
-					     .help = run_options[i].help};
-}
-
-int cmd_run(int argc, char **argv)
-{
-	struct option_row rows[ARRAY_SIZE(run_options)];
-	const struct option_table table = {
+	static_assert(ARRAY_SIZE(run_options) <= CONF_MAX_OPTIONS, "all options fit");
+	out->table = (struct option_table){
 		.command = "run",
 		.usage = "--kernel FILE [OPTIONS]",
 		.summary = "Runs a virtual machine in the foreground: no daemon, no root. Ctrl-] "
 			   "opens a "
 			   "menu.",
-		.rows = rows,
-		.n_rows = ARRAY_SIZE(rows),
+		.rows = out->rows,
+		.n_rows = ARRAY_SIZE(run_options),
 		.more = run_more,
-		.parse = run_take,
+		.parse = conf_note,
 	};
-	struct launch_request q = {.n_cpus = 1,
-				   .memory = 512 * MIB,
-				   .balloon.stats = GUEST_BALLOON_STATS,
-				   .uids = CONFINE_UIDS_DEFAULT,
-				   .escape = RUN_ESCAPE_DEFAULT};
+	for (size_t i = 0; i < ARRAY_SIZE(run_options); i++)
+		out->rows[i] = (struct option_row){.name = run_options[i].name,
+						   .value = run_options[i].value,
+						   .help = run_options[i].help};
+}
+
+static const struct launch_request run_defaults = {.n_cpus = 1,
+						   .memory = 512 * MIB,
+						   .balloon.stats = GUEST_BALLOON_STATS,
+						   .escape = RUN_ESCAPE_DEFAULT};
+
+int run_check(const struct conf *c, struct err *err)
+{
+	struct launch_request q = run_defaults;
+
+	return conf_apply(c, run_take, &q, err);
+}
+
+int cmd_run(int argc, char **argv)
+{
+	struct launch_request q = run_defaults;
+	struct err err = ERR_INIT;
+	struct conf conf = {0};
+	struct run_table t;
 	int status;
 
-	run_fill_rows(rows);
-	status = options_parse(&table, argc, argv, &q, NULL);
-	return status == OPTIONS_RUN ? launch_run(&q) : status;
+	run_fill_table(&t);
+	status = options_parse(&t.table, argc, argv, &conf, NULL);
+	if (status == OPTIONS_RUN &&
+	    (conf_load(&conf, &t.table, &err) < 0 || conf_apply(&conf, run_take, &q, &err) < 0)) {
+		fprintf(stderr, "posada: %s\n", err.text);
+		status = LAUNCH_FAILED;
+	}
+	if (status == OPTIONS_RUN)
+		status = launch_run(&q);
+	conf_fini(&conf);
+	return status;
 }
