@@ -14,6 +14,7 @@
 #include "base/time.h"
 #include "client/registry.h"
 #include "proto/control.h"
+#include "proto/text.h"
 
 #define CLIENT_MAX_EVENTS 256 /* kept while a reply is waited for; the oldest are lost then */
 
@@ -98,8 +99,11 @@ int client_next_event(struct client *c, int timeout_ms, json_t **out, struct err
 
 static int client_take_reply(const struct control_message *m, json_t **out, struct err *err)
 {
-	if (!m->result)
-		return err_set(err, control_code_errno(m->code), "%s", m->text);
+	if (!m->result) {
+		err_set(err, control_code_errno(m->code), "%s", m->text);
+		proto_text_clean(err->text);
+		return err->code;
+	}
 	if (out)
 		*out = json_incref((json_t *)m->result);
 	return 0;

@@ -166,8 +166,10 @@ static int registry_lock_entry(struct registry_entry *e)
 	if (!r && (!registry_is_same(e->base_fd, e->name, e->dir_fd) ||
 		   !registry_is_same(e->dir_fd, REGISTRY_LOCK, e->lock_fd)))
 		r = -EAGAIN;
-	if (!r)
+	if (!r) {
 		registry_clear(e);
+		unlinkat(e->dir_fd, REGISTRY_LOG, 0);
+	}
 	return r;
 }
 
@@ -424,6 +426,27 @@ int registry_connect(const char *name, const char *file, int type, int *out, str
 	}
 	*out = fd_take(fd);
 	return 0;
+}
+
+int registry_wait_gone(const char *name, int timeout_ms, struct err *err)
+{
+	const struct timespec pause = {.tv_nsec = REGISTRY_CLAIM_PAUSE};
+	const u64 deadline = time_mono_ns() + (u64)timeout_ms * NSEC_PER_MSEC;
+	AUTO_FD int base = -1;
+	int r = registry_open_base(&base, err);
+
+	/* Nothing tells of a lock that is given back but asking for it, which would take the name. */
+	while (r >= 0) {
+		r = registry_open_live(base, name);
+		if (r == -ENOENT)
+			return 0;
+		fd_close(r);
+		if (time_mono_ns() > deadline)
+			return err_set(err, -ETIMEDOUT,
+				       "guest '%s' has ended, but its launcher has not", name);
+		nanosleep(&pause, NULL);
+	}
+	return r;
 }
 
 int registry_read_info(const char *name, json_t **out, struct err *err)

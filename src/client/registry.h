@@ -61,6 +61,8 @@ void registry_free_names(char **names, size_t n);
 
 /* Of a guest that runs. -ENOENT with a sentence that names those that do. */
 int registry_connect(const char *name, const char *file, int type, int *out, struct err *err);
+/* Until nobody holds the name any more; -ETIMEDOUT. */
+int registry_wait_gone(const char *name, int timeout_ms, struct err *err);
 int registry_read_info(const char *name, struct json_t **out, struct err *err);
 
 #endif

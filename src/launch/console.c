@@ -2,7 +2,6 @@
  * The guest's console: which two ends there are, by --console.
  */
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -28,6 +27,14 @@ static int launch_console_pair(struct launch *l, struct err *err)
 	return 0;
 }
 
+/* For `posada console`. */
+static int launch_console_registered(struct launch *l, struct err *err)
+{
+	l->config.console = GUEST_CONSOLE_LISTEN;
+	return registry_listen(&l->entry, REGISTRY_CONSOLE, SOCK_STREAM, &l->config.console_fd,
+			       err);
+}
+
 static int launch_console_pty(struct launch *l, struct err *err)
 {
 	AUTO_FD int fd = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
@@ -41,7 +48,7 @@ static int launch_console_pty(struct launch *l, struct err *err)
 		cfmakeraw(&raw);
 		tcsetattr(fd, TCSANOW, &raw);
 	}
-	fprintf(stderr, "posada: the console of guest '%s' is %s\n", l->config.name, path);
+	launch_say(l, "the console of guest '%s' is %s", l->config.name, path);
 	l->config.console_fd = fd_take(fd);
 	l->config.console = GUEST_CONSOLE_STREAM;
 	return 0;
@@ -104,7 +111,8 @@ int launch_open_console(struct launch *l, struct err *err)
 {
 	switch (l->request->console) {
 	case LAUNCH_CONSOLE_STDIO:
-		return launch_console_pair(l, err);
+		return l->request->is_detached ? launch_console_registered(l, err)
+					       : launch_console_pair(l, err);
 	case LAUNCH_CONSOLE_PTY:
 		return launch_console_pty(l, err);
 	case LAUNCH_CONSOLE_SOCKET:

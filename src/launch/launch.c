@@ -3,7 +3,6 @@
  */
 #include "launch/launch.h"
 
-#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -81,26 +80,40 @@ static void launch_drop_far_ends(struct launch *l)
 	}
 }
 
+/* All of a run, in the process that stays with it. */
+static int launch_run_guest(struct launch *l, struct err *err)
+{
+	int r, status = LAUNCH_FAILED;
+
+	guest_config_init(&l->config);
+	r = launch_resolve(l, err);
+	if (!r)
+		r = launch_start_vmm(l, err);
+	if (r < 0) {
+		launch_say(l, "%s", err->text);
+	} else {
+		launch_drop_far_ends(l);
+		status = launch_relay(l);
+	}
+	launch_end(l);
+	return status;
+}
+
 int launch_run(const struct launch_request *request)
 {
 	struct launch l = {.request = request,
 			   .cgroup = CONFINE_CGROUP_INIT,
 			   .entry = REGISTRY_ENTRY_INIT,
 			   .control = -1,
-			   .console = -1};
+			   .console = -1,
+			   .detach_pipe = -1,
+			   .terminal = -1};
 	struct err err = ERR_INIT;
-	int r, status = LAUNCH_FAILED;
+	int status = LAUNCH_FAILED;
 
-	guest_config_init(&l.config);
-	r = launch_resolve(&l, &err);
-	if (!r)
-		r = launch_start_vmm(&l, &err);
-	if (r < 0) {
-		fprintf(stderr, "posada: %s\n", err.text);
-	} else {
-		launch_drop_far_ends(&l);
-		status = launch_relay(&l);
-	}
-	launch_end(&l);
+	if (!request->is_detached || launch_detach(&l, &status, &err))
+		return launch_run_guest(&l, &err);
+	if (err.code)
+		launch_say(&l, "%s", err.text);
 	return status;
 }

@@ -77,6 +77,7 @@ struct launch_request {
 	struct confine_uids uids; /* for root: of the guest's processes, one each */
 	u64 limit_overhead; /* bytes the processes may use beyond guest memory; 0: the default */
 	bool is_unlimited;  /* no limit, no control group */
+	bool is_detached;   /* goes to the background once the guest runs */
 	bool is_quiet;      /* no words on which accelerator was taken */
 };
 
@@ -88,7 +89,7 @@ enum launch_status {
 };
 
 /*
- * Runs the guest in the foreground to its end. Returns an exit status: a launch_status, or with a
+ * Runs the guest to its end; detached, until it runs. Returns an exit status: a launch_status, or with a
  * debug exit port what the test kernel wrote. Failures are explained on stderr in one sentence.
  */
 int launch_run(const struct launch_request *request);

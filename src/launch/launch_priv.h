@@ -24,9 +24,11 @@ struct launch {
 	const struct launch_request *request;
 	struct guest_config config;
 	struct registry_entry entry;
-	int control; /* our end of the control socket */
-	int console; /* our end of the console, for stdio; else -1 */
-	pid_t vmm;   /* 0: not started */
+	int control;     /* our end of the control socket */
+	int console;     /* our end of the console, for stdio; else -1 */
+	int detach_pipe; /* to be told that the guest runs; -1: it does, or we stay in the foreground */
+	int terminal; /* where it was started; -1: stderr is that, or it doesn't matter any more */
+	pid_t vmm;    /* 0: not started */
 	pid_t helpers[GUEST_MAX_NICS];
 	unsigned n_helpers;
 	int ready[GUEST_MAX_NICS]; /* a pipe each, on which helpers say that they are ready */
@@ -57,6 +59,14 @@ int launch_wait_helpers(struct launch *l, struct err *err);
 /* console.c: makes the console's two ends, and the channels' sockets. */
 int launch_open_console(struct launch *l, struct err *err);
 int launch_open_channels(struct launch *l, struct err *err);
+
+/* detach.c */
+/* Forks: true in the process that goes on. In the other, false with *out_status, or with an error. */
+bool launch_detach(struct launch *l, int *out_status, struct err *err);
+int launch_detach_log(struct launch *l, struct err *err); /* once there is a registry entry */
+int launch_detach_done(struct launch *l);                 /* the guest runs */
+/* A line on stderr, and on the terminal where a detached guest is just being started. */
+void launch_say(const struct launch *l, const char *fmt, ...) printf_like(2, 3);
 
 /* spawn.c */
 /* A program that stands beside ours (or in the build tree, or in libexec): free() the path. */

@@ -25,7 +25,9 @@ int launch_register(struct launch *l, struct err *err)
 	c->lock_fd = fcntl(l->entry.lock_fd, F_DUPFD_CLOEXEC, 0);
 	if (c->lock_fd < 0)
 		return err_errno(err, -errno, "cannot keep the name of guest '%s'", c->name);
-	return registry_listen(&l->entry, REGISTRY_CONTROL, SOCK_SEQPACKET, &c->control_fd, err);
+	if (registry_listen(&l->entry, REGISTRY_CONTROL, SOCK_SEQPACKET, &c->control_fd, err) < 0)
+		return err->code;
+	return launch_detach_log(l, err);
 }
 
 int launch_publish(struct launch *l, struct err *err)

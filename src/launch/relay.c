@@ -63,7 +63,7 @@ static void printf_like(2, 3) relay_say(const struct relay *r, const char *fmt, 
 	if (r->is_tty)
 		fprintf(stderr, "\r\nposada: %s\r\n", text);
 	else
-		fprintf(stderr, "posada: %s\n", text);
+		launch_say(r->launch, "%s", text);
 }
 
 /* In the background the terminal isn't ours: changing it would stop us (SIGTTOU). */
@@ -261,6 +261,8 @@ static void relay_on_control(struct relay *r)
 	case CONTROL_STARTED:
 		if (!r->launch->request->is_quiet)
 			relay_say(r, "guest '%s': %s", r->launch->config.name, e.text);
+		if (launch_detach_done(r->launch) < 0)
+			relay_command(r, CONTROL_QUIT);
 		break;
 	case CONTROL_PANICKED: /* what follows it is told next */
 	case CONTROL_RESET_DONE:

@@ -144,5 +144,10 @@ void launch_end(struct launch *l)
 		free(l->socket_paths[i]);
 	}
 	guest_config_fini(&l->config);
+	/* Where it never ran, the terminal has heard why. */
+	if (l->detach_pipe >= 0 && l->entry.dir_fd >= 0)
+		unlinkat(l->entry.dir_fd, REGISTRY_LOG, 0);
 	registry_release(&l->entry);
+	fd_close(l->detach_pipe);
+	fd_close(l->terminal);
 }

@@ -39,6 +39,7 @@ struct server {
 	struct loop *loop;
 	struct server_ops ops;
 	char *greeting;
+	struct log_limit missed; /* by the launcher */
 	struct conn launcher;
 	struct loop_fd listening;
 	struct loop_timer accept_again;
@@ -86,9 +87,9 @@ static void conn_send(struct conn *c, const char *text)
 	if (r == 0)
 		return;
 	/* That the launcher is gone is seen by the loop; if it is only stopped, the guest goes on. */
-	if (c->is_launcher)
+	if (c->is_launcher && log_limit_allows(&c->server->missed, 1))
 		log_warn("the launcher missed a message: %s", strerror(-r));
-	else
+	else if (!c->is_launcher)
 		conn_drop(c);
 }
 

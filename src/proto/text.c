@@ -16,6 +16,15 @@ bool proto_text_is_utf8(const char *text)
 	return is_utf8;
 }
 
+char *proto_text_clean(char *text)
+{
+	for (char *p = text; *p; p++) {
+		if ((u8)*p < ' ' || *p == 0x7f)
+			*p = '?';
+	}
+	return text;
+}
+
 json_t *proto_text(const char *text)
 {
 	AUTO(free) char *ascii = NULL;

@@ -10,6 +10,9 @@ struct json_t;
 
 bool proto_text_is_utf8(const char *text);
 
+/* Control characters, which a terminal would obey, become question marks: in place; returns text. */
+char *proto_text_clean(char *text);
+
 /*
  * A JSON string for people to read. Of a text that isn't UTF-8 (or was cut within a character)
  * each byte that isn't ASCII becomes a question mark. NULL gives NULL.

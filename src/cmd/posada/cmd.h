@@ -16,6 +16,12 @@ int cmd_pause(int argc, char **argv);
 int cmd_resume(int argc, char **argv);
 int cmd_reset(int argc, char **argv);
 
+int cmd_console(int argc, char **argv);
+
+/* stop.c */
+int cmd_stop(int argc, char **argv);
+int cmd_events(int argc, char **argv);
+
 /* balloon.c */
 int cmd_balloon(int argc, char **argv);
 

@@ -19,13 +19,16 @@ struct command {
 };
 
 static const struct command commands[] = {
-	{"run", cmd_run, "run a virtual machine in the foreground"},
+	{"run", cmd_run, "run a virtual machine"},
 	{"ps", cmd_ps, "list the guests that run"},
 	{"status", cmd_status, "show what a guest is, and does"},
 	{"pause", cmd_pause, "stop a guest's CPUs and its clock"},
 	{"resume", cmd_resume, "let a paused guest run on"},
 	{"balloon", cmd_balloon, "show or set how much of its memory a guest has"},
 	{"reset", cmd_reset, "reset a guest"},
+	{"stop", cmd_stop, "power a guest off, or end it"},
+	{"console", cmd_console, "connect to the console of a guest in the background"},
+	{"events", cmd_events, "show what happens to a guest"},
 	{"doctor", cmd_doctor, "show what this host offers, and what posada will use of it"},
 	{"config", cmd_config,
 	 "show the defaults that guests are run with, and where they come from"},

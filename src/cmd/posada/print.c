@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "proto/text.h"
 
 struct print_table {
 	const char *headings[PRINT_MAX_COLUMNS];
@@ -17,16 +18,6 @@ struct print_table {
 	char **cells;
 	size_t n_cells, room;
 };
-
-/* A terminal would obey control characters. */
-static char *print_clean(char *text)
-{
-	for (char *p = text; *p; p++) {
-		if ((u8)*p < ' ' || *p == 0x7f)
-			*p = '?';
-	}
-	return text;
-}
 
 static int print_width(const char *text)
 {
@@ -63,7 +54,7 @@ void print_cell(struct print_table *t, const char *fmt, ...)
 		t->cells = mem_grow(t->cells, t->room, t->room + 64, sizeof(char *));
 		t->room += 64;
 	}
-	t->cells[t->n_cells++] = str_dup(print_clean(text));
+	t->cells[t->n_cells++] = str_dup(proto_text_clean(text));
 	*width = MAX(*width, print_width(text));
 }
 
@@ -99,7 +90,7 @@ void print_value(const char *label, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	printf("%-14s %s\n", label, print_clean(text));
+	printf("%-14s %s\n", label, proto_text_clean(text));
 }
 
 const char *print_size(char *text, u64 bytes)

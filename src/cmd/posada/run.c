@@ -385,6 +385,14 @@ static int run_limit_memory_overhead(struct launch_request *q, char *value, stru
 	return 0;
 }
 
+static int run_detach(struct launch_request *q, char *value, struct err *err)
+{
+	(void)value;
+	(void)err;
+	q->is_detached = true;
+	return 0;
+}
+
 static int run_debug_exit(struct launch_request *q, char *value, struct err *err)
 {
 	(void)value;
@@ -434,6 +442,8 @@ static const struct run_option run_options[] = {
 	{"config", "FILE|none", run_config,
 	 "read this file of defaults, or none, instead of /etc/posada/posada.conf\n"
 	 "and ~/.config/posada/posada.conf"},
+	{"detach", NULL, run_detach,
+	 "go to the background once the guest runs; see posada console, stop"},
 	{"quiet", NULL, run_quiet, "don't say which accelerator was taken"},
 	{"debug-exit", NULL, run_debug_exit,
 	 "give the guest the exit port that test kernels use (0xf4)"},

@@ -25,7 +25,11 @@ struct bench {
 static void relay_child(int control, int console, int in, int out)
 {
 	struct launch_request request = {.escape = 0};
-	struct launch l = {.request = &request, .control = control, .console = console};
+	struct launch l = {.request = &request,
+			   .control = control,
+			   .console = console,
+			   .detach_pipe = -1,
+			   .terminal = -1};
 
 	setsid();
 	ioctl(in, TIOCSCTTY, 0);
