@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/bytes.h"
+#include "base/crc32c.h"
 #include "base/epoch.h"
 #include "base/err.h"
 #include "base/fd.h"
@@ -213,4 +214,22 @@ TEST(readers_never_see_what_was_freed)
 	}
 	epoch_free(e);
 	free(published);
+}
+
+/* RFC 3720, B.4. */
+TEST(crc32c_gives_what_the_rfc_gives)
+{
+	u8 bytes[32] = {0};
+
+	CHECK_EQ(crc32c_update(0, bytes, sizeof(bytes)), 0x8a9136aa);
+	memset(bytes, 0xff, sizeof(bytes));
+	CHECK_EQ(crc32c_update(0, bytes, sizeof(bytes)), 0x62a8ab43);
+	for (u8 i = 0; i < sizeof(bytes); i++)
+		bytes[i] = i;
+	CHECK_EQ(crc32c_update(0, bytes, sizeof(bytes)), 0x46dd794e);
+	for (size_t n = 0; n < sizeof(bytes); n++) {
+		CHECK_EQ(crc32c_update(1, bytes, n), crc32c_update_by_table(1, bytes, n));
+		CHECK_EQ(crc32c_update(crc32c_update(0, bytes, n), bytes + n, sizeof(bytes) - n),
+			 0x46dd794e);
+	}
 }
