@@ -138,6 +138,9 @@ struct accel {
 	struct x86_features features;
 	struct gmem *gmem;
 	struct vclock *clock;
+	/* The paravirtual clock less the VM's, wraps: what their rates, which KVM takes from different
+	 * sources, have led to. Valid while the clock stands; a guest keeps it wherever it runs. */
+	u64 kvmclock_ahead_ns;
 	struct accel_host host;
 };
 

@@ -20,6 +20,7 @@ void device_init(struct device *d, const struct device_ops *ops, const char *nam
 	pthread_mutex_init(&d->lock, NULL);
 	d->limit = (struct log_limit){0};
 	d->guest_errors = 0;
+	d->is_loaded = false;
 	list_init(&d->node);
 }
 
@@ -131,6 +132,23 @@ void device_set_save(struct device_set *s, struct state_writer *w)
 	}
 }
 
+void device_set_load_begin(struct device_set *s)
+{
+	list_for_each (node, &s->devices)
+		list_entry(node, struct device, node)->is_loaded = false;
+}
+
+int device_set_load_end(struct device_set *s, struct err *err)
+{
+	list_for_each (node, &s->devices) {
+		struct device *d = list_entry(node, struct device, node);
+
+		if (d->ops->state && !d->is_loaded)
+			return err_set(err, -EINVAL, "the state lacks device '%s'", d->name);
+	}
+	return 0;
+}
+
 int device_set_load(struct device_set *s, struct state_reader *r, const char *section, u32 instance,
 		    struct err *err)
 {
@@ -141,6 +159,10 @@ int device_set_load(struct device_set *s, struct state_reader *r, const char *se
 		if (!d->ops->state || strcmp(d->ops->state->name, section) ||
 		    device_instance(d) != instance)
 			continue;
+		if (d->is_loaded)
+			return err_set(err, -EINVAL, "the state of device '%s' is there twice",
+				       d->name);
+		d->is_loaded = true;
 		device_lock(d);
 		ret = state_load(r, d->ops->state, device_state_object(d), err);
 		device_unlock(d);

@@ -39,6 +39,7 @@ struct device {
 	pthread_mutex_t lock;
 	struct log_limit limit;
 	u64 guest_errors; /* atomic */
+	bool is_loaded;   /* since device_set_load_begin */
 	struct list node; /* device_set's */
 };
 
@@ -76,7 +77,11 @@ void device_set_resume(struct device_set *s);
 
 /* A section for each device that has state: named by its type, the instance a hash of its name. */
 void device_set_save(struct device_set *s, struct state_writer *w);
-/* Loads the section (name, instance) just stepped to: -ENOENT when no device has that name. */
+/* A state is loaded between these two: end says which device's section was missing. */
+void device_set_load_begin(struct device_set *s);
+int device_set_load_end(struct device_set *s, struct err *err);
+/* Loads the section (name, instance) just stepped to: -ENOENT when no device has that name, -EINVAL
+ * when it was there before. */
 int device_set_load(struct device_set *s, struct state_reader *r, const char *section, u32 instance,
 		    struct err *err);
 

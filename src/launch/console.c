@@ -66,7 +66,7 @@ static bool launch_is_stale_socket(const struct sockaddr_un *addr)
 }
 
 /* Makes and listens on a UNIX socket, which is removed at the run's end. */
-static int launch_listen(struct launch *l, const char *path, int *out, struct err *err)
+int launch_listen(struct launch *l, const char *path, int *out, struct err *err)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	AUTO_FD int fd = -1;
@@ -102,6 +102,7 @@ int launch_open_channels(struct launch *l, struct err *err)
 		if (r < 0)
 			return r;
 		c->name = str_dup(q->channels[i].name);
+		c->path = str_dup(q->channels[i].path);
 		l->config.n_channels = i + 1;
 	}
 	return 0;

@@ -86,7 +86,7 @@ static int launch_run_guest(struct launch *l, struct err *err)
 	int r, status = LAUNCH_FAILED;
 
 	guest_config_init(&l->config);
-	r = launch_resolve(l, err);
+	r = l->request->saved ? launch_resolve_saved(l, err) : launch_resolve(l, err);
 	if (!r)
 		r = launch_start_vmm(l, err);
 	if (r < 0) {

@@ -53,6 +53,16 @@ struct launch_balloon {
 	unsigned stats; /* seconds */
 };
 
+/* A guest in a file: what it was, and whether the names in it may be followed. */
+struct launch_saved {
+	int fd; /* -1: none */
+	struct guest_config config;
+	bool is_trusted; /* nobody but us or root can have written it */
+};
+/* A sentence for a file that is none, or damaged. */
+int launch_open_saved(const char *path, struct launch_saved *out, struct err *err);
+void launch_close_saved(struct launch_saved *s); /* one with fd -1 is fine */
+
 /* What a person asked for; strings are borrowed. */
 struct launch_request {
 	const char *name, *machine, *cpu, *append; /* NULL: the default */
@@ -79,6 +89,16 @@ struct launch_request {
 	bool is_unlimited;  /* no limit, no control group */
 	bool is_detached;   /* goes to the background once the guest runs */
 	bool is_quiet;      /* no words on which accelerator was taken */
+
+	/* A guest that goes on from a file, which is taken over; NULL: it starts anew. Of the above count
+	 * name, console, escape, is_quiet; nets, one for each card that it has; disks, of which there may be
+	 * none: then they are opened by the names in the file. */
+	struct launch_saved *saved;
+	const char *restore_path;
+	bool has_accel; /* accel counts, too */
+	bool is_eager;
+	bool catches_up; /* its wall clock */
+	bool takes_changed_disks;
 };
 
 /* The exit statuses of `posada run`. */

@@ -46,6 +46,15 @@ int launch_resolve(struct launch *l, struct err *err);
 int launch_open_disk(const struct launch_disk *d, bool is_snapshot, struct guest_disk *out,
 		     struct err *err);
 
+int launch_open_file(const char *path, int *out, struct err *err); /* regular, not empty */
+int launch_check_memory(u64 memory, struct err *err);
+int launch_open_kvm(struct guest_config *c, struct err *err);
+
+/* restore.c: the same for a guest that goes on from a file. */
+int launch_resolve_saved(struct launch *l, struct err *err);
+/* The network as on the command line: free() it. */
+char *launch_net_text(const struct launch_net *n);
+
 /* register.c: takes the guest's name, makes its control socket; then tells who runs it. */
 int launch_register(struct launch *l, struct err *err);
 int launch_publish(struct launch *l, struct err *err);
@@ -59,6 +68,7 @@ int launch_wait_helpers(struct launch *l, struct err *err);
 /* console.c: makes the console's two ends, and the channels' sockets. */
 int launch_open_console(struct launch *l, struct err *err);
 int launch_open_channels(struct launch *l, struct err *err);
+int launch_listen(struct launch *l, const char *path, int *out, struct err *err);
 
 /* detach.c */
 /* Forks: true in the process that goes on. In the other, false with *out_status, or with an error. */

@@ -17,7 +17,11 @@ int launch_register(struct launch *l, struct err *err)
 {
 	struct guest_config *c = &l->config;
 
-	if (registry_claim(l->request->name, &l->entry, err) < 0)
+	const char *name = l->request->name;
+
+	if (!name && l->request->saved)
+		name = c->name;
+	if (registry_claim(name, &l->entry, err) < 0)
 		return err->code;
 	free(c->name);
 	c->name = str_dup(l->entry.name);

@@ -202,6 +202,7 @@ static int relay_status(struct relay *r, const struct control_event *e)
 {
 	switch (e->reason) {
 	case CONTROL_POWEROFF:
+	case CONTROL_SAVED:
 		return LAUNCH_POWERED_OFF;
 	case CONTROL_ASKED:
 		return r->signal ? LAUNCH_FAILED : LAUNCH_POWERED_OFF;

@@ -24,7 +24,7 @@
 #define LAUNCH_LOCK_PAUSE_NS (10 * NSEC_PER_MSEC)
 
 /* A regular file that is not empty. */
-static int launch_open_file(const char *path, int *out, struct err *err)
+int launch_open_file(const char *path, int *out, struct err *err)
 {
 	AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	struct stat st;
@@ -123,7 +123,7 @@ int launch_open_disk(const struct launch_disk *d, bool is_snapshot, struct guest
 	return 0;
 }
 
-static int launch_check_memory(u64 memory, struct err *err)
+int launch_check_memory(u64 memory, struct err *err)
 {
 	struct sysinfo host;
 	u64 total;
@@ -149,7 +149,7 @@ static void launch_make_mac(const char *name, unsigned index, u8 mac[6])
 	memcpy(mac + 2, &crc, 4);
 }
 
-static int launch_open_kvm(struct guest_config *c, struct err *err)
+int launch_open_kvm(struct guest_config *c, struct err *err)
 {
 	struct err why = ERR_INIT;
 
@@ -181,6 +181,7 @@ static void launch_take_words(const struct launch_request *q, struct guest_confi
 		free(*words[i].to);
 		*words[i].to = str_dup(words[i].from);
 	}
+	c->directory = get_current_dir_name(); /* NULL: it has no name any more */
 	c->accel = q->accel;
 	c->n_cpus = q->n_cpus;
 	c->memory = q->memory;
@@ -208,6 +209,7 @@ static int launch_resolve_devices(struct launch *l, struct err *err)
 		launch_make_mac(c->name, i, c->nics[i].mac);
 		if (launch_open_net(l, &q->nets[i], &c->nics[i], err) < 0)
 			return err_wrap(err, "--net");
+		c->nics[i].spec = launch_net_text(&q->nets[i]);
 	}
 	if (launch_open_channels(l, err) < 0)
 		return err_wrap(err, "--channel");

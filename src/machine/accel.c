@@ -130,9 +130,7 @@ int machine_make_accel(struct machine *m, struct err *err)
 	return 0;
 }
 
-/* The CPUID table of a vCPU. */
-static int machine_build_cpuid(struct machine *m, unsigned id, struct x86_cpuid *out,
-			       struct err *err)
+int machine_build_cpuid(struct machine *m, unsigned id, struct x86_cpuid *out, struct err *err)
 {
 	const struct x86_cpuid_config config = {
 		.model = m->config->cpu,

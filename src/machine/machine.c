@@ -3,6 +3,9 @@
  */
 #include "machine/machine.h"
 
+#include <stdio.h>
+#include <string.h>
+
 #include "base/alloc.h"
 #include "base/err.h"
 #include "block/block.h"
@@ -38,8 +41,12 @@ static int machine_rewind(void *opaque, struct err *err)
 
 static int machine_make_vm(struct machine *m, struct loop *main_loop, struct err *err)
 {
+	/* A guest that was saved keeps the TSC that it had. */
 	const struct vm_setup setup = {
-		.name = m->config->name, .track_code = m->is_soft, .tsc_hz = m->tsc_hz};
+		.name = m->config->name,
+		.track_code = m->is_soft,
+		.tsc_hz = m->config->tsc_hz ? m->config->tsc_hz : m->tsc_hz,
+	};
 	const struct vm_ops ops = {
 		.enter_role = machine_enter_role,
 		.event = machine_event,
@@ -102,6 +109,37 @@ int machine_start(struct machine *m, struct err *err)
 
 	m->is_started = true;
 	return r ? r : vm_start(m->vm, err);
+}
+
+int machine_start_loaded(struct machine *m, struct err *err)
+{
+	return vm_start(m->vm, err);
+}
+
+int machine_can_reset(const struct machine *m, struct err *err)
+{
+	if (m->config->kernel_fd >= 0)
+		return 0;
+	return err_set(err, -EOPNOTSUPP,
+		       "the guest can't be reset: its kernel, %s, isn't there any more",
+		       m->config->kernel_path ? m->config->kernel_path : "of unknown name");
+}
+
+struct gmem_block *machine_ram(struct machine *m)
+{
+	return m->ram;
+}
+
+bool machine_is_soft(const struct machine *m)
+{
+	return m->is_soft;
+}
+
+void machine_add_text(struct machine *m, const char *words)
+{
+	size_t n = strlen(m->accel_text);
+
+	snprintf(m->accel_text + n, sizeof(m->accel_text) - n, "%s", words);
 }
 
 struct vm *machine_vm(struct machine *m)

@@ -11,6 +11,7 @@
 #include "vm/vm.h"
 
 struct err;
+struct gmem_block;
 struct guest_config;
 struct guest_disk;
 struct guest_nic;
@@ -41,6 +42,15 @@ void machine_free(struct machine *m); /* NULL is fine */
 AUTO_FN(machine_free, struct machine *)
 
 int machine_start(struct machine *m, struct err *err);
+/* As machine_start for a machine whose state is loaded: no kernel is loaded, nothing is set up. */
+int machine_start_loaded(struct machine *m, struct err *err);
+/* Can it be reset? Not when there is no kernel to start again; a sentence says so. */
+int machine_can_reset(const struct machine *m, struct err *err);
+/* All of the guest's memory, and whether the accelerator is the kernel's: for saving and loading. */
+struct gmem_block *machine_ram(struct machine *m);
+bool machine_is_soft(const struct machine *m);
+/* Adds words, in front of the reason, to what machine_accel_text says. */
+void machine_add_text(struct machine *m, const char *words);
 struct vm *machine_vm(struct machine *m);
 
 /* Which accelerator was taken and why, for people. */

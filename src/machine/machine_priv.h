@@ -13,6 +13,7 @@
 
 struct blk_engines;
 struct chr;
+struct x86_cpuid;
 struct gmem_block;
 struct hpet;
 struct i8042;
@@ -82,6 +83,8 @@ int machine_make_accel(struct machine *m, struct err *err);
 /* Asks the CPU model how much memory it can address, and whether the guest's fits. */
 int machine_check_model(struct machine *m, struct err *err);
 int machine_make_vcpus(struct machine *m, struct err *err);
+/* The CPUID table of a vCPU. */
+int machine_build_cpuid(struct machine *m, unsigned id, struct x86_cpuid *out, struct err *err);
 
 /* pc.c: the board, in the order in which it is built. */
 int pc_build(struct machine *m, struct err *err);

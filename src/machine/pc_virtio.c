@@ -39,13 +39,14 @@ static int pc_open_disk(struct machine *m, struct guest_disk *d, struct blk **ou
 
 	if (blk_raw_new(vm_io_loop(m->vm), d->fd, &o, &disk, err) < 0)
 		return err->code;
-	d->fd = -1;
+	d->used_fd = fd_take(d->fd);
 	if (d->overlay_fd >= 0) {
 		if (blk_overlay_new(vm_io_loop(m->vm), disk, d->overlay_fd, &o, &overlay, err) < 0)
 			return err->code;
 		take(disk);
 		disk = overlay;
 		d->overlay_fd = -1;
+		d->is_overlaid = true;
 	}
 	*out = take(disk);
 	return 0;

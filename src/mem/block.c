@@ -184,6 +184,7 @@ int gmem_discard(struct gmem *g, struct gmem_block *b, u64 offset, u64 size)
 
 	assert(range_fits(offset, size, b->size) && is_aligned(offset | size, PAGE_SIZE));
 	(void)g;
+	gmem_block_touch(b, offset, size); /* or what was there would come back */
 	r = gmem_discard_pages(b, offset, size);
 	/* Zeroes are another content, even where only a part of them came about. */
 	gmem_block_written(b, offset, size);
@@ -226,6 +227,40 @@ i64 gmem_give_back(struct gmem *g, const void *ptr, u64 size)
 		given = gmem_discard_within(g, b, (u64)ptr - (u64)b->hva, size);
 	gmem_leave(g);
 	return given;
+}
+
+void gmem_block_set_lazy(struct gmem_block *b, bool is_lazy)
+{
+	__atomic_store_n(&b->is_lazy, is_lazy, __ATOMIC_RELEASE);
+}
+
+void gmem_block_touch(const struct gmem_block *b, u64 offset, u64 size)
+{
+	if (!size || !__atomic_load_n(&b->is_lazy, __ATOMIC_ACQUIRE))
+		return;
+	for (u64 at = align_down(offset, PAGE_SIZE); at < offset + size; at += PAGE_SIZE)
+		(void)*(volatile const u8 *)(b->hva + at);
+}
+
+bool gmem_block_next_data(const struct gmem_block *b, u64 at, u64 *out_from, u64 *out_to)
+{
+	off_t from = (off_t)at, to = (off_t)b->size;
+
+	if (at >= b->size)
+		return false;
+	if (b->backing == GMEM_MEMFD) {
+		from = lseek(b->fd, (off_t)at, SEEK_DATA);
+		if (from < 0 && errno == ENXIO)
+			return false;
+		to = from < 0 ? -1 : lseek(b->fd, from, SEEK_HOLE);
+		if (to < 0) { /* not told: all of it */
+			from = (off_t)at;
+			to = (off_t)b->size;
+		}
+	}
+	*out_from = (u64)from;
+	*out_to = MIN((u64)to, b->size);
+	return true;
 }
 
 /* Sums the huge-page lines of the mappings within the block (proc(5), smaps). */

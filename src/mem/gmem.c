@@ -247,6 +247,8 @@ int gmem_view_open(struct gmem *g, gpa_t gpa, u64 size, bool is_writable, struct
 		r = 0;
 	}
 	gmem_leave(g);
+	if (!r)
+		gmem_block_touch(out->block, out->offset, out->size);
 	return r;
 }
 

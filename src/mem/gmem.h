@@ -51,7 +51,8 @@ struct gmem_block {
 	 * written. Decoded code is good as long as the word it was decoded under stands.
 	 */
 	u32 *code;
-	u32 pins; /* atomic: views open on it */
+	u32 pins;     /* atomic: views open on it */
+	bool is_lazy; /* atomic: pages are filled in when they are touched (migrate/load.h) */
 
 	struct list node; /* gmem's */
 	void *mapping;    /* with the guards */
@@ -84,6 +85,19 @@ void gmem_detach_thread(struct gmem *g);
 /* fd: for GMEM_FILE, taken over on success; else -1. Sizes come from people: a sentence in err. */
 int gmem_block_new(struct gmem *g, const char *name, enum gmem_backing backing, u64 size, int fd,
 		   struct gmem_block **out, struct err *err);
+
+/*
+ * While a block is lazy, what its pages hold comes from somewhere else as user space touches them. What
+ * the kernel, or another process, is to reach is touched here before: views when they are opened.
+ */
+void gmem_block_set_lazy(struct gmem_block *b, bool is_lazy);
+void gmem_block_touch(const struct gmem_block *b, u64 offset, u64 size);
+
+/*
+ * The next part of a block, from byte at on, that may hold anything but zeroes; false: none. Reading
+ * only these keeps a memory file from growing by what was never written.
+ */
+bool gmem_block_next_data(const struct gmem_block *b, u64 at, u64 *out_from, u64 *out_to);
 
 /* What of a block is backed by huge pages, as the kernel says (smaps), in bytes. */
 u64 gmem_block_huge_bytes(const struct gmem_block *b);

@@ -8,7 +8,7 @@
 #include <jansson.h>
 #include <string.h>
 
-#include "base/base.h"
+#include "base/err.h"
 #include "confine/confine.h"
 #include "machine/machine.h"
 #include "monitor/monitor_priv.h"
@@ -41,8 +41,18 @@ static void monitor_status(struct monitor *m, struct control_request *r)
 				   "not-confined-by", m->confinement->missing));
 }
 
+/* While it is saved, its state is its file's: true, and the request is answered. */
+static bool monitor_refuses(struct monitor *m, struct control_request *r)
+{
+	if (monitor_is_held(m))
+		control_fail(r, -EBUSY, "the guest is being saved");
+	return monitor_is_held(m);
+}
+
 static void monitor_pause(struct monitor *m, struct control_request *r)
 {
+	if (monitor_refuses(m, r))
+		return;
 	vm_pause(machine_vm(m->machine));
 	monitor_tell(m, CONTROL_PAUSED, "paused");
 	control_reply(r, NULL);
@@ -51,6 +61,8 @@ static void monitor_pause(struct monitor *m, struct control_request *r)
 /* A guest that panicked may be let run on: its kernel mostly waits. */
 static void monitor_resume(struct monitor *m, struct control_request *r)
 {
+	if (monitor_refuses(m, r))
+		return;
 	m->is_panicked = false;
 	vm_resume(machine_vm(m->machine));
 	monitor_tell(m, CONTROL_RESUMED, "resumed");
@@ -67,6 +79,14 @@ static void monitor_power_button(struct monitor *m, struct control_request *r)
 
 static void monitor_reset(struct monitor *m, struct control_request *r)
 {
+	struct err err = ERR_INIT;
+
+	if (monitor_refuses(m, r))
+		return;
+	if (machine_can_reset(m->machine, &err) < 0) {
+		control_fail_err(r, &err);
+		return;
+	}
 	monitor_restart(m);
 	control_reply(r, NULL);
 }
@@ -93,6 +113,8 @@ static const struct monitor_command monitor_commands[] = {
 	{"quit", monitor_quit},
 	{"reset", monitor_reset},
 	{"resume", monitor_resume},
+	{"save", monitor_save},
+	{"save-cancel", monitor_save_cancel},
 	{"status", monitor_status},
 	{"subscribe", monitor_subscribe},
 };

@@ -13,6 +13,7 @@
 #include "base/loop.h"
 #include "confine/confine.h"
 #include "machine/machine.h"
+#include "migrate/load.h"
 #include "monitor/monitor_priv.h"
 #include "proto/guest_config.h"
 
@@ -42,7 +43,7 @@ void monitor_restart(struct monitor *m)
 	struct vm *vm = machine_vm(m->machine);
 	struct err err = ERR_INIT;
 
-	if (vm_reset(vm, &err) < 0) {
+	if (machine_can_reset(m->machine, &err) < 0 || vm_reset(vm, &err) < 0) {
 		err_wrap(&err, "cannot restart the guest");
 		monitor_end(m, CONTROL_FAILED, err.text);
 		return;
@@ -144,8 +145,11 @@ struct monitor *monitor_new(struct loop *loop, int control, struct guest_config 
 	m->loop = loop;
 	m->config = config;
 	m->confinement = confinement;
+	m->control = control;
 	m->server = server_new(loop, control, config->control_fd, config->name, &ops);
 	list_init(&m->debug_exit_task.node);
+	list_init(&m->save_over_task.node);
+	m->save_over_task.fn = monitor_on_save_over;
 	m->debug_exit_task.fn = monitor_on_debug_exit_task;
 	monitor_balloon_init(m);
 	return m;
@@ -155,6 +159,10 @@ void monitor_free(struct monitor *m)
 {
 	if (!m)
 		return;
+	monitor_save_free(m);
+	loop_task_cancel(m->loop, &m->save_over_task);
+	load_free(
+		m->load); /* first: it fills the machine's memory; all who wait for that are done */
 	machine_free(m->machine);
 	server_free(m->server);
 	free(m);
@@ -171,13 +179,17 @@ static int monitor_start(struct monitor *m, struct err *err)
 	};
 	int r = machine_new(m->config, m->loop, &ops, &m->machine, err);
 
+	bool is_restored = m->config->restore_fd >= 0;
+
+	if (!r && is_restored)
+		r = monitor_restore_open(m, err);
 	if (!r)
 		r = server_start(m->server, err);
 	if (!r)
 		r = confine_setup(err);
-	if (!r)
-		r = machine_start(m->machine, err);
-	return r;
+	if (r < 0)
+		return r;
+	return is_restored ? monitor_restore_start(m, err) : machine_start(m->machine, err);
 }
 
 /* What the vCPUs did; they are out of the guest. KVM doesn't count instructions. */

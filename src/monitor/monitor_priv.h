@@ -9,7 +9,9 @@
 #include "monitor/server.h"
 #include "proto/control.h"
 
+struct load;
 struct machine;
+struct monitor_save;
 
 struct monitor {
 	struct loop *loop;
@@ -17,6 +19,10 @@ struct monitor {
 	const struct confine_report *confinement;
 	struct machine *machine;
 	struct server *server;
+	int control;               /* the launcher's: its connection is the server's, too */
+	struct load *load;         /* of a guest that goes on from a file */
+	struct monitor_save *save; /* NULL: it is not being saved */
+	struct loop_task save_over_task;
 	struct loop_task debug_exit_task, balloon_task;
 	u32 debug_exit_value;     /* atomic; written before the task is posted */
 	bool is_panicked;         /* paused by it */
@@ -30,6 +36,18 @@ void monitor_tell(struct monitor *m, enum control_event_kind kind, const char *t
 void monitor_end(struct monitor *m, enum control_reason reason, const char *text);
 /* Resets the board, and lets it run. */
 void monitor_restart(struct monitor *m);
+
+/* save.c */
+void monitor_save(struct monitor *m, struct control_request *r);
+void monitor_save_cancel(struct monitor *m, struct control_request *r);
+void monitor_on_save_over(struct loop_task *task);
+void monitor_save_free(struct monitor *m);
+/* It stands because it is being saved: commands that change it have to wait. */
+bool monitor_is_held(const struct monitor *m);
+
+/* restore.c: before the process is confined, and after. */
+int monitor_restore_open(struct monitor *m, struct err *err);
+int monitor_restore_start(struct monitor *m, struct err *err);
 
 /* commands.c: finds the request's command and runs it. */
 void monitor_on_request(void *opaque, struct control_request *r);

@@ -161,6 +161,11 @@ int control_take_fd(struct control_request *r, size_t i)
 	return i < r->left.n ? fd_take(r->fds[i]) : -1;
 }
 
+bool control_is_gone(const struct control_request *r)
+{
+	return !r->conn;
+}
+
 void control_subscribe(struct control_request *r)
 {
 	if (r->conn)

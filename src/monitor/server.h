@@ -52,6 +52,8 @@ const struct json_t *control_arguments(const struct control_request *r);
 struct field_fds *control_fds(struct control_request *r);
 int control_take_fd(struct control_request *r, size_t i); /* -1: there is none */
 void control_subscribe(struct control_request *r);
+/* Its connection has ended: the reply will go nowhere. */
+bool control_is_gone(const struct control_request *r);
 
 /*
  * Each ends the request and frees it. result is taken over; NULL stands for an empty one. A request

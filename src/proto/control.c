@@ -25,6 +25,7 @@ static const char *const control_reasons[] = {
 	[CONTROL_POWEROFF] = "poweroff", [CONTROL_PANIC] = "panic",
 	[CONTROL_GUEST_RESET] = "reset", [CONTROL_ASKED] = "quit",
 	[CONTROL_FAILED] = "failed",     [CONTROL_DEBUG_EXIT] = "debug-exit",
+	[CONTROL_SAVED] = "saved",
 };
 static_assert(ARRAY_SIZE(control_reasons) == CONTROL_REASONS, "a word for each reason");
 

@@ -92,6 +92,7 @@ enum control_reason {
 	CONTROL_ASKED,       /* by the quit command */
 	CONTROL_FAILED,      /* it could not be started, or its host failed it: text says why */
 	CONTROL_DEBUG_EXIT,  /* the test port: code */
+	CONTROL_SAVED,       /* to a file, from which it can go on */
 	CONTROL_REASONS,
 };
 

@@ -23,7 +23,8 @@ const struct guest_words guest_on_crash_words = {
 
 void guest_disk_init(void *element)
 {
-	*(struct guest_disk *)element = (struct guest_disk){.fd = -1, .overlay_fd = -1};
+	*(struct guest_disk *)element =
+		(struct guest_disk){.fd = -1, .overlay_fd = -1, .used_fd = -1};
 }
 
 void guest_nic_init(void *element)
@@ -53,6 +54,7 @@ void guest_disk_fini(struct guest_disk *d)
 void guest_nic_fini(struct guest_nic *n)
 {
 	free(n->name);
+	free(n->spec);
 	fd_close(n->fd);
 	for (unsigned i = 0; i < n->n_more_fds; i++)
 		fd_close(n->more_fds[i].fd);
@@ -62,6 +64,7 @@ void guest_nic_fini(struct guest_nic *n)
 static void guest_channel_fini(struct guest_channel *c)
 {
 	free(c->name);
+	free(c->path);
 	fd_close(c->fd);
 	guest_channel_init(c);
 }
@@ -84,6 +87,8 @@ void guest_config_init(struct guest_config *c)
 		.has_reporting = true,
 		.balloon_stats = GUEST_BALLOON_STATS,
 		.console_fd = -1,
+		.restore_fd = -1,
+		.faults_fd = -1,
 	};
 	for (unsigned i = 0; i < GUEST_MAX_DISKS; i++)
 		guest_disk_init(&c->disks[i]);
@@ -107,6 +112,8 @@ void guest_config_fini(struct guest_config *c)
 	fd_close(c->control_fd);
 	fd_close(c->lock_fd);
 	fd_close(c->console_fd);
+	fd_close(c->restore_fd);
+	fd_close(c->faults_fd);
 	free(c->name);
 	free(c->machine);
 	free(c->cpu);
@@ -114,6 +121,7 @@ void guest_config_fini(struct guest_config *c)
 	free(c->kernel_path);
 	free(c->initrd_path);
 	free(c->append);
+	free(c->directory);
 	memset(c, 0, sizeof(*c));
 }
 
@@ -260,6 +268,8 @@ static const struct field guest_disk_fields[] = {
 	FIELD_OPTIONAL(FIELD_FD, "overlay", struct guest_disk, overlay_fd),
 	FIELD_OPTIONAL(FIELD_BOOL, "readonly", struct guest_disk, is_readonly),
 	FIELD_WORDS_OPTIONAL("cache", struct guest_disk, cache, &guest_cache_words),
+	FIELD_OPTIONAL(FIELD_UINT, "saved-bytes", struct guest_disk, saved_bytes),
+	FIELD_OPTIONAL(FIELD_UINT, "saved-changed-ns", struct guest_disk, saved_changed_ns),
 	FIELD_END,
 };
 
@@ -283,12 +293,14 @@ static const struct field guest_nic_fields[] = {
 	FIELD_OPTIONAL(FIELD_UINT, "queues", struct guest_nic, n_queues),
 	FIELD_OPTIONAL(FIELD_UINT, "mtu", struct guest_nic, mtu),
 	FIELD(FIELD_OCTETS, "mac", struct guest_nic, mac),
+	FIELD_OPTIONAL(FIELD_PEOPLE, "spec", struct guest_nic, spec),
 	FIELD_END,
 };
 
 static const struct field guest_channel_fields[] = {
 	FIELD(FIELD_TEXT, "name", struct guest_channel, name),
 	FIELD_OPTIONAL(FIELD_FD, "fd", struct guest_channel, fd),
+	FIELD_OPTIONAL(FIELD_PEOPLE, "path", struct guest_channel, path),
 	FIELD_END,
 };
 
@@ -339,6 +351,12 @@ static const struct field guest_config_fields[] = {
 	FIELD_WORDS_OPTIONAL("on-reboot", struct guest_config, on_reboot, &guest_on_reboot_words),
 	FIELD_WORDS_OPTIONAL("on-crash", struct guest_config, on_crash, &guest_on_crash_words),
 	FIELD_OPTIONAL(FIELD_BOOL, "debug-exit", struct guest_config, has_debug_exit),
+	FIELD_OPTIONAL(FIELD_PEOPLE, "directory", struct guest_config, directory),
+	FIELD_OPTIONAL(FIELD_UINT, "tsc-hz", struct guest_config, tsc_hz),
+	FIELD_OPTIONAL(FIELD_FD, "restore", struct guest_config, restore_fd),
+	FIELD_OPTIONAL(FIELD_FD, "faults", struct guest_config, faults_fd),
+	FIELD_OPTIONAL(FIELD_BOOL, "eager", struct guest_config, is_eager),
+	FIELD_OPTIONAL(FIELD_BOOL, "catch-up", struct guest_config, catches_up),
 	FIELD_END,
 };
 /* clang-format on */

@@ -45,8 +45,13 @@ struct guest_disk {
 	char *path;    /* for messages */
 	int fd;
 	int overlay_fd; /* an empty file that takes the writes instead; -1: none */
+	/* The machine's, not in the message: that file was taken; the disk's descriptor, now its. */
+	bool is_overlaid;
+	int used_fd;
 	bool is_readonly;
 	enum guest_cache cache;
+	/* Of a saved guest: what the file was then, to know it again. 0: not told. */
+	u64 saved_bytes, saved_changed_ns;
 };
 
 struct guest_nic_fd {
@@ -63,12 +68,14 @@ struct guest_nic {
 	unsigned n_queues; /* pairs that the guest's card has, whatever is behind it */
 	unsigned mtu;      /* that the guest is told; 0: none */
 	u8 mac[6];
+	char *spec; /* what is behind it, as on the command line: for a saved guest */
 };
 
 /* A named virtio port: /dev/virtio-ports/NAME in the guest. */
 struct guest_channel {
 	char *name;
-	int fd; /* a listening socket */
+	int fd;     /* a listening socket */
+	char *path; /* of that socket: for a saved guest */
 };
 
 struct guest_config {
@@ -102,6 +109,14 @@ struct guest_config {
 	enum guest_on_reboot on_reboot;
 	enum guest_on_crash on_crash;
 	bool has_debug_exit; /* the isa-debug-exit port that test kernels use */
+	char *directory;     /* in which the paths above are meant, when the guest is saved */
+	u64 tsc_hz;          /* 0: as the accelerator likes it; of a saved guest: as it was */
+
+	/* For a guest that goes on from a file (proto/save_file.h): what not to do as usual. */
+	int restore_fd; /* -1: it starts anew */
+	int faults_fd;  /* /dev/userfaultfd, for memory that is loaded as it is touched; -1: none */
+	bool is_eager;  /* its memory is loaded before it runs, not as it is touched */
+	bool catches_up; /* its wall clock goes on from the host's, not from where it stood */
 };
 
 /* All descriptors -1, sizes as the command line's defaults. */
@@ -124,7 +139,7 @@ int guest_config_check(const struct guest_config *c, struct err *err);
  * that say what guest it is.
  */
 #define GUEST_CONFIG_MAX_FDS                                                                       \
-	(6 + 2 * GUEST_MAX_DISKS + GUEST_MAX_NICS * GUEST_MAX_NET_QUEUES + GUEST_MAX_CHANNELS)
+	(8 + 2 * GUEST_MAX_DISKS + GUEST_MAX_NICS * GUEST_MAX_NET_QUEUES + GUEST_MAX_CHANNELS)
 char *guest_config_encode(const struct guest_config *c, int *out_fds, size_t *out_n_fds);
 /* Takes over every descriptor of fds, also on failure. c need not be initialized. */
 int guest_config_decode(const char *text, size_t size, const int *fds, size_t n_fds,

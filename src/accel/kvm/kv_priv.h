@@ -61,7 +61,6 @@ struct kv_accel {
 
 	struct kv_vcpu *vcpus[ACCEL_MAX_VCPUS]; /* main thread, while none runs */
 	struct kv_time_anchor anchor;           /* likewise */
-	u64 kvmclock_ahead_ns;                  /* likewise: kvmclock less the VM clock, wraps */
 
 	struct gmem_listener listener;
 	struct kv_slot *slots; /* with all below: gmem's lock, under which listeners are told */

@@ -129,7 +129,7 @@ static u64 kv_kvmclock_now(const struct kv_accel *kv)
 static void kv_clock_stopped(struct kv_accel *kv)
 {
 	kv->anchor = kv_anchor_now(kv);
-	kv->kvmclock_ahead_ns = kv_kvmclock_now(kv) - vclock_now_ns(kv->accel.clock);
+	kv->accel.kvmclock_ahead_ns = kv_kvmclock_now(kv) - vclock_now_ns(kv->accel.clock);
 	for (unsigned i = 0; i < ACCEL_MAX_VCPUS; i++) {
 		struct kv_vcpu *k = kv->vcpus[i];
 
@@ -152,7 +152,7 @@ static void kv_clock_started(struct kv_accel *kv)
 		if (kv->vcpus[i])
 			offsets[i] = kv_tsc_get_offset(kv->vcpus[i]);
 	kv->anchor = kv_anchor_now(kv);
-	data.clock = vclock_now_ns(kv->accel.clock) + kv->kvmclock_ahead_ns;
+	data.clock = vclock_now_ns(kv->accel.clock) + kv->accel.kvmclock_ahead_ns;
 	(void)kv_ioctl(kv->fd, KVM_SET_CLOCK, &data);
 	for (unsigned i = 0; i < ACCEL_MAX_VCPUS; i++) {
 		struct kv_vcpu *k = kv->vcpus[i];

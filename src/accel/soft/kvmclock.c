@@ -76,11 +76,12 @@ static void publish(struct sx_cpu *c, gpa_t gpa, void *page, u64 size)
 void sx_kvmclock_write_time(struct sx_cpu *c)
 {
 	u64 now = vclock_now_ns(c->accel->accel.clock);
+	u64 system_time = now + c->accel->accel.kvmclock_ahead_ns;
 	u64 hz = vclock_tsc_hz(c->accel->accel.clock);
 	u64 tsc = (u64)((u128)now * hz / NSEC_PER_SEC) + c->tsc_offset;
 	struct time_page p = {
 		.tsc_timestamp = le64_of(tsc),
-		.system_time = le64_of(now),
+		.system_time = le64_of(system_time),
 		.flags = FLAG_TSC_STABLE,
 	};
 	u32 mul;
@@ -92,10 +93,11 @@ void sx_kvmclock_write_time(struct sx_cpu *c)
 	publish(c, c->kvm_system_time & ~(u64)ENABLED, &p, sizeof(p));
 }
 
-/* The wall clock at the moment when the VM's clock was 0. */
+/* The wall clock at the moment when the paravirtual clock was 0. */
 void sx_kvmclock_write_wall(struct sx_cpu *c, gpa_t gpa)
 {
-	u64 ns = vclock_wall_ns(c->accel->accel.clock) - vclock_now_ns(c->accel->accel.clock);
+	const struct accel *a = &c->accel->accel;
+	u64 ns = vclock_wall_ns(a->clock) - vclock_now_ns(a->clock) - a->kvmclock_ahead_ns;
 	struct wall_page p = {
 		.sec = le32_of((u32)(ns / NSEC_PER_SEC)),
 		.nsec = le32_of((u32)(ns % NSEC_PER_SEC)),

@@ -27,8 +27,8 @@
 /* Address space for data beyond guest memory: heaps, stacks, decoded code, migration's buffers. */
 #define OWN_MEMORY         GIB
 #define OWN_MEMORY_PER_CPU (256 * MIB)
-/* main, I/O; a disk's workers without io_uring; a ring's, as many as it has entries, for two threads */
-#define OWN_THREADS (2 + 4 * GUEST_MAX_DISKS + 2 * 128)
+/* main, I/O, load; a disk's workers without io_uring; a ring's, as many as it has entries, for two threads */
+#define OWN_THREADS (3 + 4 * GUEST_MAX_DISKS + 2 * 128)
 
 /*
  * The first process of a pid namespace is deaf to signals that it doesn't handle. An end is an end:

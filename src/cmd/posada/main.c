@@ -29,6 +29,8 @@ static const struct command commands[] = {
 	{"stop", cmd_stop, "power a guest off, or end it"},
 	{"console", cmd_console, "connect to the console of a guest in the background"},
 	{"events", cmd_events, "show what happens to a guest"},
+	{"save", cmd_save, "save a guest to a file, from which it goes on later"},
+	{"restore", cmd_restore, "let a saved guest go on"},
 	{"doctor", cmd_doctor, "show what this host offers, and what posada will use of it"},
 	{"config", cmd_config,
 	 "show the defaults that guests are run with, and where they come from"},

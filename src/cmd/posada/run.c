@@ -11,9 +11,8 @@
 #include "cmd/posada/cmd.h"
 #include "cmd/posada/conf.h"
 #include "cmd/posada/options.h"
+#include "cmd/posada/run.h"
 #include "launch/launch.h"
-
-#define RUN_ESCAPE_DEFAULT 0x1d /* Ctrl-] */
 
 struct run_option {
 	const char *name;
@@ -456,13 +455,18 @@ static const char run_more[] =
 	"  posada run --kernel vmlinuz --append 'console=ttyS0 root=/dev/vda' \\\n"
 	"      --disk root.img --net user,forward=tcp:2222:22 --memory 1G --cpus 2\n";
 
-static int run_take(void *to, const struct option_row *row, char *value, struct err *err)
+int run_parse_option(const char *name, struct launch_request *q, char *value, struct err *err)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(run_options); i++) {
-		if (!strcmp(run_options[i].name, row->name))
-			return run_options[i].parse(to, value, err);
+		if (!strcmp(run_options[i].name, name))
+			return run_options[i].parse(q, value, err);
 	}
 	return err_set(err, -EINVAL, "there is no such option");
+}
+
+static int run_take(void *to, const struct option_row *row, char *value, struct err *err)
+{
+	return run_parse_option(row->name, to, value, err);
 }
 
 void run_fill_table(struct run_table *out)
@@ -488,6 +492,7 @@ void run_fill_table(struct run_table *out)
 static const struct launch_request run_defaults = {.n_cpus = 1,
 						   .memory = 512 * MIB,
 						   .balloon.stats = GUEST_BALLOON_STATS,
+						   .uids = CONFINE_UIDS_DEFAULT,
 						   .escape = RUN_ESCAPE_DEFAULT};
 
 int run_check(const struct conf *c, struct err *err)

@@ -42,7 +42,7 @@ static void sample_config(struct guest_config *c)
 					.mtu = 9000,
 					.mac = {2, 1, 2, 3, 4, 255}};
 	c->n_channels = 1;
-	c->channels[0] = (struct guest_channel){str_dup("agent"), null_fd()};
+	c->channels[0] = (struct guest_channel){.name = str_dup("agent"), .fd = null_fd()};
 	c->console = GUEST_CONSOLE_LISTEN;
 	c->console_fd = null_fd();
 	c->on_crash = GUEST_CRASH_PAUSE;
