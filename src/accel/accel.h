@@ -136,6 +136,7 @@ struct accel {
 	const char *name; /* "kvm", "soft" */
 	bool has_lapic;   /* local APICs live in the accelerator */
 	struct x86_features features;
+	char note[160]; /* what people should know of how it runs; empty: nothing special */
 	struct gmem *gmem;
 	struct vclock *clock;
 	/* The paravirtual clock less the VM's, wraps: what their rates, which KVM takes from different
@@ -144,12 +145,20 @@ struct accel {
 	struct accel_host host;
 };
 
+/* How the software CPU executes. */
+enum accel_engine {
+	ACCEL_ENGINE_AUTO,        /* hot code is translated, where the host lets us */
+	ACCEL_ENGINE_INTERPRETER, /* nothing is */
+	ACCEL_ENGINE_TRANSLATOR, /* all that can be is, at once: for tests; fails where it can't be had */
+};
+
 /* Common to every maker: what it is made from. All borrowed, longer-lived than the accelerator. */
 struct accel_config {
 	struct gmem *gmem;
 	struct vclock *clock;
 	struct accel_host host;
-	int kvm_fd; /* /dev/kvm, for kvm; borrowed */
+	int kvm_fd;               /* /dev/kvm, for kvm; borrowed */
+	enum accel_engine engine; /* soft */
 };
 
 static inline enum vcpu_stop vcpu_run(struct vcpu *v)

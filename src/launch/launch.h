@@ -68,6 +68,7 @@ struct launch_request {
 	const char *name, *machine, *cpu, *append; /* NULL: the default */
 	const char *kernel, *initrd;
 	enum guest_accel accel;
+	enum guest_engine engine;
 	unsigned n_cpus;
 	u64 memory;
 	struct launch_disk disks[GUEST_MAX_DISKS];

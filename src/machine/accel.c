@@ -5,6 +5,7 @@
  * of times slower than the software CPU (docs/design/accel.md).
  */
 #include <stdio.h>
+#include <string.h>
 
 #include "accel/kvm/kvm.h"
 #include "accel/soft/soft.h"
@@ -104,12 +105,18 @@ static void machine_eoi(void *opaque, u8 vector)
 	ioapic_eoi(((struct machine *)opaque)->ioapic, vector);
 }
 
+static_assert((int)GUEST_ENGINE_AUTO == (int)ACCEL_ENGINE_AUTO &&
+		      (int)GUEST_ENGINE_INTERPRETER == (int)ACCEL_ENGINE_INTERPRETER &&
+		      (int)GUEST_ENGINE_TRANSLATOR == (int)ACCEL_ENGINE_TRANSLATOR,
+	      "the configuration's engines are the contract's");
+
 int machine_make_accel(struct machine *m, struct err *err)
 {
 	struct accel_config config = {
 		.gmem = vm_gmem(m->vm),
 		.clock = vm_clock(m->vm),
 		.kvm_fd = m->config->kvm_fd,
+		.engine = (enum accel_engine)m->config->engine,
 		.host =
 			{
 				.opaque = m,
@@ -159,6 +166,13 @@ int machine_check_model(struct machine *m, struct err *err)
 	return 0;
 }
 
+static void machine_add_note(struct machine *m, const char *note)
+{
+	size_t n = strlen(m->accel_text);
+
+	snprintf(m->accel_text + n, sizeof(m->accel_text) - n, "; %s", note);
+}
+
 int machine_make_vcpus(struct machine *m, struct err *err)
 {
 	struct accel *a = vm_accel(m->vm);
@@ -173,6 +187,8 @@ int machine_make_vcpus(struct machine *m, struct err *err)
 		if (a->ops->vcpu_new(a, i, &cpuid, apic, &v, err) < 0)
 			return err_wrap(err, "vCPU %u", i);
 		vm_add_vcpu(m->vm, v);
+		if (i == 0 && a->note[0])
+			machine_add_note(m, a->note);
 		if (apic)
 			lapic_attach_vcpu(m->lapics, i, v);
 	}

@@ -42,7 +42,7 @@ struct machine {
 	struct machine_ops ops;
 	struct vm *vm;
 	bool is_soft;
-	char accel_text[200];
+	char accel_text[400];
 	u64 tsc_hz;         /* KVM: the one that it can run a guest at; soft: 0, the host's */
 	unsigned phys_bits; /* of the CPU model's physical addresses */
 

@@ -13,6 +13,8 @@
 #include "proto/text.h"
 
 const struct guest_words guest_accel_words = {(const char *const[]){"auto", "kvm", "soft", NULL}};
+const struct guest_words guest_engine_words = {
+	(const char *const[]){"auto", "interpreter", "translator", NULL}};
 const struct guest_words guest_cache_words = {(const char *const[]){"writeback", "none", NULL}};
 const struct guest_words guest_net_words = {(const char *const[]){"stream", "tap", NULL}};
 const struct guest_words guest_console_words = {
@@ -327,6 +329,7 @@ static const struct field guest_config_fields[] = {
 	FIELD(FIELD_TEXT, "machine", struct guest_config, machine),
 	FIELD(FIELD_TEXT, "cpu", struct guest_config, cpu),
 	FIELD_WORDS("accel", struct guest_config, accel, &guest_accel_words),
+	FIELD_WORDS_OPTIONAL("engine", struct guest_config, engine, &guest_engine_words),
 	FIELD(FIELD_UINT, "cpus", struct guest_config, n_cpus),
 	FIELD(FIELD_UINT, "memory", struct guest_config, memory),
 	FIELD_OPTIONAL(FIELD_FD, "kvm", struct guest_config, kvm_fd),

@@ -33,6 +33,7 @@ struct json_t;
 #define GUEST_MAX_STATS        86400
 
 enum guest_accel { GUEST_ACCEL_AUTO, GUEST_ACCEL_KVM, GUEST_ACCEL_SOFT };
+enum guest_engine { GUEST_ENGINE_AUTO, GUEST_ENGINE_INTERPRETER, GUEST_ENGINE_TRANSLATOR };
 enum guest_cache { GUEST_CACHE_WRITEBACK, GUEST_CACHE_NONE };
 enum guest_net { GUEST_NET_STREAM, GUEST_NET_TAP };
 enum guest_console { GUEST_CONSOLE_NONE, GUEST_CONSOLE_STREAM, GUEST_CONSOLE_LISTEN };
@@ -83,6 +84,7 @@ struct guest_config {
 	char *machine; /* "pc-1" */
 	char *cpu;     /* a model of arch/x86/cpuid.h */
 	enum guest_accel accel;
+	enum guest_engine engine; /* of the software CPU */
 	unsigned n_cpus;
 	u64 memory; /* bytes */
 	int kvm_fd; /* /dev/kvm, -1: not to be had; kvm_why says why */
@@ -163,7 +165,7 @@ void guest_nic_init(void *nic);
 void guest_nic_fini(struct guest_nic *n);
 int guest_nic_check(const struct guest_nic *n, struct err *err);
 
-extern const struct guest_words guest_accel_words, guest_cache_words, guest_net_words,
-	guest_console_words, guest_on_reboot_words, guest_on_crash_words;
+extern const struct guest_words guest_accel_words, guest_engine_words, guest_cache_words,
+	guest_net_words, guest_console_words, guest_on_reboot_words, guest_on_crash_words;
 
 #endif

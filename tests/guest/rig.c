@@ -16,7 +16,7 @@
 #include "irqchip/lapic.h"
 #include "mem/gmem.h"
 
-const char *const rig_accel_names[] = {"soft", "kvm", NULL};
+const char *const rig_accel_names[] = {"soft", "translator", "kvm", NULL};
 
 /* --- the board that only listens --- */
 
@@ -161,6 +161,8 @@ static int rig_open_accel(struct rig *r, const char *accel, unsigned n_vcpus, st
 	rig_config(r, &config);
 	if (!strcmp(accel, "kvm"))
 		return kv_accel_new(&config, &r->accel, err);
+	config.engine =
+		!strcmp(accel, "translator") ? ACCEL_ENGINE_TRANSLATOR : ACCEL_ENGINE_INTERPRETER;
 	return rig_open_soft(r, &config, n_vcpus, err);
 }
 
@@ -220,7 +222,7 @@ static int rig_find_tsc(struct rig *r, const char *accel, u64 *out_hz, struct er
 
 static int rig_open_parts(struct rig *r, const char *accel, unsigned n_vcpus, struct err *err)
 {
-	bool is_soft = !strcmp(accel, "soft");
+	bool is_soft = strcmp(accel, "kvm") != 0;
 	u64 tsc_hz;
 	int ret = loop_new(&r->loop, err);
 

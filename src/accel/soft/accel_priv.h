@@ -12,6 +12,7 @@
 struct sx_accel {
 	struct accel accel;
 	struct gmem_listener listener;
+	enum accel_engine engine;
 	struct sx_cpu *vcpu[ACCEL_MAX_VCPUS]; /* atomic; by id, NULL where there is none */
 	/* Held from the marking of a code page until no vCPU can write it any more. Outermost. */
 	pthread_mutex_t code_lock;

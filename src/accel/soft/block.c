@@ -13,6 +13,7 @@
 #include "accel/soft/bind.h"
 #include "accel/soft/decode.h"
 #include "accel/soft/exec.h"
+#include "accel/soft/native.h"
 #include "accel/soft/segment.h"
 #include "accel/soft/sync.h"
 #include "accel/soft/translate.h"
@@ -63,6 +64,14 @@ void sx_cache_drop(struct sx_cpu *c)
 	memset(k->jump, 0, sizeof(k->jump));
 	madvise(k->arena, ARENA_SIZE, MADV_DONTNEED);
 	k->used = 0;
+	k->is_dropped = false;
+	k->n_drops++;
+	sx_native_drop(c);
+}
+
+bool sx_cache_has_room(const struct sx_cpu *c)
+{
+	return ARENA_SIZE - c->cache->used >= BLOCK_BYTES_MAX;
 }
 
 static struct sx_block **hash_slot(struct sx_cache *k, gpa_t gpa, u32 mode)
@@ -210,7 +219,7 @@ static struct sx_block *block_new(struct sx_cpu *c, const struct sx_itlb_entry *
 	struct sx_block *b, **slot;
 	unsigned off = (unsigned)(gpa & ~PAGE_MASK);
 
-	if (ARENA_SIZE - k->used < BLOCK_BYTES_MAX)
+	if (!sx_cache_has_room(c))
 		sx_cache_drop(c);
 	b = (struct sx_block *)(void *)(k->arena + k->used);
 	*b = (struct sx_block){
@@ -223,6 +232,7 @@ static struct sx_block *block_new(struct sx_cpu *c, const struct sx_itlb_entry *
 		return NULL;
 	k->used += align_up((u64)(block_limit(b) - (u8 *)b), 64);
 	k->n_decoded++;
+	sx_native_watch(c, b);
 	slot = hash_slot(k, gpa, c->mode);
 	b->next = *slot;
 	*slot = b;
@@ -238,6 +248,7 @@ static bool revalidate(struct sx_cpu *c, struct sx_block *b, const struct sx_itl
 	    memcmp(b->bytes, e->host + (b->gpa & ~PAGE_MASK), b->n_bytes))
 		return false;
 	b->word = word;
+	sx_native_revalidated(c, b);
 	return true;
 }
 

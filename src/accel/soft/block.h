@@ -33,6 +33,9 @@ struct sx_block {
 	gpa_t gpa;
 	struct sx_block *next;   /* in the hash */
 	struct sx_block *out[2]; /* where its end leads, not taken and taken, inside the page */
+	u8 *native;              /* host code of it, or NULL; see native.h */
+	sx_insn_fn *first_fn;    /* its first handler, where insn[0] has another in front of it */
+	u32 heat;                /* how often it was entered, up to its translation */
 	u8 *bytes;               /* n_bytes, as they were decoded */
 	struct sx_insn insn[];
 };
@@ -51,7 +54,8 @@ struct sx_cache {
 	u8 *arena;
 	u64 used;
 	struct sx_block *scratch; /* for instructions that cross pages */
-	bool is_dropped;          /* full: start over when the run loop comes by */
+	bool is_dropped;          /* native code's room is full: start over in the run loop */
+	u64 n_drops;              /* statistics */
 	u64 n_decoded;            /* statistics: blocks made */
 };
 
@@ -65,7 +69,8 @@ struct sx_cache {
 
 void sx_cache_init(struct sx_cpu *c);
 void sx_cache_fini(struct sx_cpu *c);
-void sx_cache_drop(struct sx_cpu *c); /* run loop only */
+void sx_cache_drop(struct sx_cpu *c);           /* run loop only */
+bool sx_cache_has_room(const struct sx_cpu *c); /* for a block, without dropping all */
 
 /* The block at RIP, decoded now if need be; raises the fault that the fetch meets. Run loop. */
 struct sx_block *sx_block_find(struct sx_cpu *c);

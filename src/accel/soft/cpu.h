@@ -27,6 +27,8 @@ struct sx_accel;
 struct sx_block;
 struct sx_cache;
 struct sx_insn;
+struct sx_native;
+struct sx_native_block;
 
 enum {
 	SX_ZERO = X86_GPRS, /* reads as 0, never written */
@@ -126,7 +128,11 @@ struct sx_cpu {
 	struct sx_block *block;   /* being executed */
 	u64 retired;              /* instructions of all blocks entered */
 	struct sx_cache *cache;   /* decoded code */
-	u64 seg_base[SX_SEGS];    /* as in seg[], for address arithmetic */
+	struct sx_native *native; /* NULL: nothing is translated */
+	/* For native code: what it calls, and a register that didn't fit (native.h). */
+	bool (*native_callout)(struct sx_cpu *c, u32 index, u32 off, struct sx_native_block *n);
+	u64 native_target;
+	u64 seg_base[SX_SEGS]; /* as in seg[], for address arithmetic */
 
 	u64 sysflags; /* RFLAGS without the arithmetic flags */
 	unsigned cpl;

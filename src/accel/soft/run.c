@@ -129,6 +129,8 @@ static bool serve(struct sx_cpu *c, enum vcpu_stop *stop)
 
 static void execute(struct sx_cpu *c)
 {
+	if (unlikely(c->cache->is_dropped))
+		sx_cache_drop(c);
 	sx_block_enter(c, sx_block_find(c));
 	c->block = NULL;
 }
@@ -186,10 +188,8 @@ static noinline enum vcpu_stop run_loop(struct sx_cpu *c)
 	enum vcpu_stop stop;
 
 	if (__builtin_setjmp(c->unwind)) {
-		if (c->interrupt_shadow) {
-			c->interrupt_shadow = 0;
-			sx_mode_update(c);
-		}
+		c->interrupt_shadow = 0;
+		sx_mode_update(c); /* whatever the instruction was executed under */
 	}
 	for (;;) {
 		if (c->event.is_set)

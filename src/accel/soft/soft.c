@@ -10,6 +10,7 @@
 #include "accel/soft/block.h"
 #include "accel/soft/isa.h"
 #include "accel/soft/mmu.h"
+#include "accel/soft/native.h"
 #include "accel/soft/run.h"
 #include "accel/soft/state.h"
 #include "accel/soft/sync.h"
@@ -53,7 +54,7 @@ static void vcpu_free_(struct vcpu *v)
 
 	__atomic_store_n(&c->accel->vcpu[v->id], NULL, __ATOMIC_RELEASE);
 	sx_cache_fini(c);
-	free(c);
+	sx_native_free(c);
 }
 
 static const struct vcpu_ops vcpu_ops = {
@@ -72,10 +73,8 @@ static int vcpu_new(struct accel *a, unsigned id, const struct x86_cpuid *cpuid,
 	struct x86_cpu_state power_on;
 
 	assert(id < ACCEL_MAX_VCPUS && !s->vcpu[id] && apic);
-	c = aligned_alloc(64, align_up(sizeof(*c), 64));
-	if (!c)
-		return err_set(err, -ENOMEM, "vCPU %u: out of memory", id);
-	memset(c, 0, sizeof(*c));
+	if (sx_native_new(s->engine, &c, a->note, sizeof(a->note), err) < 0)
+		return err->code;
 	c->vcpu = (struct vcpu){.ops = &vcpu_ops, .accel = a, .id = id, .apic = apic};
 	c->accel = s;
 	c->cpuid = *cpuid;
@@ -146,6 +145,7 @@ int soft_accel_new(const struct accel_config *config, struct accel **out, unused
 		.clock = config->clock,
 		.host = config->host,
 	};
+	s->engine = config->engine;
 	choose_features(&s->accel.features);
 	pthread_mutex_init(&s->code_lock, NULL);
 	pthread_mutex_init(&s->split_lock, NULL);

@@ -89,6 +89,7 @@ RUN_TEXT_OPTION(append, append)
 		return r;                                                                          \
 	}
 RUN_WORD_OPTION(accel, guest_accel_words, enum guest_accel)
+RUN_WORD_OPTION(engine, guest_engine_words, enum guest_engine)
 RUN_WORD_OPTION(on_reboot, guest_on_reboot_words, enum guest_on_reboot)
 RUN_WORD_OPTION(on_crash, guest_on_crash_words, enum guest_on_crash)
 
@@ -404,6 +405,8 @@ static const struct run_option run_options[] = {
 	{"name", "NAME", run_name, "the guest's name, for messages (default: guest)"},
 	{"accel", "auto|kvm|soft", run_accel,
 	 "who runs its instructions; auto takes KVM where the hardware helps\n(default: auto)"},
+	{"engine", "auto|interpreter|translator", run_engine,
+	 "how the software CPU executes; auto translates hot code (default: auto)"},
 	{"machine", "pc-1", run_machine, "the board and its version (default: pc-1)"},
 	{"cpu", "posada-v2|posada-v3|posada-base|host", run_cpu,
 	 "what the guest takes its processor for (default: posada-v2)"},

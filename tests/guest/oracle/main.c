@@ -22,6 +22,7 @@ struct main_form {
 };
 
 struct main_run {
+	bool is_translated; /* soft: by the translator, not the interpreter */
 	u64 seed, count, show;
 	const char *op;
 	u64 features;
@@ -169,11 +170,9 @@ static unsigned main_report_forms(const struct main_run *m)
 static bool main_options(struct main_run *m, int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"seed", required_argument, NULL, 's'},
-		{"count", required_argument, NULL, 'c'},
-		{"op", required_argument, NULL, 'o'},
-		{"show", required_argument, NULL, 'n'},
-		{0},
+		{"seed", required_argument, NULL, 's'}, {"count", required_argument, NULL, 'c'},
+		{"op", required_argument, NULL, 'o'},   {"show", required_argument, NULL, 'n'},
+		{"translated", no_argument, NULL, 't'}, {0},
 	};
 	int o;
 
@@ -184,6 +183,8 @@ static bool main_options(struct main_run *m, int argc, char **argv)
 			m->count = strtoul(optarg, NULL, 0);
 		else if (o == 'n')
 			m->show = strtoul(optarg, NULL, 0);
+		else if (o == 't')
+			m->is_translated = true;
 		else if (o == 'o')
 			m->op = optarg;
 		else
@@ -199,7 +200,8 @@ int main(int argc, char **argv)
 	unsigned n_bad;
 
 	if (!main_options(&m, argc, argv)) {
-		fprintf(stderr, "oracle [--seed N] [--count N] [--op NAME] [--show N]\n");
+		fprintf(stderr,
+			"oracle [--seed N] [--count N] [--op NAME] [--show N] [--translated]\n");
 		return 1;
 	}
 	rng.state = m.seed;
@@ -207,7 +209,7 @@ int main(int argc, char **argv)
 	oracle_vendor_init(main_image);
 	if (oracle_native_init(main_image) < 0)
 		return MAIN_SKIPPED;
-	if (oracle_soft_new(main_image, oracle_native_fs_base(), &m.soft) < 0)
+	if (oracle_soft_new(main_image, oracle_native_fs_base(), m.is_translated, &m.soft) < 0)
 		return 1;
 	m.features = oracle_soft_features(m.soft) & oracle_native_features();
 	m.forms = calloc(sx_form_count, sizeof(*m.forms));

@@ -147,7 +147,7 @@ u64 oracle_native_features(void); /* of this host: BIT(enum sx_feature) */
 
 struct oracle_soft;
 
-int oracle_soft_new(const u8 *image, u64 fs_base, struct oracle_soft **out);
+int oracle_soft_new(const u8 *image, u64 fs_base, bool is_translated, struct oracle_soft **out);
 void oracle_soft_free(struct oracle_soft *s);
 u64 oracle_soft_features(const struct oracle_soft *s); /* BIT(enum sx_feature) */
 void oracle_soft_run(struct oracle_soft *s, const struct oracle_case *c, struct oracle_result *out);

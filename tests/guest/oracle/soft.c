@@ -422,7 +422,7 @@ static int soft_make_memory(struct oracle_soft *s, struct err *err)
 	return 0;
 }
 
-static int soft_make_vcpu(struct oracle_soft *s, struct err *err)
+static int soft_make_vcpu(struct oracle_soft *s, bool is_translated, struct err *err)
 {
 	struct accel_config config = {
 		.gmem = s->gmem,
@@ -435,6 +435,7 @@ static int soft_make_vcpu(struct oracle_soft *s, struct err *err)
 			 .pic_is_pending = soft_pic_is_pending,
 			 .pic_acknowledge = soft_pic_acknowledge},
 		.kvm_fd = -1,
+		.engine = is_translated ? ACCEL_ENGINE_TRANSLATOR : ACCEL_ENGINE_INTERPRETER,
 	};
 	struct x86_cpuid_config cpu = {.model = "host", .n_cpus = 1};
 	int r = soft_accel_new(&config, &s->accel, err);
@@ -449,7 +450,7 @@ static int soft_make_vcpu(struct oracle_soft *s, struct err *err)
 	return s->accel->ops->vcpu_new(s->accel, 0, &s->cpuid, &s->apic, &s->vcpu, err);
 }
 
-int oracle_soft_new(const u8 *image, u64 fs_base, struct oracle_soft **out)
+int oracle_soft_new(const u8 *image, u64 fs_base, bool is_translated, struct oracle_soft **out)
 {
 	struct oracle_soft *s = calloc(1, sizeof(*s));
 	struct err err;
@@ -462,7 +463,7 @@ int oracle_soft_new(const u8 *image, u64 fs_base, struct oracle_soft **out)
 	if (!r)
 		r = soft_make_memory(s, &err);
 	if (!r)
-		r = soft_make_vcpu(s, &err);
+		r = soft_make_vcpu(s, is_translated, &err);
 	if (r < 0) {
 		fprintf(stderr, "oracle: %s\n", err.text);
 		oracle_soft_free(s);

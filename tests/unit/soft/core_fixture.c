@@ -1,5 +1,6 @@
 #include "core_fixture.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "accel/soft/soft.h"
@@ -193,6 +194,9 @@ void core_init(struct core *k)
 		.gmem = k->gmem,
 		.clock = k->clock,
 		.host = {k, port_read, port_write, mmio_read, mmio_write, NULL, NULL, NULL},
+		/* Each program runs on both engines: meson.build. */
+		.engine =
+			getenv("SOFT_ENGINE") ? ACCEL_ENGINE_TRANSLATOR : ACCEL_ENGINE_INTERPRETER,
 	};
 	CHECK_EQ(soft_accel_new(&config, &k->accel, &err), 0);
 	for (unsigned id = 0; id < CORE_CPUS; id++)

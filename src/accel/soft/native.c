@@ -1,0 +1,228 @@
+/*
+ * Native code: its memory, entering and leaving it, links between blocks, callouts. See native.h.
+ */
+#include "accel/soft/native.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "accel/soft/block.h"
+#include "accel/soft/exec.h"
+#include "accel/soft/native_priv.h"
+#include "accel/soft/segment.h"
+#include "base/alloc.h"
+#include "base/err.h"
+
+#ifndef MFD_EXEC
+#define MFD_EXEC 0x0010U
+#endif
+
+#define NATIVE_SIZE  (24 * MIB) /* address space; what is touched is what is used */
+#define NATIVE_GUARD (64 * KIB)
+/* How often a block is entered before it is translated: a translation costs about a thousand of an
+ * instruction's executions. */
+#define NATIVE_HEAT 24
+
+/* --- memory --- */
+
+static u64 cpu_bytes(void)
+{
+	return align_up(sizeof(struct sx_cpu), PAGE_SIZE);
+}
+
+static u64 reserved_bytes(void)
+{
+	return cpu_bytes() + NATIVE_GUARD + NATIVE_SIZE;
+}
+
+/* Both mappings of one file that nobody else has. */
+static int map_code(struct sx_native *n, u8 *at, struct err *err)
+{
+	int fd = memfd_create("posada-code", MFD_CLOEXEC | MFD_EXEC);
+	int r = 0;
+
+	if (fd < 0 && errno == EINVAL) /* kernels before 6.3 don't know the flag and need none */
+		fd = memfd_create("posada-code", MFD_CLOEXEC);
+	if (fd < 0 || ftruncate(fd, NATIVE_SIZE) < 0) {
+		r = err_errno(err, -errno, "memory for translated code");
+	} else {
+		n->exec =
+			mmap(at, NATIVE_SIZE, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED, fd, 0);
+		if (n->exec == MAP_FAILED)
+			r = err_errno(err, -errno, "translated code may not be executed here");
+	}
+	if (!r) {
+		n->write = mmap(NULL, NATIVE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		if (n->write == MAP_FAILED)
+			r = err_errno(err, -errno, "memory for translated code");
+	}
+	if (fd >= 0)
+		close(fd);
+	n->size = NATIVE_SIZE;
+	return r;
+}
+
+static int make_native(struct sx_cpu *c, enum accel_engine engine, struct err *err)
+{
+	struct sx_native *n = NEW(struct sx_native);
+	int r = map_code(n, (u8 *)c + cpu_bytes() + NATIVE_GUARD, err);
+
+	if (r < 0) {
+		free(n);
+		return r;
+	}
+	n->heat = engine == ACCEL_ENGINE_TRANSLATOR ? 1 : NATIVE_HEAT;
+	c->native = n;
+	sx_native_emit_common(c);
+	return 0;
+}
+
+int sx_native_new(enum accel_engine engine, struct sx_cpu **out, char *note, size_t note_size,
+		  struct err *err)
+{
+	struct sx_cpu *c = mmap(NULL, reserved_bytes(), PROT_NONE,
+				MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	int r = 0;
+
+	if ((void *)c == MAP_FAILED || mprotect(c, cpu_bytes(), PROT_READ | PROT_WRITE) < 0)
+		return err_errno(err, -errno, "memory for a vCPU");
+	if (engine != ACCEL_ENGINE_INTERPRETER)
+		r = make_native(c, engine, err);
+	if (r < 0 && engine == ACCEL_ENGINE_AUTO) {
+		snprintf(note, note_size, "interpreting only: %.120s", err->text);
+		r = 0;
+	}
+	if (r < 0)
+		munmap(c, reserved_bytes());
+	else
+		*out = c;
+	return r;
+}
+
+void sx_native_free(struct sx_cpu *c)
+{
+	if (c->native)
+		munmap(c->native->write, NATIVE_SIZE);
+	free(c->native);
+	munmap(c, reserved_bytes());
+}
+
+void sx_native_drop(struct sx_cpu *c)
+{
+	if (c->native)
+		c->native->used = c->native->common;
+}
+
+/* --- one instruction by the interpreter --- */
+
+/* At RIP. False: nothing was done, for making room would take away the code that called us. */
+static bool step(struct sx_cpu *c, unsigned *out_len)
+{
+	struct sx_block *one;
+
+	c->block = NULL;
+	if (!sx_cache_has_room(c))
+		return false;
+	c->mode |= SX_MODE_STEP;
+	__atomic_fetch_or(&c->request, SX_REQ_STEP, __ATOMIC_RELAXED);
+	one = sx_block_find(c);
+	c->mode &= ~(u32)SX_MODE_STEP;
+	*out_len = one->n_bytes;
+	sx_block_enter(c, one);
+	c->block = NULL;
+	/* A mode that steps by itself keeps the bit. */
+	if (!(c->mode & (SX_MODE_STEP | SX_MODE_LIMITED)))
+		__atomic_fetch_and(&c->request, ~(u32)SX_REQ_STEP, __ATOMIC_RELAXED);
+	return true;
+}
+
+bool sx_native_callout(struct sx_cpu *c, u32 index, u32 off, struct sx_native_block *n)
+{
+	u64 start = c->gpr[SX_RIP];
+	unsigned len;
+
+	c->native->n_callouts++;
+	c->gpr[SX_RIP] = start + off;
+	c->retired -= n->n_insns - index;
+	if (!step(c, &len) || __atomic_load_n(&c->request, __ATOMIC_RELAXED) ||
+	    c->mode != n->mode || __atomic_load_n(n->code, __ATOMIC_ACQUIRE) != n->word ||
+	    c->gpr[SX_RIP] != start + off + len)
+		return true;
+	c->gpr[SX_RIP] = start;
+	c->retired += n->n_insns - index - 1;
+	return false;
+}
+
+/* --- in and out --- */
+
+/* Leads an end of native code, or (bit 0) the entry of a stale block, to what is there now. */
+static void link_to(struct sx_cpu *c, uintptr_t left, const struct sx_block *to)
+{
+	const struct sx_native *n = c->native;
+	bool is_entry = left & 1;
+	u8 *at = (u8 *)(left - is_entry), *target = to->native - n->exec + n->write;
+
+	assert(at >= n->write + n->common && at < n->write + n->used);
+	if (!is_entry) {
+		e_patch(at, target);
+	} else if (at != target) {
+		at[0] = 0xe9; /* jmp */
+		e_patch(at + 1, target);
+	}
+}
+
+static void sx_native_enter(struct sx_cpu *c, unused const struct sx_insn *i)
+{
+	sx_native_enter_fn *enter = (sx_native_enter_fn *)(uintptr_t)c->native->enter;
+	struct sx_block *b;
+	uintptr_t left;
+	unsigned len;
+
+	c->retired -= c->block->n_insns; /* native code counts for itself */
+	left = enter(c->block->native);
+	c->native->n_exits++;
+	if (left == NATIVE_STEP && !step(c, &len))
+		return;
+	if (!SX_CHAINS_BLOCKS || unlikely(__atomic_load_n(&c->request, __ATOMIC_RELAXED)))
+		return;
+	b = sx_jump_find(c);
+	if (!b)
+		return;
+	if (left > NATIVE_STEP && b->native)
+		link_to(c, left, b);
+	sx_block_enter(c, b);
+}
+
+static void sx_native_warm(struct sx_cpu *c, const struct sx_insn *i)
+{
+	struct sx_block *b = c->block;
+
+	if (++b->heat < c->native->heat) {
+		b->first_fn(c, i);
+		return;
+	}
+	b->insn[0].fn = sx_native_translate(c, b) ? sx_native_enter : b->first_fn;
+	b->insn[0].fn(c, i);
+}
+
+void sx_native_watch(struct sx_cpu *c, struct sx_block *b)
+{
+	if (!c->native || (b->mode & (SX_MODE_64 | SX_MODE_STEP | SX_MODE_LIMITED)) != SX_MODE_64)
+		return;
+	b->first_fn = b->insn[0].fn;
+	b->insn[0].fn = sx_native_warm;
+}
+
+void sx_native_revalidated(struct sx_cpu *c, struct sx_block *b)
+{
+	struct sx_native_block *n;
+
+	if (!b->native)
+		return;
+	n = (struct sx_native_block *)(void *)(b->native - sizeof(*n) - c->native->exec +
+					       c->native->write);
+	n->word = b->word;
+}

@@ -1,0 +1,77 @@
+/*
+ * Native code: hot blocks of decoded instructions as host instructions.
+ *
+ * A block of 64-bit code that was entered often is translated; its first handler then enters the
+ * native code (sx_native_enter). Guest registers live in host registers there, 12 of them in the same
+ * one; RSP is in R15, and R10, R11, R14, R15 stay in memory, because their host registers are the
+ * translator's scratch. Flags are in EFLAGS, or in c->cc in the interpreter's form.
+ *
+ * What the translator doesn't know, and every access that the TLB has not, is done by the interpreter,
+ * one instruction at a time (a callout), on a state that is complete in memory. So faults, devices,
+ * code that changes itself and page crossings have no second implementation.
+ *
+ * Native code is checked for freshness at each block's entry, as decoded blocks are, and looks at the
+ * request word there. Blocks jump to each other inside a page by patched jumps, else by the jump cache.
+ *
+ * Memory: one reservation for a vCPU holds struct sx_cpu and, near it, code that can be executed; the
+ * same pages are mapped a second time for writing. No page is ever writable and executable by one address.
+ *
+ *     [ struct sx_cpu | guard | code, read and execute ]        [ code, read and write ]
+ */
+#ifndef ACCEL_SOFT_NATIVE_H
+#define ACCEL_SOFT_NATIVE_H
+
+#include "accel/soft/cpu.h"
+#include "accel/soft/insn.h"
+
+struct err;
+struct sx_block;
+
+/* In front of a block's code. */
+struct sx_native_block {
+	u32 *code; /* the page's code word ... */
+	u32 word;  /* ... under which the block is good */
+	u32 n_insns;
+	u32 mode;
+	u32 n_bytes;
+	struct sx_block *block;
+};
+
+/* An end of a block that leads into its own page: field is the jump's distance, as written. */
+struct sx_native_edge {
+	u8 *field;
+};
+
+struct sx_native {
+	u8 *exec, *write; /* the two mappings */
+	u64 size, used;
+	u64 common; /* bytes at the start: code that all blocks share */
+	const u8 *enter, *leave, *look_up, *call_out; /* executable addresses of that */
+	u32 heat; /* how often a block is entered before it is translated */
+	u64 n_blocks, n_insns, n_callouts, n_exits; /* statistics */
+};
+
+/*
+ * The memory of one vCPU, zeroed, with room for native code as the engine wants it. Before the process
+ * is confined: afterwards nothing can be made executable. Where nothing can be from the start, AUTO
+ * goes on without and writes the reason into note. Freed by sx_native_free.
+ */
+int sx_native_new(enum accel_engine engine, struct sx_cpu **out, char *note, size_t note_size,
+		  struct err *err);
+void sx_native_free(struct sx_cpu *c);
+
+/* All code goes; with the decoded blocks, when none is being executed. */
+void sx_native_drop(struct sx_cpu *c);
+
+/* A new block: native code may be made of it once it is hot. */
+void sx_native_watch(struct sx_cpu *c, struct sx_block *b);
+/* The block's page was written, its bytes are the same: it is good under another word. */
+void sx_native_revalidated(struct sx_cpu *c, struct sx_block *b);
+
+/* native_block.c: false: it isn't worth it, or there is no room. */
+bool sx_native_translate(struct sx_cpu *c, struct sx_block *b);
+/* Called by native code: the instruction at off, the index-th of its block, by the interpreter. True:
+ * leave native code, RIP says where to go on. */
+bool sx_native_callout(struct sx_cpu *c, u32 index, u32 off, struct sx_native_block *n);
+
+#endif

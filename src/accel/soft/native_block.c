@@ -1,0 +1,399 @@
+/*
+ * A block to native code: liveness of flags, the instructions in order, its ends, what is out of line.
+ */
+#include "accel/soft/block.h"
+#include "accel/soft/decode.h"
+#include "accel/soft/exec.h"
+#include "accel/soft/native_priv.h"
+
+#define BLOCK_ROOM (16 * KIB) /* more than any block's code takes; emit counts all the same */
+
+/* --- looking at the block --- */
+
+/* A displacement from the block's start instead of from the next instruction must still fit. */
+static bool is_near(const struct item *it)
+{
+	i64 disp = (i64)it->i.disp + it->off + it->i.len;
+
+	return !(it->i.flags & SX_IF_RIP) || disp == (i32)disp;
+}
+
+static bool decode_items(struct translation *t)
+{
+	const struct sx_decode_mode mode = {
+		.bits = 64, .is_protected = true, .features = t->c->features};
+	const struct sx_block *b = t->b;
+	u32 off = 0;
+
+	while (off < b->n_bytes && t->n_items < ARRAY_SIZE(t->items)) {
+		struct item *it = &t->items[t->n_items];
+		int r = sx_decode(&mode, b->bytes + off, b->n_bytes - off, &it->i);
+
+		if (r < 0)
+			return false;
+		it->off = off;
+		sx_native_classify(it);
+		it->is_native = it->is_native && is_near(it);
+		off += it->i.len;
+		/* What ends a block and isn't ours is the interpreter's: the code ends before it. */
+		if ((it->i.flags & SX_IF_END) && !it->is_native)
+			return true;
+		t->n_items++;
+	}
+	return off == b->n_bytes || t->n_items == ARRAY_SIZE(t->items);
+}
+
+/* Flags are needed at the end of a block: whoever comes next may be interrupted before it sets them. */
+static void find_live_flags(struct translation *t)
+{
+	bool is_live = true;
+
+	for (unsigned k = t->n_items; k-- > 0;) {
+		struct item *it = &t->items[k];
+
+		it->is_live_after = is_live;
+		if (it->flags & FLAGS_READ)
+			is_live = true;
+		else if (it->flags & FLAGS_WRITE)
+			is_live = false;
+		it->is_live = is_live;
+	}
+}
+
+static bool is_worth_it(const struct translation *t)
+{
+	unsigned native = 0;
+
+	for (unsigned k = 0; k < t->n_items; k++)
+		native += t->items[k].is_native;
+	return native && native * 2 >= t->n_items;
+}
+
+/* --- ends --- */
+
+static void jump_to_exec(struct translation *t, const u8 *exec)
+{
+	u8 *field = e_jump(&t->e);
+
+	if (!t->e.is_full)
+		e_patch(field, exec - t->e.to_exec);
+}
+
+static void move_rip(struct translation *t, i64 distance)
+{
+	if (!distance)
+		return;
+	e_op(&t->e, 8, 0x81, 0, opd_near(&t->c->gpr[SX_RIP]), 4);
+	e_i32(&t->e, distance);
+}
+
+static void set_r10(struct emit *e, u64 value)
+{
+	e_u8(e, 0x49);
+	e_u8(e, 0xba);
+	e_bytes(e, &value, 8);
+}
+
+/* To the interpreter, which goes on at RIP. */
+static void leave(struct translation *t)
+{
+	e_op(&t->e, 4, 0x33, H_R10, opd_reg(H_R10), 0);
+	jump_to_exec(t, t->c->native->leave);
+}
+
+/* RIP moves by distance; then whatever block is there. */
+static void go(struct translation *t, i64 distance)
+{
+	bool is_in_page = ((t->b->gpa & ~PAGE_MASK) + (u64)distance) < PAGE_SIZE;
+	struct slow *s;
+
+	move_rip(t, distance);
+	if (!is_in_page || t->n_slow == SLOW_MAX) {
+		jump_to_exec(t, t->c->native->look_up);
+		return;
+	}
+	if (!distance) {
+		jump_to_exec(t, e_exec(&t->e, t->entry));
+		return;
+	}
+	s = &t->slow[t->n_slow++];
+	*s = (struct slow){.field = e_jump(&t->e), .is_edge = true};
+}
+
+static void spill_if_host(struct translation *t)
+{
+	if (t->flags == FLAGS_HOST)
+		sx_native_spill_flags(t);
+}
+
+static void end_jcc(struct translation *t, const struct item *it)
+{
+	i64 next = it->off + it->i.len;
+	u8 *taken;
+
+	if (t->flags != FLAGS_HOST)
+		sx_native_load_flags(t);
+	else
+		sx_native_spill_flags(t); /* leaves them in EFLAGS as well */
+	taken = e_jcc(&t->e, it->i.cc);
+	go(t, next);
+	if (!t->e.is_full)
+		e_patch(taken, t->e.at);
+	go(t, next + (i64)it->i.imm);
+}
+
+/* [RSP - 8] = RIP + off; on a miss the interpreter does the call. */
+static void push_return(struct translation *t, unsigned index)
+{
+	const struct item *it = &t->items[index];
+	struct emit *e = &t->e;
+
+	e_lea(e, 8, H_R10, GUEST_RSP, H_RSP, 0, -8);
+	sx_native_check(t, index, 8, true, false);
+	e_load(e, H_R11, opd_near(&t->c->gpr[SX_RIP]));
+	e_lea(e, 8, H_R11, H_R11, H_RSP, 0, (i32)(it->off + it->i.len));
+	e_store(e, H_R11, opd_base(H_R10, 0));
+	e_lea(e, 8, GUEST_RSP, GUEST_RSP, H_RSP, 0, -8);
+}
+
+/* R11: the target; a fault is the interpreter's to raise. */
+static void check_canonical(struct translation *t, unsigned index)
+{
+	struct emit *e = &t->e;
+
+	e_op(e, 8, 0x8b, H_R14, opd_reg(H_R11), 0);
+	e_op(e, 8, 0xc1, 4, opd_reg(H_R14), 1);
+	e_u8(e, 16);
+	e_op(e, 8, 0xc1, 7, opd_reg(H_R14), 1);
+	e_u8(e, 16);
+	e_op(e, 8, 0x3b, H_R14, opd_reg(H_R11), 0);
+	if (t->n_slow < SLOW_MAX)
+		t->slow[t->n_slow++] = (struct slow){.field = e_jcc(e, 5), .index = index};
+	else
+		e->is_full = true;
+}
+
+static void target_to_r11(struct translation *t, unsigned index)
+{
+	const struct item *it = &t->items[index];
+
+	if (it->i.flags & SX_IF_MEM) {
+		sx_native_address(t, it);
+		sx_native_check(t, index, 8, false, false);
+		e_load(&t->e, H_R11, opd_base(H_R10, 0));
+	} else if (host_of(it->i.rm) == IN_MEMORY) {
+		e_load(&t->e, H_R11, opd_gpr(t->c, it->i.rm));
+	} else {
+		e_op(&t->e, 8, 0x8b, H_R11, opd_reg(host_of(it->i.rm)), 0);
+	}
+	check_canonical(t, index);
+}
+
+static void jump_to_r11(struct translation *t)
+{
+	e_store(&t->e, H_R11, opd_near(&t->c->gpr[SX_RIP]));
+	jump_to_exec(t, t->c->native->look_up);
+}
+
+static void end_ret(struct translation *t, unsigned index)
+{
+	const struct item *it = &t->items[index];
+	struct emit *e = &t->e;
+
+	e_op(e, 8, 0x8b, H_R10, opd_reg(GUEST_RSP), 0);
+	sx_native_check(t, index, 8, false, false);
+	e_load(e, H_R11, opd_base(H_R10, 0));
+	check_canonical(t, index);
+	e_lea(e, 8, GUEST_RSP, GUEST_RSP, H_RSP, 0, (i32)(8 + it->i.imm));
+	jump_to_r11(t);
+}
+
+/* The target may be relative to RSP or be in memory that the push changes: it comes first. The push
+ * uses R11, so the target waits in RIP's slot for the next instruction's. */
+static void end_call_rm(struct translation *t, unsigned index)
+{
+	struct emit *e = &t->e;
+
+	target_to_r11(t, index);
+	e_store(e, H_R11, opd_near(&t->c->native_target));
+	push_return(t, index);
+	e_load(e, H_R11, opd_near(&t->c->native_target));
+	jump_to_r11(t);
+}
+
+static void end_block(struct translation *t, unsigned index)
+{
+	const struct item *it = &t->items[index];
+	i64 next = it->off + it->i.len;
+
+	if (sx_insn_op(&it->i) != SX_JCC)
+		spill_if_host(t);
+	switch ((int)sx_insn_op(&it->i)) {
+	case SX_JCC:
+		end_jcc(t, it);
+		break;
+	case SX_JMP:
+		go(t, next + (i64)it->i.imm);
+		break;
+	case SX_CALL:
+		push_return(t, index);
+		go(t, next + (i64)it->i.imm);
+		break;
+	case SX_RET:
+		end_ret(t, index);
+		break;
+	case SX_JMP_RM:
+		target_to_r11(t, index);
+		jump_to_r11(t);
+		break;
+	case SX_CALL_RM:
+		end_call_rm(t, index);
+		break;
+	}
+}
+
+/* --- the block --- */
+
+static void emit_call_out(struct translation *t, unsigned index)
+{
+	const struct item *it = &t->items[index];
+	struct emit *e = &t->e;
+	u8 *field;
+
+	e_op(e, 4, 0xc7, 0, opd_reg(H_R10), 4);
+	e_i32(e, index);
+	e_op(e, 4, 0xc7, 0, opd_reg(H_R14), 4);
+	e_i32(e, it->off);
+	e_u8(e, 0x49); /* mov r11, head */
+	e_u8(e, 0xbb);
+	e_bytes(e, &t->head, sizeof(t->head));
+	field = e_call(e);
+	if (!e->is_full)
+		e_patch(field, t->c->native->call_out - e->to_exec);
+}
+
+static void emit_entry(struct translation *t)
+{
+	struct emit *e = &t->e;
+	const u8 *head = e_exec(e, (const u8 *)t->head);
+	struct slow *s;
+
+	t->entry = e->at;
+	e_load(e, H_R14, opd_near(head + offsetof(struct sx_native_block, code)));
+	e_op(e, 4, 0x8b, H_R14, opd_base(H_R14, 0), 0);
+	e_op(e, 4, 0x3b, H_R14, opd_near(head + offsetof(struct sx_native_block, word)), 0);
+	s = &t->slow[t->n_slow++];
+	*s = (struct slow){.field = e_jcc(e, 5), .index = UINT32_MAX};
+	e_op(e, 4, 0x83, 7, opd_near(&t->c->request), 1); /* cmp request, 0 */
+	e_u8(e, 0);
+	s = &t->slow[t->n_slow++];
+	*s = (struct slow){.field = e_jcc(e, 5), .index = UINT32_MAX - 1};
+	e_op(e, 8, 0x81, 0, opd_near(&t->c->retired), 4);
+	e_i32(e, t->n_items);
+	t->flags = FLAGS_MEMORY;
+}
+
+static void emit_items(struct translation *t)
+{
+	for (unsigned k = 0; k < t->n_items; k++) {
+		struct item *it = &t->items[k];
+
+		if (it->i.flags & SX_IF_END) {
+			end_block(t, k);
+			return;
+		}
+		if (it->is_native) {
+			sx_native_insn(t, k);
+			continue;
+		}
+		spill_if_host(t);
+		emit_call_out(t, k);
+		t->flags = FLAGS_MEMORY;
+	}
+	spill_if_host(t);
+	if (t->n_items == ARRAY_SIZE(t->items) ||
+	    t->items[t->n_items - 1].off + t->items[t->n_items - 1].i.len == t->b->n_bytes) {
+		go(t, t->items[t->n_items - 1].off + t->items[t->n_items - 1].i.len);
+	} else { /* an end that is the interpreter's */
+		move_rip(t, t->items[t->n_items - 1].off + t->items[t->n_items - 1].i.len);
+		leave(t);
+	}
+}
+
+static void emit_slow(struct translation *t, const struct slow *s)
+{
+	struct emit *e = &t->e;
+
+	if (!e->is_full)
+		e_patch(s->field, e->at);
+	if (s->is_edge) {
+		set_r10(e, (u64)(uintptr_t)s->field);
+		jump_to_exec(t, t->c->native->leave);
+	} else if (s->index == UINT32_MAX) { /* stale: a link may be put over the entry */
+		set_r10(e, (u64)(uintptr_t)t->entry | 1);
+		jump_to_exec(t, t->c->native->leave);
+	} else if (s->index == UINT32_MAX - 1) {
+		leave(t);
+	} else if (s->rejoin) {
+		emit_call_out(t, s->index);
+		if (s->loads_flags)
+			sx_native_load_flags(t);
+		jump_to_exec(t, e_exec(e, s->rejoin));
+	} else { /* the last instruction, not begun */
+		e_op(e, 8, 0x81, 5, opd_near(&t->c->retired), 4);
+		e_i32(e, t->n_items - s->index);
+		move_rip(t, t->items[s->index].off);
+		set_r10(e, NATIVE_STEP);
+		jump_to_exec(t, t->c->native->leave);
+	}
+}
+
+static void emit_head(struct translation *t)
+{
+	struct emit *e = &t->e;
+
+	t->head = (struct sx_native_block *)(void *)e->at;
+	*t->head = (struct sx_native_block){
+		.code = t->b->code,
+		.word = t->b->word,
+		.n_insns = t->n_items,
+		.mode = t->b->mode,
+		.n_bytes = t->b->n_bytes,
+		.block = t->b,
+	};
+	e->at += sizeof(*t->head);
+}
+
+bool sx_native_translate(struct sx_cpu *c, struct sx_block *b)
+{
+	static __thread struct translation t;
+	struct sx_native *n = c->native;
+
+	if (b->ends_in_fault)
+		return false;
+	if (n->size - n->used < BLOCK_ROOM) {
+		c->cache->is_dropped = true;
+		return false;
+	}
+	t.c = c;
+	t.b = b;
+	t.n_items = t.n_slow = 0;
+	t.e = (struct emit){.at = n->write + n->used,
+			    .end = n->write + n->used + BLOCK_ROOM,
+			    .to_exec = n->exec - n->write};
+	if (!decode_items(&t) || !t.n_items || !is_worth_it(&t))
+		return false;
+	find_live_flags(&t);
+	emit_head(&t);
+	emit_entry(&t);
+	emit_items(&t);
+	for (unsigned k = 0; k < t.n_slow; k++)
+		emit_slow(&t, &t.slow[k]);
+	if (t.e.is_full)
+		return false;
+	n->used = align_up((u64)(t.e.at - n->write), 32);
+	n->n_blocks++;
+	n->n_insns += t.n_items;
+	b->native = t.entry + t.e.to_exec;
+	return true;
+}

@@ -1,0 +1,145 @@
+/*
+ * Which instructions the translator does itself, and what flags each reads and writes.
+ *
+ * Flags that an instruction leaves undefined are written: whatever the host's instruction makes of
+ * them, the interpreter's makes too.
+ */
+#include "accel/soft/native_priv.h"
+
+static bool is_high_byte(const struct sx_insn *i)
+{
+	enum sx_op op = sx_insn_op(i);
+	bool has_byte_rm = op == SX_MOVZX8 || op == SX_MOVSX8 || op == SX_SETCC;
+
+	if (!(i->flags & SX_IF_MEM) && (i->size == 1 || has_byte_rm) && i->rm >= SX_REG_HIGH)
+		return true;
+	return i->size == 1 && !has_byte_rm && i->reg >= SX_REG_HIGH;
+}
+
+static bool is_plain_address(const struct sx_insn *i)
+{
+	return !(i->flags & SX_IF_MEM) || !(i->flags & SX_IF_ADDR16);
+}
+
+/* MOV with an address and no ModRM. */
+static bool is_moffs(const struct sx_insn *i)
+{
+	return sx_insn_op(i) == SX_MOV && sx_insn_form(i)->modrm == SX_MODRM_ABSENT &&
+	       sx_insn_form(i)->shape != SX_SHAPE_RM_IMM;
+}
+
+void sx_native_classify(struct item *it)
+{
+	const struct sx_insn *i = &it->i;
+	bool is_mem = i->flags & SX_IF_MEM;
+
+	it->flags = FLAGS_READ | FLAGS_MERGE; /* whatever the interpreter does */
+	it->is_native = false;
+	if (is_high_byte(i) || !is_plain_address(i) || is_moffs(i))
+		return;
+	it->is_native = true;
+	switch ((int)sx_insn_op(i)) {
+	case SX_MOV:
+	case SX_LEA:
+	case SX_MOVZX8:
+	case SX_MOVZX16:
+	case SX_MOVSX8:
+	case SX_MOVSX16:
+	case SX_MOVSXD:
+	case SX_NOT:
+	case SX_BSWAP:
+	case SX_MOVBE:
+	case SX_MOVNTI:
+	case SX_NOP:
+	case SX_PREFETCH:
+	case SX_CBW:
+	case SX_CWD:
+	case SX_LFENCE:
+	case SX_MFENCE:
+	case SX_SFENCE:
+		it->flags = 0;
+		return;
+	case SX_XCHG: /* with itself, both ends may be in the same memory */
+		it->flags = 0;
+		it->is_native = is_mem || i->rm != i->reg;
+		return;
+	case SX_PUSH:
+	case SX_POP:
+		it->flags = 0;
+		it->is_native =
+			!is_mem && i->size == 8 && (sx_insn_op(i) == SX_PUSH || i->rm != X86_RSP);
+		return;
+	case SX_PUSH_IMM:
+	case SX_LEAVE:
+		it->flags = 0;
+		it->is_native = i->size == 8;
+		return;
+	case SX_ADD:
+	case SX_OR:
+	case SX_AND:
+	case SX_SUB:
+	case SX_XOR:
+	case SX_CMP:
+	case SX_TEST:
+	case SX_NEG:
+	case SX_MUL:
+	case SX_IMUL1:
+	case SX_IMUL:
+	case SX_IMUL3:
+	case SX_POPCNT:
+		it->flags = FLAGS_WRITE;
+		return;
+	case SX_XADD:
+		it->flags = FLAGS_WRITE;
+		it->is_native = is_mem || i->rm != i->reg;
+		return;
+	case SX_CMPXCHG:
+		it->flags = FLAGS_WRITE;
+		it->is_native = is_mem;
+		return;
+	case SX_ADC:
+	case SX_SBB:
+		it->flags = FLAGS_READ | FLAGS_WRITE;
+		return;
+	case SX_INC:
+	case SX_DEC:
+	case SX_ROL:
+	case SX_ROR:
+	case SX_SHL:
+	case SX_SHR:
+	case SX_SAR:
+	case SX_SHLD:
+	case SX_SHRD:
+	case SX_CLC:
+	case SX_STC:
+		it->flags = FLAGS_MERGE;
+		return;
+	case SX_CMC:
+	case SX_RCL:
+	case SX_RCR:
+		it->flags = FLAGS_READ | FLAGS_MERGE;
+		return;
+	case SX_BT:
+	case SX_BTS:
+	case SX_BTR:
+	case SX_BTC: /* in memory a register's bit number reaches beyond the operand */
+		it->flags = FLAGS_MERGE;
+		it->is_native = !is_mem || sx_insn_form(i)->shape == SX_SHAPE_RM_IMM;
+		return;
+	case SX_SETCC:
+	case SX_CMOVCC:
+	case SX_JCC:
+		it->flags = FLAGS_READ;
+		return;
+	case SX_JMP:
+	case SX_CALL:
+	case SX_RET:
+	case SX_JMP_RM:
+	case SX_CALL_RM:
+		it->flags = 0;
+		it->is_native = i->size == 8;
+		return;
+	}
+	it->flags = FLAGS_READ | FLAGS_MERGE;
+	it->is_native = false;
+}

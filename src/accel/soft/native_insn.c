@@ -1,0 +1,575 @@
+/*
+ * One guest instruction to host instructions. See native.h for registers, native_priv.h for the parts.
+ *
+ * Most instructions are themselves again: the same opcode with its registers renamed and its memory
+ * operand replaced by the host address that the TLB check leaves in R10. The check changes EFLAGS, so
+ * flags that are needed later are put into c->cc before it.
+ */
+#include "accel/soft/exec.h"
+#include "accel/soft/native_priv.h"
+
+#define TLB_INDEX_SHIFT (PAGE_SHIFT - 5)
+static_assert(sizeof(struct sx_tlb_entry) == 32, "the slot's offset is the page's number times 32");
+
+/* --- flags --- */
+
+/* LAHF and SETO go through RAX, a guest's register; R14 keeps it meanwhile. */
+static void swap_rax(struct emit *e, bool is_back)
+{
+	if (is_back)
+		e_op(e, 8, 0x8b, H_RAX, opd_reg(H_R14), 0);
+	else
+		e_op(e, 8, 0x8b, H_R14, opd_reg(H_RAX), 0);
+}
+
+void sx_native_spill_flags(struct translation *t)
+{
+	struct emit *e = &t->e;
+
+	swap_rax(e, false);
+	e_u8(e, 0x9f);                                 /* lahf */
+	e_op(e, 1, E_0F | 0x90, 0, opd_reg(H_RAX), 0); /* seto al */
+	e_op(e, 2, 0x89, H_RAX, opd_near(&t->c->cc), 0);
+	swap_rax(e, true);
+	t->flags = FLAGS_MEMORY;
+}
+
+void sx_native_load_flags(struct translation *t)
+{
+	struct emit *e = &t->e;
+
+	swap_rax(e, false);
+	e_op(e, 4, E_0F | 0xb7, H_RAX, opd_near(&t->c->cc), 0);
+	e_u8(e, 0x04); /* add al, 127: overflows when OF was set */
+	e_u8(e, 127);
+	e_u8(e, 0x9e); /* sahf */
+	swap_rax(e, true);
+	t->flags = FLAGS_HOST;
+}
+
+/* --- addresses --- */
+
+/* The host register that has the guest's, by way of scratch if it is in memory. */
+static unsigned guest_in(struct translation *t, unsigned guest, unsigned scratch)
+{
+	if (host_of(guest) != IN_MEMORY)
+		return host_of(guest);
+	e_load(&t->e, scratch, opd_gpr(t->c, guest));
+	return scratch;
+}
+
+/* reg = the operand's offset: LEA's result. R11 is scratch. */
+static void offset_to(struct translation *t, const struct item *it, unsigned reg)
+{
+	const struct sx_insn *i = &it->i;
+	unsigned size = i->flags & SX_IF_ADDR32 ? 4 : 8, base, index;
+	struct emit *e = &t->e;
+
+	if (i->flags & SX_IF_RIP) {
+		e_load(e, reg, opd_near(&t->c->gpr[SX_RIP]));
+		e_lea(e, size, reg, reg, H_RSP, 0, (i32)((i64)i->disp + it->off + i->len));
+		return;
+	}
+	if (i->base == SX_REG_ZERO && i->index == SX_REG_ZERO) {
+		e_op(e, size, 0xc7, 0, opd_reg(reg), 4);
+		e_i32(e, i->disp);
+		return;
+	}
+	if (i->index == SX_REG_ZERO) {
+		base = guest_in(t, i->base, reg);
+		e_lea(e, size, reg, base, H_RSP, 0, i->disp);
+		return;
+	}
+	index = guest_in(t, i->index, H_R11);
+	if (i->base == SX_REG_ZERO) {
+		e_lea_index(e, size, reg, index, i->scale, i->disp);
+		return;
+	}
+	base = guest_in(t, i->base, H_R10);
+	e_lea(e, size, reg, base, index, i->scale, i->disp);
+}
+
+void sx_native_address(struct translation *t, const struct item *it)
+{
+	offset_to(t, it, H_R10);
+	if (it->i.seg == X86_FS || it->i.seg == X86_GS)
+		e_op(&t->e, 8, 0x03, H_R10, opd_near(&t->c->seg_base[it->i.seg]), 0);
+}
+
+/* --- the TLB --- */
+
+static void add_slow(struct translation *t, u8 *field, unsigned index, bool may_rejoin)
+{
+	struct slow *s;
+
+	if (t->n_slow == SLOW_MAX) {
+		t->e.is_full = true;
+		return;
+	}
+	s = &t->slow[t->n_slow++];
+	/* Where it comes back, and with what flags, is known when the instruction is done. */
+	*s = (struct slow){.field = field, .index = index, .rejoin = may_rejoin ? field : NULL};
+}
+
+void sx_native_check(struct translation *t, unsigned index, unsigned size, bool is_write,
+		     bool may_rejoin)
+{
+	struct emit *e = &t->e;
+
+	if (size > 1)
+		e_lea(e, 8, H_R11, H_R10, H_RSP, 0, (i32)size - 1);
+	else
+		e_op(e, 8, 0x8b, H_R11, opd_reg(H_R10), 0);
+	e_op(e, 8, 0x8b, H_R14, opd_reg(H_R10), 0);
+	e_op(e, 4, 0xc1, 5, opd_reg(H_R14), 1); /* shr */
+	e_u8(e, TLB_INDEX_SHIFT);
+	e_op(e, 4, 0x81, 4, opd_reg(H_R14), 4); /* and */
+	e_i32(e, (SX_TLB_SIZE - 1) << 5);
+	e_op(e, 8, 0x81, 4, opd_reg(H_R11), 4);
+	e_i32(e, (i32)PAGE_MASK);
+	e_op(e, 8, 0x03, H_R14, opd_near(&t->c->tlb), 0);
+	e_op(e, 8, 0x3b, H_R11,
+	     opd_base(H_R14, is_write ? offsetof(struct sx_tlb_entry, write)
+				      : offsetof(struct sx_tlb_entry, read)),
+	     0);
+	add_slow(t, e_jcc(e, 5), index, may_rejoin);
+	e_op(e, 8, 0x03, H_R10, opd_base(H_R14, offsetof(struct sx_tlb_entry, addend)), 0);
+}
+
+/* --- operands --- */
+
+/* Written operands. */
+enum { WRITES_RM = 1, WRITES_REG = 2 };
+static unsigned writes_of(const struct sx_insn *i)
+{
+	switch ((int)sx_insn_op(i)) {
+	case SX_CMP:
+	case SX_TEST:
+	case SX_BT:
+	case SX_MUL:
+	case SX_IMUL1:
+		return 0;
+	case SX_XCHG:
+	case SX_XADD:
+		return WRITES_RM | WRITES_REG;
+	}
+	return sx_insn_form(i)->shape == SX_SHAPE_REG_RM ||
+			       sx_insn_form(i)->shape == SX_SHAPE_REG_RM_IMM
+		       ? WRITES_REG
+		       : WRITES_RM;
+}
+
+/* Bytes of the rm operand where they aren't the operand size. */
+static unsigned rm_bytes(const struct sx_insn *i)
+{
+	switch ((int)sx_insn_op(i)) {
+	case SX_MOVZX8:
+	case SX_MOVSX8:
+	case SX_SETCC:
+		return 1;
+	case SX_MOVZX16:
+	case SX_MOVSX16:
+		return 2;
+	case SX_MOVSXD:
+		return i->size == 2 ? 2 : 4;
+	}
+	return i->size;
+}
+
+struct operands {
+	struct opd rm;
+	unsigned reg;
+	bool stores_rm, stores_reg; /* scratch R14, R11: back to memory afterwards */
+};
+
+/* Before the instruction's own opcode: memory checked, flags where they are wanted. */
+static struct operands prepare(struct translation *t, unsigned index, bool has_reg)
+{
+	const struct item *it = &t->items[index];
+	const struct sx_insn *i = &it->i;
+	unsigned writes = writes_of(i);
+	struct operands o = {.rm = opd_base(H_R10, 0)};
+	bool wants_flags = it->flags & FLAGS_READ || (it->flags & FLAGS_MERGE && it->is_live_after);
+
+	if (i->flags & SX_IF_MEM) {
+		sx_native_address(t, it);
+		sx_native_check(t, index, rm_bytes(i), writes & WRITES_RM, true);
+	}
+	if (wants_flags && t->flags != FLAGS_HOST)
+		sx_native_load_flags(t);
+	if (!(i->flags & SX_IF_MEM) && host_of(i->rm) != IN_MEMORY) {
+		o.rm = opd_reg(host_of(i->rm));
+	} else if (!(i->flags & SX_IF_MEM)) {
+		o.rm = opd_gpr(t->c, i->rm);
+		/* 32-bit results clear the upper half, which memory does not; a bit's number is cut to
+		 * the size for registers alone. */
+		bool is_bit = sx_insn_op(i) >= SX_BT && sx_insn_op(i) <= SX_BTC;
+
+		o.stores_rm = writes & WRITES_RM && (i->size == 4 || is_bit);
+		if (o.stores_rm || is_bit) {
+			e_load(&t->e, H_R14, o.rm);
+			o.rm = opd_reg(H_R14);
+		}
+	}
+	if (!has_reg)
+		return o;
+	o.reg = guest_in(t, i->reg, H_R11);
+	o.stores_reg = o.reg == H_R11 && writes & WRITES_REG;
+	return o;
+}
+
+static void finish(struct translation *t, unsigned index, const struct operands *o)
+{
+	const struct sx_insn *i = &t->items[index].i;
+
+	if (o->stores_rm)
+		e_store(&t->e, H_R14, opd_gpr(t->c, i->rm));
+	if (o->stores_reg)
+		e_store(&t->e, H_R11, opd_gpr(t->c, i->reg));
+}
+
+static u32 opcode_of(const struct sx_insn *i)
+{
+	const struct sx_form *f = sx_insn_form(i);
+	static const u32 maps[] = {[SX_MAP_ONE] = 0,
+				   [SX_MAP_0F] = E_0F,
+				   [SX_MAP_0F38] = E_0F38,
+				   [SX_MAP_0F3A] = E_0F3A};
+	u32 op = maps[f->map] | (u32)(f->opcode + (f->attr & SX_A_CC ? i->cc : 0));
+
+	if (f->prefix == SX_P_66)
+		op |= E_66;
+	else if (f->prefix == SX_P_F3)
+		op |= E_F3;
+	else if (f->prefix == SX_P_F2)
+		op |= E_F2;
+	if (i->flags & SX_IF_LOCK)
+		op |= E_LOCK;
+	if (sx_insn_op(i) == SX_MOVZX8 || sx_insn_op(i) == SX_MOVSX8)
+		op |= E_BYTE_RM;
+	return op;
+}
+
+static unsigned imm_bytes(unsigned size)
+{
+	return size > 4 ? 4 : size;
+}
+
+static void emit_imm(struct translation *t, u64 imm, unsigned bytes)
+{
+	e_bytes(&t->e, &imm, bytes);
+}
+
+/* --- families --- */
+
+static void with_reg(struct translation *t, unsigned index)
+{
+	const struct sx_insn *i = &t->items[index].i;
+	struct operands o = prepare(t, index, true);
+	u32 op = opcode_of(i);
+	unsigned size = i->size;
+
+	if (sx_insn_op(i) == SX_XCHG) /* 90+r has no ModRM */
+		op = (op & E_LOCK) | (size == 1 ? 0x86 : 0x87);
+	e_op(&t->e, size, op, o.reg, o.rm, 0);
+	finish(t, index, &o);
+}
+
+static void with_reg_imm(struct translation *t, unsigned index)
+{
+	const struct sx_insn *i = &t->items[index].i;
+	struct operands o = prepare(t, index, true);
+	bool is_imul = sx_insn_op(i) == SX_IMUL3;
+	unsigned bytes = is_imul ? imm_bytes(i->size) : 1;
+
+	e_op(&t->e, i->size, is_imul ? 0x69 : opcode_of(i), o.reg, o.rm, bytes);
+	emit_imm(t, i->imm, bytes);
+	finish(t, index, &o);
+}
+
+/* The eight arithmetic operations are numbered in the table's order. */
+static void alu_imm(struct translation *t, unsigned index)
+{
+	const struct sx_insn *i = &t->items[index].i;
+	struct operands o = prepare(t, index, false);
+	static const u8 numbers[] = {0, 1, 2, 3, 4, 5, 6, 7};
+	bool is_short = i->size > 1 && (i64)i->imm == (i8)i->imm;
+	unsigned bytes = is_short ? 1 : imm_bytes(i->size);
+	u32 op = (i->size == 1 ? 0x80
+		  : is_short   ? 0x83
+			       : 0x81) |
+		 (i->flags & SX_IF_LOCK ? E_LOCK : 0);
+
+	static_assert(SX_CMP - SX_ADD == 7 && SX_SUB - SX_ADD == 5, "their numbers");
+	e_op(&t->e, i->size, op, numbers[sx_insn_op(i) - SX_ADD], o.rm, bytes);
+	emit_imm(t, i->imm, bytes);
+	finish(t, index, &o);
+}
+
+static void mov_imm(struct translation *t, unsigned index)
+{
+	const struct sx_insn *i = &t->items[index].i;
+	struct operands o = prepare(t, index, false);
+	unsigned bytes = imm_bytes(i->size);
+
+	if (i->size == 8 && (i64)i->imm != (i32)i->imm) { /* B8+r with 64 bits */
+		unsigned host = o.rm.kind == OPD_REG ? o.rm.reg : H_R14;
+
+		e_u8(&t->e, 0x48 | host >> 3);
+		e_u8(&t->e, 0xb8 | (host & 7));
+		emit_imm(t, i->imm, 8);
+		if (o.rm.kind != OPD_REG)
+			e_store(&t->e, host, o.rm);
+	} else {
+		e_op(&t->e, i->size, i->size == 1 ? 0xc6 : 0xc7, 0, o.rm, bytes);
+		emit_imm(t, i->imm, bytes);
+	}
+	finish(t, index, &o);
+}
+
+/* An opcode extension and perhaps an immediate byte. */
+static void with_ext(struct translation *t, unsigned index, u32 op, unsigned ext, bool has_imm)
+{
+	const struct sx_insn *i = &t->items[index].i;
+	struct operands o = prepare(t, index, false);
+
+	e_op(&t->e, i->size, op | (i->flags & SX_IF_LOCK ? E_LOCK : 0), ext, o.rm, has_imm);
+	if (has_imm)
+		emit_imm(t, i->imm, 1);
+	finish(t, index, &o);
+}
+
+static void test_imm(struct translation *t, unsigned index)
+{
+	const struct sx_insn *i = &t->items[index].i;
+	struct operands o = prepare(t, index, false);
+
+	e_op(&t->e, i->size, i->size == 1 ? 0xf6 : 0xf7, 0, o.rm, imm_bytes(i->size));
+	emit_imm(t, i->imm, imm_bytes(i->size));
+}
+
+static void lea(struct translation *t, unsigned index)
+{
+	const struct item *it = &t->items[index];
+	const struct sx_insn *i = &it->i;
+	unsigned host = host_of(i->reg);
+
+	if (host != IN_MEMORY && i->size == 8) {
+		offset_to(t, it, H_R10);
+		e_op(&t->e, 8, 0x8b, host, opd_reg(H_R10), 0);
+		return;
+	}
+	offset_to(t, it, H_R10);
+	if (host == IN_MEMORY) {
+		if (i->size == 2) {
+			e_op(&t->e, 2, 0x89, H_R10, opd_gpr(t->c, i->reg), 0);
+			return;
+		}
+		if (i->size == 4)
+			e_op(&t->e, 4, 0x8b, H_R10, opd_reg(H_R10), 0);
+		e_store(&t->e, H_R10, opd_gpr(t->c, i->reg));
+		return;
+	}
+	e_op(&t->e, i->size, 0x8b, host, opd_reg(H_R10), 0);
+}
+
+static void bswap(struct translation *t, unsigned index)
+{
+	const struct sx_insn *i = &t->items[index].i;
+	unsigned host = guest_in(t, i->rm, H_R14);
+
+	if (i->size == 8 || host >= 8)
+		e_u8(&t->e, 0x40 | (i->size == 8) << 3 | host >> 3);
+	e_u8(&t->e, 0x0f);
+	e_u8(&t->e, 0xc8 | (host & 7));
+	if (host == H_R14)
+		e_store(&t->e, host, opd_gpr(t->c, i->rm));
+}
+
+static void push(struct translation *t, unsigned index)
+{
+	const struct sx_insn *i = &t->items[index].i;
+	struct emit *e = &t->e;
+
+	e_lea(e, 8, H_R10, GUEST_RSP, H_RSP, 0, -8);
+	sx_native_check(t, index, 8, true, true);
+	if (sx_insn_op(i) == SX_PUSH_IMM) {
+		e_op(e, 8, 0xc7, 0, opd_base(H_R10, 0), 4);
+		emit_imm(t, i->imm, 4);
+	} else {
+		e_store(e, guest_in(t, i->rm, H_R11), opd_base(H_R10, 0));
+	}
+	e_lea(e, 8, GUEST_RSP, GUEST_RSP, H_RSP, 0, -8);
+}
+
+static void pop(struct translation *t, unsigned index)
+{
+	const struct sx_insn *i = &t->items[index].i;
+	unsigned host = host_of(i->rm);
+	struct emit *e = &t->e;
+
+	e_op(e, 8, 0x8b, H_R10, opd_reg(GUEST_RSP), 0);
+	sx_native_check(t, index, 8, false, true);
+	e_load(e, host == IN_MEMORY ? H_R11 : host, opd_base(H_R10, 0));
+	if (host == IN_MEMORY)
+		e_store(e, H_R11, opd_gpr(t->c, i->rm));
+	e_lea(e, 8, GUEST_RSP, GUEST_RSP, H_RSP, 0, 8);
+}
+
+static void leave(struct translation *t, unsigned index)
+{
+	struct emit *e = &t->e;
+
+	e_op(e, 8, 0x8b, H_R10, opd_reg(H_RBP), 0);
+	sx_native_check(t, index, 8, false, true);
+	e_lea(e, 8, GUEST_RSP, H_RBP, H_RSP, 0, 8);
+	e_load(e, H_RBP, opd_base(H_R10, 0));
+}
+
+static void without_operand(struct translation *t, unsigned index)
+{
+	const struct item *it = &t->items[index];
+	const struct sx_insn *i = &it->i;
+	struct emit *e = &t->e;
+
+	if (it->flags & (FLAGS_READ | FLAGS_MERGE) && t->flags != FLAGS_HOST &&
+	    (it->flags & FLAGS_READ || it->is_live_after))
+		sx_native_load_flags(t);
+	e_prefixes(e, i->size, 0, 0, false);
+	switch ((int)sx_insn_op(i)) {
+	case SX_CBW:
+		e_u8(e, 0x98);
+		break;
+	case SX_CWD:
+		e_u8(e, 0x99);
+		break;
+	case SX_CLC:
+		e_u8(e, 0xf8);
+		break;
+	case SX_STC:
+		e_u8(e, 0xf9);
+		break;
+	case SX_CMC:
+		e_u8(e, 0xf5);
+		break;
+	}
+}
+
+static void fence(struct translation *t, unsigned byte)
+{
+	e_u8(&t->e, 0x0f);
+	e_u8(&t->e, 0xae);
+	e_u8(&t->e, byte);
+}
+
+static void one(struct translation *t, unsigned index)
+{
+	const struct sx_insn *i = &t->items[index].i;
+	const struct sx_form *f = sx_insn_form(i);
+	enum sx_op op = sx_insn_op(i);
+	unsigned wide = i->size > 1;
+
+	switch ((int)op) {
+	case SX_NOP:
+	case SX_PREFETCH:
+		return;
+	case SX_LFENCE:
+		fence(t, 0xe8);
+		return;
+	case SX_MFENCE:
+		fence(t, 0xf0);
+		return;
+	case SX_SFENCE:
+		fence(t, 0xf8);
+		return;
+	case SX_LEA:
+		lea(t, index);
+		return;
+	case SX_BSWAP:
+		bswap(t, index);
+		return;
+	case SX_PUSH:
+	case SX_PUSH_IMM:
+		push(t, index);
+		return;
+	case SX_POP:
+		pop(t, index);
+		return;
+	case SX_LEAVE:
+		leave(t, index);
+		return;
+	case SX_CBW:
+	case SX_CWD:
+	case SX_CLC:
+	case SX_STC:
+	case SX_CMC:
+		without_operand(t, index);
+		return;
+	case SX_SETCC:
+		with_ext(t, index, E_0F | 0x90 | i->cc, 0, false);
+		return;
+	case SX_INC:
+	case SX_DEC:
+		with_ext(t, index, 0xfe | wide, op == SX_DEC, false);
+		return;
+	case SX_NOT:
+	case SX_NEG:
+	case SX_MUL:
+	case SX_IMUL1:
+		with_ext(t, index, 0xf6 | wide, f->ext, false);
+		return;
+	}
+	if (f->shape == SX_SHAPE_RM_CL)
+		with_ext(t, index, 0xd2 | wide, f->ext, false);
+	else if (f->shape == SX_SHAPE_RM_IMM && op >= SX_ROL && op <= SX_SAR)
+		with_ext(t, index, 0xc0 | wide, f->ext, true);
+	else if (f->shape == SX_SHAPE_RM_IMM && op >= SX_BT && op <= SX_BTC)
+		with_ext(t, index, E_0F | 0xba, f->ext, true);
+	else if (f->shape == SX_SHAPE_RM_IMM && op == SX_MOV)
+		mov_imm(t, index);
+	else if (f->shape == SX_SHAPE_RM_IMM && op == SX_TEST)
+		test_imm(t, index);
+	else if (f->shape == SX_SHAPE_RM_IMM)
+		alu_imm(t, index);
+	else if (f->shape == SX_SHAPE_REG_RM_IMM || f->shape == SX_SHAPE_RM_REG_IMM)
+		with_reg_imm(t, index);
+	else
+		with_reg(t, index);
+}
+
+/* Does its code change EFLAGS before it does what it should? */
+static bool clobbers_flags(const struct item *it)
+{
+	switch ((int)sx_insn_op(&it->i)) {
+	case SX_NOP:
+	case SX_PREFETCH:
+	case SX_LEA:
+		return false;
+	case SX_PUSH:
+	case SX_PUSH_IMM:
+	case SX_POP:
+	case SX_LEAVE:
+		return true;
+	}
+	return it->i.flags & SX_IF_MEM;
+}
+
+void sx_native_insn(struct translation *t, unsigned index)
+{
+	const struct item *it = &t->items[index];
+	unsigned n_slow = t->n_slow;
+
+	if (clobbers_flags(it) && t->flags == FLAGS_HOST) {
+		if (it->is_live)
+			sx_native_spill_flags(t);
+		else
+			t->flags = FLAGS_DEAD;
+	}
+	one(t, index);
+	if (it->flags & (FLAGS_WRITE | FLAGS_MERGE))
+		t->flags = FLAGS_HOST;
+	for (; n_slow < t->n_slow; n_slow++) {
+		t->slow[n_slow].rejoin = t->e.at;
+		t->slow[n_slow].loads_flags = t->flags == FLAGS_HOST && it->is_live_after;
+	}
+}

@@ -1,0 +1,143 @@
+/*
+ * The translator: what its memory may be, what it does when that is full, that it is at work at all.
+ *
+ * What translated code computes is the business of the other programs here, which run on both engines,
+ * of tests/guest, and of the oracle.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "accel/soft/block.h"
+#include "accel/soft/native.h"
+#include "base/err.h"
+#include "core_fixture.h"
+#include "test.h"
+
+static struct sx_native *native_of(struct core *k)
+{
+	return sx_cpu_of(k->vcpu[0])->native;
+}
+
+/* clang-format off */
+CODE(count, "xor %ebx, %ebx\n mov $100000, %ecx\n"
+	    "1: add %ecx, %ebx\n dec %ecx\n jnz 1b\n" STOP);
+/* clang-format on */
+
+TEST(a_loop_is_translated_and_stays_in_native_code)
+{
+	struct core k;
+	struct x86_cpu_state s;
+
+	core_init(&k);
+	core_long_mode(&k, &s);
+	core_load(&k, CORE_CODE, count, CODE_SIZE(count));
+	CHECK_EQ(core_run(&k, &s), VCPU_STOP_REQUEST);
+	CHECK_EQ(s.gpr[X86_RBX], 5000050000 & 0xffffffff);
+	CHECK(native_of(&k)->n_blocks >= 2);
+	CHECK(native_of(&k)->n_exits < 100);
+	core_fini(&k);
+}
+
+TEST(retired_instructions_are_counted_exactly)
+{
+	struct core k;
+	struct x86_cpu_state s;
+
+	core_init(&k);
+	core_long_mode(&k, &s);
+	core_load(&k, CORE_CODE, count, CODE_SIZE(count));
+	CHECK_EQ(core_run(&k, &s), VCPU_STOP_REQUEST);
+	CHECK_EQ(sx_cpu_of(k.vcpu[0])->retired, 2 + 3 * 100000 + 2); /* STOP is two */
+	core_fini(&k);
+}
+
+/* No mapping is writable and executable, and what is executable is written elsewhere. */
+TEST(no_memory_is_writable_and_executable)
+{
+	struct core k;
+	char line[512];
+	FILE *maps;
+	unsigned n_exec = 0;
+
+	core_init(&k);
+	maps = fopen("/proc/self/maps", "r");
+	CHECK(maps);
+	while (fgets(line, sizeof(line), maps)) {
+		CHECK(!strstr(line, "rwx") && !strstr(line, "-wx"));
+		if (strstr(line, "posada-code") && strstr(line, " r-x"))
+			n_exec++;
+	}
+	fclose(maps);
+	CHECK_EQ(n_exec, CORE_CPUS);
+	core_fini(&k);
+}
+
+/* 256 functions of one instruction each, called in turn, 20 times. */
+/* clang-format off */
+CODE(many, "mov $20, %ecx\n xor %ebx, %ebx\n"
+	   "2: lea functions-many+0x10000, %edx\n mov $256, %esi\n"
+	   "3: call *%rdx\n add $16, %rdx\n dec %esi\n jnz 3b\n"
+	   "dec %ecx\n jnz 2b\n" STOP
+	   ".balign 16\n"
+	   "functions: .rept 256\n inc %ebx\n ret\n .balign 16\n .endr\n");
+/* clang-format on */
+
+TEST(native_code_starts_over_when_its_room_is_full)
+{
+	struct core k;
+	struct x86_cpu_state s;
+
+	core_init(&k);
+	core_long_mode(&k, &s);
+	native_of(&k)->size = native_of(&k)->used + 48 * KIB;
+	core_load(&k, CORE_CODE, many, CODE_SIZE(many));
+	CHECK_EQ(core_run(&k, &s), VCPU_STOP_REQUEST);
+	CHECK_EQ(s.gpr[X86_RBX], 20 * 256);
+	CHECK(sx_cpu_of(k.vcpu[0])->cache->n_drops > 1);
+	core_fini(&k);
+}
+
+/* R10, R11, R14, R15 and RSP, which have no host register of their own name, in every position. */
+/* clang-format off */
+CODE(scratch, "mov $0x1111, %r10d\n mov $0x2222, %r11d\n mov $0x20000, %r14d\n mov $8, %r15d\n"
+	      "mov %r10, (%r14)\n mov %r11, (%r14,%r15)\n add (%r14), %r11\n"
+	      "lea 3(%r14,%r15,2), %r10\n xchg %r10, %r15\n xadd %r10, %r11\n"
+	      "mov %rsp, %rbp\n push %r10\n push %r11\n pop %r14\n pop %rbx\n"
+	      "sub %rbp, %rsp\n add %rsp, %rbx\n mov %rbp, %rsp\n add %r14, %rbx\n add %r15, %rbx\n" STOP);
+/* clang-format on */
+
+TEST(guest_registers_in_memory_work_in_every_position)
+{
+	struct core k;
+	struct x86_cpu_state s;
+
+	core_init(&k);
+	core_long_mode(&k, &s);
+	core_load(&k, CORE_CODE, scratch, CODE_SIZE(scratch));
+	CHECK_EQ(core_run(&k, &s), VCPU_STOP_REQUEST);
+	CHECK_EQ(s.gpr[X86_RBX], 0x3333 + 0x333b + 0x20013);
+	core_fini(&k);
+}
+
+/* The load at offset 8 faults; the handler at 0x40 takes the RIP that was pushed. */
+CODE(fault_code, "mov $1, %ebx\n add $2, %ebx\n mov 8(%rdx), %eax\n add $100, %ebx\n" STOP
+		 ".org fault_code + 0x40\n mov 8(%rsp), %rcx\n" STOP);
+
+TEST(a_translated_fault_has_the_state_of_its_instruction)
+{
+	static const u64 nowhere = 0x7000000000;
+	struct core k;
+	struct x86_cpu_state s;
+
+	core_init(&k);
+	core_long_mode(&k, &s);
+	core_load(&k, CORE_CODE, fault_code, CODE_SIZE(fault_code));
+	core_set_gate(&k, X86_PF, CORE_CODE + 0x40, CORE_CS64, 0, 0x8e);
+	s.gpr[X86_RDX] = nowhere;
+	CHECK_EQ(core_run(&k, &s), VCPU_STOP_REQUEST);
+	CHECK_EQ(s.cr2, nowhere + 8);
+	CHECK_EQ(s.gpr[X86_RBX], 3);
+	CHECK_EQ(s.gpr[X86_RCX], CORE_CODE + 8);
+	core_fini(&k);
+}
