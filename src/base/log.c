@@ -6,6 +6,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -15,10 +16,28 @@
 static enum log_level log_level = LOG_WARN;
 static char log_name[64];
 
+static const char *const log_words[] = {"error", "warning", "info", "debug"};
+
 void log_setup(enum log_level level, const char *name)
 {
 	log_level = level;
 	snprintf(log_name, sizeof(log_name), "%s", name ? name : "");
+}
+
+bool log_setup_env(const char *name)
+{
+	const char *word = getenv("POSADA_LOG");
+
+	log_setup(LOG_WARN, name);
+	if (!word || !word[0] || !strcmp(word, "warn"))
+		return true;
+	for (size_t i = 0; i < ARRAY_SIZE(log_words); i++) {
+		if (!strcmp(word, log_words[i])) {
+			log_level = (enum log_level)i;
+			return true;
+		}
+	}
+	return false;
 }
 
 bool log_is_on(enum log_level level)
@@ -28,15 +47,15 @@ bool log_is_on(enum log_level level)
 
 void log_write(enum log_level level, const char *fmt, ...)
 {
-	static const char *const words[] = {"error", "warning", "info", "debug"};
 	char line[1024];
 	va_list ap;
 	int n, more;
 
 	if (!log_is_on(level))
 		return;
-	n = snprintf(line, sizeof(line), "posada: %s%s%s: ", log_name, log_name[0] ? ": " : "",
-		     words[level]);
+	n = snprintf(line, sizeof(line),
+		     log_name[0] ? "posada[%s]: %s: " : "posada%s: %s: ", log_name,
+		     log_words[level]);
 	va_start(ap, fmt);
 	more = vsnprintf(line + n, sizeof(line) - (size_t)n - 1, fmt, ap);
 	va_end(ap);

@@ -1,5 +1,5 @@
 /*
- * The log: one line per message on stderr, "posada: NAME: level: words".
+ * The log: one line per message on stderr, "posada[NAME]: level: words"; NAME is the guest's.
  *
  * error: a promise was broken. warn: we went on, and the line says so. info: what an operator
  * wants to know. debug: anything. Code that returns an error doesn't log it. Any thread.
@@ -18,6 +18,8 @@ enum log_level {
 
 /* Before threads start. The level defaults to LOG_WARN; name is copied (at most 63 bytes). */
 void log_setup(enum log_level level, const char *name);
+/* With the level that $POSADA_LOG names: error, warning, info or debug. False: it names none. */
+bool log_setup_env(const char *name);
 bool log_is_on(enum log_level level);
 void log_write(enum log_level level, const char *fmt, ...) printf_like(2, 3);
 

@@ -48,7 +48,7 @@ static int launch_console_pty(struct launch *l, struct err *err)
 		cfmakeraw(&raw);
 		tcsetattr(fd, TCSANOW, &raw);
 	}
-	launch_say(l, "the console of guest '%s' is %s", l->config.name, path);
+	launch_say(l, "the console is %s", path);
 	l->config.console_fd = fd_take(fd);
 	l->config.console = GUEST_CONSOLE_STREAM;
 	return 0;

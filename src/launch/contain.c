@@ -82,7 +82,7 @@ static pid_t contain_add_to_cgroup(const struct launch *l, pid_t process)
 	if (pid || !l->cgroup.paths[0])
 		return pid;
 	if (confine_cgroup_add(&l->cgroup, process, &err) < 0) {
-		fprintf(stderr, "posada: %s\n", err.text);
+		launch_say(l, "%s", err.text);
 		kill(process, SIGKILL);
 	}
 	_exit(0);

@@ -91,15 +91,25 @@ int launch_detach_done(struct launch *l)
 	return r;
 }
 
+const char *launch_prefix(const struct launch *l, char *text, size_t size)
+{
+	if (l->entry.name[0])
+		snprintf(text, size, "posada[%s]", l->entry.name);
+	else
+		snprintf(text, size, "posada");
+	return text;
+}
+
 void launch_say(const struct launch *l, const char *fmt, ...)
 {
-	char text[700];
+	char text[700], prefix[LAUNCH_MAX_PREFIX];
 	va_list ap;
 
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	fprintf(stderr, "posada: %s\n", text);
+	launch_prefix(l, prefix, sizeof(prefix));
+	fprintf(stderr, "%s: %s\n", prefix, text);
 	if (l->terminal >= 0)
-		dprintf(l->terminal, "posada: %s\n", text);
+		dprintf(l->terminal, "%s: %s\n", prefix, text);
 }

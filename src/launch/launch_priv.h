@@ -76,6 +76,9 @@ bool launch_detach(struct launch *l, int *out_status, struct err *err);
 int launch_detach_log(struct launch *l, struct err *err); /* once there is a registry entry */
 int launch_detach_done(struct launch *l);                 /* the guest runs */
 /* A line on stderr, and on the terminal where a detached guest is just being started. */
+#define LAUNCH_MAX_PREFIX (GUEST_MAX_NAME + 16)
+/* "posada[NAME]", how each of its lines begins; "posada" while it has no name. */
+const char *launch_prefix(const struct launch *l, char *text, size_t size);
 void launch_say(const struct launch *l, const char *fmt, ...) printf_like(2, 3);
 
 /* spawn.c */
@@ -86,6 +89,7 @@ struct launch_program {
 	const char *const *argv;
 	const int *fds; /* become its descriptors 3, 4, ... */
 	size_t n_fds;
+	int error_fd;     /* where its words go, and not to our stderr; 0: they do */
 	bool is_confined; /* it confines itself with what confine_fork gives it */
 };
 #define LAUNCH_MAX_SPAWN_FDS 8

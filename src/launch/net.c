@@ -119,11 +119,12 @@ static int launch_start_slirp(struct launch *l, const struct launch_net *n, unsi
 {
 	AUTO(free) char *mtu_text = str_format("%u", mtu);
 	const char *argv[LAUNCH_MAX_ARGS] = {
-		"posada-slirp", "--fd",   "3",
-		"--ready-fd",   "4",      "--mtu",
-		mtu_text,       "--host", n->is_host_open ? "on" : "off"};
+		"posada-slirp", "--fd",        "3",
+		"--ready-fd",   "4",           "--mtu",
+		mtu_text,       "--host",      n->is_host_open ? "on" : "off",
+		"--name",       l->config.name};
 	char *path = launch_find_program("posada-slirp");
-	int argc = 9, ready[2], r;
+	int argc = 11, ready[2], r;
 
 	for (unsigned i = 0; i < n->n_forwards; i++) {
 		argv[argc++] = "--forward";
@@ -168,6 +169,24 @@ static int launch_passt_forward(const char *forward, const char **option, char *
 	return 0;
 }
 
+/* What a program says, line by line and with the guest's name, until it says no more. */
+static void launch_relay_words(const struct launch *l, const char *who, int fd)
+{
+	FILE *in = fdopen(fd, "r");
+	char line[512];
+
+	if (!in) {
+		close(fd);
+		return;
+	}
+	while (fgets(line, sizeof(line), in)) {
+		line[strcspn(line, "\r\n")] = '\0';
+		if (line[0])
+			launch_say(l, "%s: %s", who, line);
+	}
+	fclose(in);
+}
+
 /* It goes to the background by itself once it is ready, and ends when its socket is closed. */
 static int launch_wait_passt(pid_t pid, struct err *err)
 {
@@ -180,13 +199,33 @@ static int launch_wait_passt(pid_t pid, struct err *err)
 	return 0;
 }
 
-static int launch_start_passt(const struct launch_net *n, unsigned mtu, int sock, struct err *err)
+/* Runs it until it is in the background. */
+static int launch_run_passt(const struct launch *l, const char *const *argv, int sock,
+			    struct err *err)
+{
+	struct launch_program p = {
+		.path = "/usr/bin/passt", .argv = argv, .fds = &sock, .n_fds = 1};
+	int words[2], r;
+	pid_t pid;
+
+	if (access(p.path, X_OK) < 0)
+		return err_set(err, -ENOENT, "passt is not installed (package passt)");
+	if (pipe2(words, O_CLOEXEC) < 0)
+		return err_errno(err, -errno, "cannot make a pipe");
+	p.error_fd = words[1];
+	r = launch_spawn(&p, &pid, err);
+	close(words[1]);
+	launch_relay_words(l, "passt", words[0]);
+	return r ? r : launch_wait_passt(pid, err);
+}
+
+static int launch_start_passt(const struct launch *l, const struct launch_net *n, unsigned mtu,
+			      int sock, struct err *err)
 {
 	AUTO(free) char *mtu_text = str_format("%u", mtu);
 	const char *argv[LAUNCH_MAX_ARGS] = {"passt", "--quiet", "--mtu", mtu_text, "--fd", "3"};
 	char *values[LAUNCH_MAX_FORWARDS] = {0};
 	int argc = 6, r = 0;
-	pid_t pid;
 
 	if (!n->is_host_open)
 		argv[argc++] = "--no-map-gw";
@@ -195,15 +234,8 @@ static int launch_start_passt(const struct launch_net *n, unsigned mtu, int sock
 		argv[argc + 1] = values[i];
 		argc += 2;
 	}
-	if (!r && access("/usr/bin/passt", X_OK) < 0)
-		r = err_set(err, -ENOENT, "passt is not installed (package passt)");
 	if (!r)
-		r = launch_spawn(
-			&(struct launch_program){
-				.path = "/usr/bin/passt", .argv = argv, .fds = &sock, .n_fds = 1},
-			&pid, err);
-	if (!r)
-		r = launch_wait_passt(pid, err);
+		r = launch_run_passt(l, argv, sock, err);
 	for (unsigned i = 0; i < n->n_forwards; i++)
 		free(values[i]);
 	return r;
@@ -230,7 +262,7 @@ int launch_open_net(struct launch *l, const struct launch_net *n, struct guest_n
 	out->kind = GUEST_NET_STREAM;
 	out->fd = pair[0];
 	if (n->is_passt)
-		r = launch_start_passt(n, out->mtu, pair[1], err);
+		r = launch_start_passt(l, n, out->mtu, pair[1], err);
 	else
 		r = launch_start_slirp(l, n, out->mtu, pair[1], err);
 	close(pair[1]);

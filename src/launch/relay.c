@@ -52,7 +52,7 @@ static bool relay_wait_room(const struct relay *r, int fd)
 /* One line on stderr; in raw mode the terminal needs the carriage returns. */
 static void printf_like(2, 3) relay_say(const struct relay *r, const char *fmt, ...)
 {
-	char text[700];
+	char text[700], prefix[LAUNCH_MAX_PREFIX];
 	va_list ap;
 
 	va_start(ap, fmt);
@@ -61,7 +61,8 @@ static void printf_like(2, 3) relay_say(const struct relay *r, const char *fmt, 
 	if (!relay_wait_room(r, STDERR_FILENO))
 		return;
 	if (r->is_tty)
-		fprintf(stderr, "\r\nposada: %s\r\n", text);
+		fprintf(stderr, "\r\n%s: %s\r\n", launch_prefix(r->launch, prefix, sizeof(prefix)),
+			text);
 	else
 		launch_say(r->launch, "%s", text);
 }
@@ -239,7 +240,7 @@ static void relay_on_stopped(struct relay *r, const struct control_event *e)
 	relay_drain(r);
 	relay_restore(r);
 	if (e->text[0] && (e->reason == CONTROL_FAILED || !r->launch->request->is_quiet))
-		relay_say(r, "guest '%s': %s", r->launch->config.name, e->text);
+		relay_say(r, "%s", e->text);
 }
 
 static void relay_on_control(struct relay *r)
@@ -261,7 +262,7 @@ static void relay_on_control(struct relay *r)
 	switch (e.kind) {
 	case CONTROL_STARTED:
 		if (!r->launch->request->is_quiet)
-			relay_say(r, "guest '%s': %s", r->launch->config.name, e.text);
+			relay_say(r, "%s", e.text);
 		if (launch_detach_done(r->launch) < 0)
 			relay_command(r, CONTROL_QUIT);
 		break;
@@ -271,7 +272,7 @@ static void relay_on_control(struct relay *r)
 	case CONTROL_PAUSED:
 	case CONTROL_RESUMED:
 	case CONTROL_ERROR:
-		relay_say(r, "guest '%s': %s", r->launch->config.name, e.text);
+		relay_say(r, "%s", e.text);
 		break;
 	case CONTROL_STOPPED:
 	case CONTROL_EVENT_KINDS:
@@ -370,6 +371,6 @@ int launch_relay(struct launch *l)
 		relay_step(&r);
 	relay_restore(&r);
 	if (r.signal)
-		relay_say(&r, "guest '%s': ended by signal %d", l->config.name, r.signal);
+		relay_say(&r, "ended by signal %d", r.signal);
 	return r.status;
 }

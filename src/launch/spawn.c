@@ -52,10 +52,12 @@ static int spawn_place_fds(int *fds, size_t n)
 	return 0;
 }
 
-static int spawn_set_standard(void)
+static int spawn_set_standard(int error_fd)
 {
 	int null = open("/dev/null", O_RDONLY);
 
+	if (error_fd && dup2(error_fd, STDERR_FILENO) < 0)
+		return -errno;
 	if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0)
 		return -errno;
 	if (null != STDIN_FILENO)
@@ -74,24 +76,23 @@ static void spawn_reset_signals(void)
 }
 
 /* Doesn't return. What can't be done goes to the report, an errno. */
-noreturn static void spawn_child(const char *path, const char *const argv[], const int *fds,
-				 size_t n_fds, int report)
+noreturn static void spawn_child(const struct launch_program *p, int report)
 {
 	extern char **environ;
 	int placed[LAUNCH_MAX_SPAWN_FDS + 1], r;
 
-	assert(n_fds <= LAUNCH_MAX_SPAWN_FDS);
-	memcpy(placed, fds, n_fds * sizeof(*fds));
-	placed[n_fds] = report;
+	assert(p->n_fds <= LAUNCH_MAX_SPAWN_FDS);
+	memcpy(placed, p->fds, p->n_fds * sizeof(*p->fds));
+	placed[p->n_fds] = report;
 	spawn_reset_signals();
 	setsid();
-	r = spawn_set_standard();
+	r = spawn_set_standard(p->error_fd);
 	if (!r)
-		r = spawn_place_fds(placed, n_fds + 1);
+		r = spawn_place_fds(placed, p->n_fds + 1);
 	if (!r) {
-		report = 3 + (int)n_fds;
+		report = 3 + (int)p->n_fds;
 		fcntl(report, F_SETFD, FD_CLOEXEC);
-		execve(path, (char *const *)argv, environ);
+		execve(p->path, (char *const *)p->argv, environ);
 		r = -errno;
 	}
 	(void)!write(report, &r, sizeof(r));
@@ -111,7 +112,7 @@ int launch_spawn(const struct launch_program *p, pid_t *out, struct err *err)
 	if (pid < 0)
 		r = -errno;
 	if (pid == 0)
-		spawn_child(p->path, p->argv, p->fds, p->n_fds, report[1]);
+		spawn_child(p, report[1]);
 	close(report[1]);
 	/* It is closed by the exec. */
 	if (pid > 0 && fd_read_full(report[0], &r, sizeof(r)) == 0)

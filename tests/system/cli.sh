@@ -30,7 +30,7 @@ mistake() {
 		fail "$name" "exit status $status, not 1"
 	elif [ "$(wc -l <"$work/err")" != 1 ]; then
 		fail "$name" "$(wc -l <"$work/err") lines instead of one sentence"
-	elif ! grep -Eq "^posada: .*$pattern" "$work/err"; then
+	elif ! grep -Eq "^posada(\[[^]]*\])?: .*$pattern" "$work/err"; then
 		fail "$name" "the sentence doesn't say '$pattern'"
 	elif why=$(no_trace); [ -n "$why" ]; then
 		fail "$name" "$why"
@@ -226,6 +226,26 @@ terminal() {
 	typed "--console none" ho expect:'runs on' end:0 not:hello -- --console none
 }
 
+# Every line of a guest's processes says whose it is: the launcher's, the VMM's, both networks'.
+names() {
+	local name="each line of the log names the guest" net
+	for net in user user,backend=passt; do
+		[ "$net" = user ] || command -v passt >/dev/null || { skip "$name, passt: it is not installed"; continue; }
+		POSADA_LOG=debug posada 60 run --name web-1 --accel soft --kernel "$kernel" --append o --net "$net"
+		if [ "$status" != 0 ]; then
+			fail "$name, $net" "exit status $status"
+		elif grep -av '^posada\[web-1\]: ' "$out" >"$work/others"; then
+			fail "$name, $net" "it says: $(head -n 1 "$work/others")"
+		elif ! said '^posada\[web-1\]: info: confined by'; then
+			fail "$name, $net" "there is no line of the VMM's"
+		else
+			pass "$name, $net"
+		fi
+	done
+	POSADA_LOG=loud posada 60 run --accel soft --kernel "$kernel" --append o
+	expect "a level that is none" 0 "^posada\[guest[-0-9]*\]: warning: there is no level 'loud'.*debug"
+}
+
 # A long line of input arrives whole, through every buffer on its way.
 input_from_a_pipe() {
 	local name="10000 keys from a pipe arrive" n
@@ -244,6 +264,7 @@ wrong_networks
 wrong_kvm
 help
 terminal
+names
 input_from_a_pipe
 why=$(no_trace)
 [ -z "$why" ] && pass "nothing is left behind" || fail "nothing is left behind" "$why"

@@ -117,7 +117,7 @@ locks() {
 	new_disk "$disk"
 	holder --disk "$disk"
 	try --disk "$disk"
-	expect "a disk in use is refused" 1 "^posada: --disk: $disk.*in use"
+	expect "a disk in use is refused" 1 "^posada\[[^]]*\]: --disk: $disk.*in use"
 	try --disk "$disk,readonly=on"
 	expect "a disk in use is refused to readers too" 1 "in use"
 	vmm=$(pgrep -P "$holder" -x posada-vmm)

@@ -109,7 +109,7 @@ forwards() {
 	talk "user network: forwarded ports, 1 MB in and 3 MB out" 127.0.0.1 "$p" "$q" "$guest_pid"
 	start_server 127.0.0.1 || return
 	posada 30 run --accel soft --quiet --kernel "$kernel" --append ho --net "user,forward=tcp:$port:22"
-	expect "a port in use is refused" 1 "^posada: --net: .*$port.*use"
+	expect "a port in use is refused" 1 "^posada\[[^]]*\]: --net: .*$port.*use"
 	if [ "$(wc -l <"$out")" = 1 ]; then
 		pass "with one sentence"
 	else
@@ -142,7 +142,7 @@ tap_lane() {
 		cp "$out" "$work/tap-first"
 		posada_out=$out out=$work/tap-second
 		posada 30 run --accel soft --quiet --kernel "$kernel" --append ho --net tap=ptap0
-		expect "a tap in use is refused" 1 "^posada: --net: tap 'ptap0' is in use"
+		expect "a tap in use is refused" 1 "^posada\[[^]]*\]: --net: tap 'ptap0' is in use"
 		out=$posada_out
 	fi
 	talk "tap: a connection to the guest, 1 MB in and 3 MB out" 10.99.0.2 8080 8081 "$guest_pid"

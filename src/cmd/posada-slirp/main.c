@@ -24,7 +24,7 @@
 
 static const char help[] =
 	"usage: posada-slirp [--fd N] [--ready-fd N] [--forward tcp:[ADDR:]HOSTPORT:GUESTPORT]...\n"
-	"                    [--host on|off] [--mtu N] [--uid N]\n"
+	"                    [--host on|off] [--mtu N] [--uid N] [--name NAME]\n"
 	"\n"
 	"User-mode network of one guest: 10.0.2.0/24 and fec0::/64, with DHCP, DNS and NAT.\n"
 	"\n"
@@ -39,10 +39,11 @@ static const char help[] =
 	"                (default off)\n"
 	"  --mtu N       the longest packet, 68 to 65521 (default 1500); the guest must know it\n"
 	"  --uid N       for root: the uid and gid to go on with, that no other process has\n"
+	"  --name NAME   the guest's name, for messages\n"
 	"\n"
 	"Ends with status 0 when the peer closes the stream, else with 1 and a sentence on "
 	"stderr.\n"
-	"POSADA_LOG=info|debug says more.\n";
+	"POSADA_LOG=error|warning|info|debug says less or more.\n";
 
 struct options {
 	struct usernet_options net;
@@ -57,6 +58,7 @@ enum {
 	OPT_FORWARD,
 	OPT_HOST,
 	OPT_MTU,
+	OPT_NAME,
 	OPT_UID,
 	OPT_HELP,
 };
@@ -67,6 +69,7 @@ static const struct option option_table[] = {
 	{"forward", required_argument, NULL, OPT_FORWARD},
 	{"host", required_argument, NULL, OPT_HOST},
 	{"mtu", required_argument, NULL, OPT_MTU},
+	{"name", required_argument, NULL, OPT_NAME},
 	{"uid", required_argument, NULL, OPT_UID},
 	{"help", no_argument, NULL, OPT_HELP},
 	{0},
@@ -145,6 +148,9 @@ static int parse_options(int argc, char **argv, struct options *o, struct err *e
 		case OPT_UID:
 			r = parse_uid(optarg, &o->uid, err);
 			break;
+		case OPT_NAME:
+			log_setup_env(optarg);
+			break;
 		case OPT_HELP:
 			fputs(help, stdout);
 			return 1;
@@ -212,10 +218,9 @@ int main(int argc, char **argv)
 {
 	struct options o = {.net.fd = 3, .ready_fd = -1};
 	struct err err = ERR_INIT;
-	const char *level = getenv("POSADA_LOG");
 	int r;
 
-	log_setup(!level ? LOG_WARN : strcmp(level, "debug") == 0 ? LOG_DEBUG : LOG_INFO, "slirp");
+	log_setup_env("slirp");
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGTERM, on_signal);
 	signal(SIGINT, on_signal);

@@ -132,19 +132,11 @@ static int run(int control, struct guest_config *config, const struct options *o
 	return r;
 }
 
-static enum log_level log_level(const char *word)
-{
-	if (!strcmp(word, "debug"))
-		return LOG_DEBUG;
-	return strcmp(word, "info") ? LOG_WARN : LOG_INFO;
-}
-
 int main(int argc, char **argv)
 {
 	struct guest_config config;
 	struct options options;
 	struct err err = ERR_INIT;
-	const char *level = getenv("POSADA_LOG");
 	int type, r;
 	socklen_t size = sizeof(type);
 
@@ -155,7 +147,10 @@ int main(int argc, char **argv)
 	}
 	fcntl(CONTROL_FD, F_SETFD, FD_CLOEXEC);
 	handle_signals();
-	log_setup(log_level(level ? level : ""), argc > 1 ? argv[1] : "vmm");
+	if (!log_setup_env(argc > 1 ? argv[1] : "vmm"))
+		log_warn("there is no level '%s' for POSADA_LOG; there is: error, warning, info, "
+			 "debug",
+			 getenv("POSADA_LOG"));
 	parse_options(argc, argv, &options);
 	r = receive_config(CONTROL_FD, &config, &err);
 	if (!r) {
