@@ -324,7 +324,9 @@ static int server_peer_uid(int fd, uid_t *out)
 
 /*
  * Root, or who started the guest. The socket's directory says the same; this is for the day when
- * somebody opens that. (In a user namespace where neither uid is known they look alike.)
+ * somebody opens that. In the guest process's user namespace its user is the only one with a number,
+ * so that root is a stranger; with a uid of the guest's own (root started it) all look alike, and the
+ * directory alone keeps others out.
  */
 static bool server_may_connect(const struct server *s, int fd)
 {

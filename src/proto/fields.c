@@ -207,12 +207,16 @@ static int field_decode_octets(const struct field *f, const json_t *from, u8 *at
 	return 0;
 }
 
-/* Each may be taken once. */
+/* Each may be taken once. -1 is none: older peers say so, where newer ones leave the member out. */
 static int field_decode_fd(const struct field *f, const json_t *from, void *at,
 			   struct field_fds *fds, struct err *err)
 {
 	json_int_t index = json_integer_value(from);
 
+	if (json_is_integer(from) && index == -1) {
+		*(int *)at = -1;
+		return 0;
+	}
 	if (!json_is_integer(from) || !fds || index < 0 || (u64)index >= fds->n ||
 	    fds->fds[index] < 0)
 		return err_set(err, -EINVAL, "'%s': there is no descriptor %lld", f->name,

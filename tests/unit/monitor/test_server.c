@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -414,6 +415,38 @@ TEST(descriptors_that_nobody_takes_are_closed)
 	send_fds(&b, c, "{\"id\":3,\"command\":\"take\"}", 0);
 	CHECK_EQ(b.taken_fd, -1);
 	close(c);
+	bench_fini(&b);
+}
+
+TEST(another_users_client_is_refused)
+{
+	struct bench b;
+	char buf[256] = "";
+	int told[2], status;
+	pid_t pid;
+
+	if (geteuid() != 0)
+		SKIP("to be another user takes root");
+	bench_init(&b);
+	CHECK_EQ(pipe(told), 0);
+	pid = fork();
+	if (!pid) {
+		int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+		if (setresuid(65534, 65534, 65534) < 0 ||
+		    connect(fd, (struct sockaddr *)&b.addr, b.addr_size) < 0 ||
+		    write(told[1], "", 1) != 1)
+			_exit(1);
+		if (recv(fd, buf, sizeof(buf) - 1, 0) <= 0 || !strstr(buf, "another user"))
+			_exit(2);
+		_exit(recv(fd, buf, sizeof(buf), 0) == 0 ? 0 : 3);
+	}
+	CHECK_EQ(fd_read_full(told[0], buf, 1), 0);
+	bench_settle(&b);
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	CHECK_EQ(status, 0);
+	close(told[0]);
+	close(told[1]);
 	bench_fini(&b);
 }
 

@@ -107,6 +107,8 @@ static int decode_changed(const char *part, const char *by, struct err *err)
 	CHECK(at);
 	changed = str_format("%.*s%s%s", (int)(at - text), text, by, at + strlen(part));
 	r = guest_config_decode(changed, strlen(changed), fds, n, &got, err);
+	if (!r)
+		guest_config_fini(&got);
 	free(changed);
 	free(text);
 	guest_config_fini(&c);
@@ -163,6 +165,13 @@ TEST(members_that_are_as_usual_are_left_out_and_mean_the_same)
 	CHECK(!strstr(text, "append") && !strstr(text, "disks") && !strstr(text, "kernel"));
 	free(text);
 	guest_config_fini(&got);
+}
+
+TEST(what_older_peers_write_in_full_means_the_same)
+{
+	struct err err = ERR_INIT;
+
+	CHECK_EQ(decode_changed("\"kernel\":0", "\"kernel\":0,\"initrd\":-1,\"kvm\":-1", &err), 0);
 }
 
 TEST(at_rest_a_configuration_has_no_descriptors)
