@@ -15,6 +15,8 @@ class Guest:
     cpus: int = 1
     disk: str = None
     has_net: bool = False
+    tap: str = None  # an interface, instead of the user network
+    queues: int = 1  # of the tap
     has_debug_exit: bool = False
 
 
@@ -47,7 +49,9 @@ class Tools:
             argv += ["--append", guest.append]
         if guest.disk:
             argv += ["--disk", guest.disk]
-        if guest.has_net:
+        if guest.tap:
+            argv += ["--net", f"tap={guest.tap},queues={guest.queues}"]
+        elif guest.has_net:
             argv += ["--net", "user,host=on"]
         if guest.has_debug_exit:
             argv += ["--debug-exit"]
@@ -65,7 +69,10 @@ class Tools:
         if guest.disk:
             argv += ["-drive", f"file={guest.disk},format=raw,if=none,id=disk",
                      "-device", "virtio-blk-pci,drive=disk"]
-        if guest.has_net:
+        if guest.tap:
+            argv += ["-netdev", f"tap,id=net,ifname={guest.tap},script=no,downscript=no,queues={guest.queues}",
+                     "-device", f"virtio-net-pci,netdev=net,mq={'on' if guest.queues > 1 else 'off'}"]
+        elif guest.has_net:
             argv += ["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net"]
         if guest.has_debug_exit:
             argv += ["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]
