@@ -43,8 +43,10 @@ static int launch_open_queue(struct ifreq *request, int *out, struct err *err)
 				       "interface '%s' is no tap with several queues; make it with "
 				       "`ip tuntap add dev %s mode tap multi_queue user $USER`",
 				       name, name);
-		return err_set(err, r, "interface '%s' is no tap, or one with several queues",
-			       name);
+		return err_set(
+			err, r,
+			"interface '%s' is no tap, or one made with multi_queue: say queues=2 then",
+			name);
 	case -EPERM:
 		return err_set(err, r, "tap '%s' belongs to another user", name);
 	case -E2BIG:

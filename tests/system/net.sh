@@ -5,9 +5,11 @@
 # shellcheck source=tests/system/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-if [ "${1-}" = tap-lane ]; then
-	work=$2 out=$2/tap-out
-	trap - EXIT
+if [ $# -gt 0 ]; then # a lane of this lane
+	rmdir "$work"
+	export POSADA_LANE=$2
+	work=$2 out=$2/$1-out
+	trap 'kill -9 "${jobs_to_end[@]}" 2>/dev/null' EXIT
 else
 	need_kernel 6.1 || exit 0
 	command -v busybox >/dev/null || { skip "all: busybox is not installed"; exit 0; }
@@ -47,6 +49,15 @@ start_server() {
 		return
 	done
 	return 1
+}
+
+# listener ADDRESS FILE: takes datagrams, which go to FILE; $listen_port is its port.
+listener() {
+	: >"$2"
+	"$here/net-peer" listen "$1" >"$2" 2>&1 &
+	jobs_to_end+=($!)
+	wait_for "$2" '^[0-9]+$' $!
+	listen_port=$(head -n 1 "$2")
 }
 
 # free_port FROM: one that nobody listens on now.
@@ -89,11 +100,20 @@ serving() {
 
 user_network() {
 	start_server 127.0.0.1 || { fail "a web server on the host" "no free port"; return; }
-	guest "do=user url=10.0.2.2:$port/file" --net user,host=on
+	listener 127.0.0.1 "$work/datagrams"
+	udp=$listen_port
+	listener ::1 "$work/datagrams6"
+	guest "do=user url=10.0.2.2:$port/file udp=$udp udp6=$listen_port" --net user,host=on
 	expect "user network: DHCP" 0 't: address 10\.0\.2\.15 router 10\.0\.2\.2 dns 10\.0\.2\.3'
 	expect "user network: the gateway answers" 0 't: the gateway answers'
 	expect "user network: an IPv6 address and a route" 0 't: ipv6 fec0:.* route fe80:'
 	expect "user network, host=on: a download from the host" 0 "t: download $(sum "$work/www/file")"
+	if grep -q 'from the guest' "$work/datagrams" && grep -q 'from the guest' "$work/datagrams6"; then
+		pass "user network: datagrams, by IPv4 and IPv6"
+	else
+		fail "user network: datagrams, by IPv4 and IPv6" "$(head "$work/datagrams" "$work/datagrams6")"
+	fi
+	expect "user network: large packets, all offloads" 0 't: mtu 65520 has:csum has:guest_csum has:guest_tso4 has:guest_tso6 has:host_tso4 has:host_tso6 has:mrg_rxbuf has:status has:ctrl_vq has:ctrl_rx has:announce'
 	guest "do=user url=10.0.2.2:$port/file" --net user
 	expect "user network: the host's loopback is closed" 0 't: address 10' 't: no download' '!t: download'
 	guest "do=user url=127.0.0.1:$port/file" --net user,host=on --name other
@@ -132,11 +152,33 @@ with_passt() {
 	skip "passt: forwarded ports, a port in use: the launcher can't tell yet whether passt has started"
 }
 
+# The process of the user network goes: the guest sees its link go down.
+lost() {
+	local slirp
+	serving do=lost --net user
+	if ! wait_for "$out" 't: serving' "$guest_pid"; then
+		fail "a user network that ends" "the guest never got ready"
+		return
+	fi
+	slirp=$(processes_left | while read -r pid; do
+		case $(readlink "/proc/$pid/exe") in */posada-slirp) echo "$pid" ;; esac
+	done)
+	kill -9 $slirp
+	wait "$guest_pid"
+	status=$?
+	expect "a user network that ends takes the link down" 0 't: the link is down'
+}
+
+# traffic IFNAME: the bytes and packets that it got. /sys shows the interfaces of another namespace.
+traffic() { sed -n "s/^ *$1: *\([0-9]*\) *\([0-9]*\) .*/\1\n\2/p" /proc/net/dev; }
+
 # In a network namespace of its own, where it may make what it likes.
 tap_lane() {
 	ip link set lo up
 	ip tuntap add dev ptap0 mode tap && ip addr add 10.99.0.1/24 dev ptap0 && ip link set ptap0 up || exit 1
 	start_server 10.99.0.1
+	"$here/net-peer" strangers ptap0 &
+	jobs_to_end+=($!)
 	serving "do=tap url=10.99.0.1:$port/file" --net tap=ptap0
 	if wait_for "$out" 't: serving' "$guest_pid"; then
 		cp "$out" "$work/tap-first"
@@ -145,9 +187,59 @@ tap_lane() {
 		expect "a tap in use is refused" 1 "^posada\[[^]]*\]: --net: tap 'ptap0' is in use"
 		out=$posada_out
 	fi
+	mapfile -t before < <(traffic ptap0)
 	talk "tap: a connection to the guest, 1 MB in and 3 MB out" 10.99.0.2 8080 8081 "$guest_pid"
+	mapfile -t after < <(traffic ptap0)
 	expect "tap: the host answers" 0 't: the host answers'
+	expect "tap: all offloads" 0 't: mtu 1500 has:csum has:guest_csum has:guest_tso4 has:guest_tso6 has:host_tso4 has:host_tso6 has:mrg_rxbuf'
+	expect "tap: the guest's filters are the card's" 0 't: strangers stay out and come in'
 	expect "tap: a download from the host" 0 "t: download $(sum "$work/www/file")"
+	if [ $(((after[0] - before[0]) / (after[1] - before[1]))) -gt 2000 ]; then
+		pass "tap: what the guest sends comes in large segments"
+	else
+		fail "tap: what the guest sends comes in large segments" "${before[*]} to ${after[*]}"
+	fi
+	kill "$server"
+}
+
+# Two queues of a tap, in a bridge with an interface that has everything done before it sends: what is
+# not finished in the bridge is wrong at its other end.
+queues_lane() {
+	local far
+	ip link set lo up
+	ip tuntap add dev ptap1 mode tap multi_queue && ip link add pbridge type bridge &&
+		ip link add pnear type veth peer name pfar || exit 1
+	unshare -n sleep 300 &
+	far=$!
+	jobs_to_end+=("$far")
+	until [ "$(readlink "/proc/$far/ns/net")" != "$(readlink /proc/self/ns/net)" ] && [ -e "/proc/$far/ns/net" ]; do
+		kill -0 "$far" || exit 1
+	done
+	"$here/net-peer" plain pnear pfar
+	ip link set pfar netns "$far"
+	ip link set ptap1 master pbridge && ip link set pnear master pbridge
+	for name in ptap1 pnear pbridge; do ip link set "$name" up; done
+	inside() { nsenter -t "$far" -n "$@"; }
+	inside ip link set lo up
+	inside ip addr add 10.99.0.1/24 dev pfar
+	inside ip link set pfar up
+	nsenter -t "$far" -n "$0" queues-far "$work"
+	ip link set ptap1 down
+	posada 30 run --accel soft --quiet --kernel "$kernel" --append ho --net tap=ptap1
+	expect "a tap with several queues needs to be told so" 1 "queues=2"
+}
+
+# The other end of the bridge; the guest itself is started from here, in the namespace of its tap.
+queues_far() {
+	start_server 10.99.0.1
+	readarray -t args < <(options "do=queues url=10.99.0.1:$port/file")
+	: >"$out"
+	nsenter -t "$PPID" -n timeout -k 5 90 "$bin/posada" "${args[@]}" --cpus 2 --net tap=ptap1,queues=2 </dev/null >>"$out" 2>&1 &
+	guest_pid=$!
+	jobs_to_end+=("$guest_pid")
+	talk "two queues, behind a bridge: 1 MB in and 3 MB out" 10.99.0.2 8080 8081 "$guest_pid"
+	expect "two queues, behind a bridge: a download" 0 't: .*has:mq' "t: download $(sum "$work/www/file")"
+	expect "two queues are used both ways" 0 't: used .*input\.0' 't: used .*output\.0' 't: used .*input\.1' 't: used .*output\.1'
 	kill "$server"
 }
 
@@ -160,15 +252,19 @@ tap() {
 		skip "tap: $(tail -n 1 "$work/tap-error")"
 	else
 		unshare -n "$0" tap-lane "$work"
+		unshare -n "$0" queues-lane "$work"
 	fi
 }
 
-if [ "${1-}" = tap-lane ]; then
-	tap_lane
-	exit
-fi
+case ${1-} in
+tap-lane) tap_lane ;;
+queues-lane) queues_lane ;;
+queues-far) queues_far ;;
+esac
+[ $# -eq 0 ] || exit
 user_network
 forwards
+lost
 with_passt
 tap
 [ -z "$(processes_left)" ] && pass "no process is left" || fail "no process is left" "$(processes_left)"
