@@ -28,15 +28,20 @@
 	(sizeof(struct sx_block) + BLOCK_ENTRIES * sizeof(struct sx_insn) +                        \
 	 SX_BLOCK_MAX * SX_INSN_MAX + 64)
 
-/* The code word of blocks that are not kept: never changes. */
-static u32 scratch_word;
+/* Blocks of one instruction that crosses pages, by linear address; each has room for that much. */
+#define CROSSING_BITS 8
+#define CROSSING_BYTES                                                                             \
+	align_up(sizeof(struct sx_block) + 3 * sizeof(struct sx_insn) + SX_INSN_MAX, 64)
+
+/* The code word of these blocks, whose bytes are compared at each entry: never changes. */
+static u32 crossing_word;
 
 void sx_cache_init(struct sx_cpu *c)
 {
 	struct sx_cache *k = NEW(struct sx_cache);
 
 	k->hash = NEW_ARRAY(struct sx_block *, 1u << HASH_BITS);
-	k->scratch = mem_alloc(1, BLOCK_BYTES_MAX);
+	k->crossing = mem_alloc(1u << CROSSING_BITS, CROSSING_BYTES);
 	k->arena = mmap(NULL, ARENA_SIZE, PROT_READ | PROT_WRITE,
 			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	assert(k->arena != MAP_FAILED);
@@ -50,7 +55,7 @@ void sx_cache_fini(struct sx_cpu *c)
 	if (!k)
 		return;
 	munmap(k->arena, ARENA_SIZE);
-	free(k->scratch);
+	free(k->crossing);
 	free(k->hash);
 	free(k);
 	c->cache = NULL;
@@ -191,20 +196,43 @@ static bool decode_run(struct sx_cpu *c, struct sx_block *b, const u8 *bytes, un
 	return true;
 }
 
-/* An instruction that crosses into the next page, or comes from no memory at all: not kept. */
-static struct sx_block *decode_scratch(struct sx_cpu *c, const u8 *first, unsigned n, u64 next_lin)
+static struct sx_block *crossing_slot(struct sx_cache *k, u64 lin)
 {
-	struct sx_block *b = c->cache->scratch;
-	u8 bytes[SX_INSN_MAX];
+	u64 h = lin * 0x9e3779b97f4a7c15 >> (64 - CROSSING_BITS);
+
+	return (struct sx_block *)(void *)(k->crossing + h * CROSSING_BYTES);
+}
+
+static bool crossing_is_good(const struct sx_cpu *c, const struct sx_block *b, u64 lin,
+			     const u8 *bytes)
+{
+	return b->n_insns && b->gpa == lin && b->mode == c->mode && !b->ends_in_fault &&
+	       !memcmp(b->bytes, bytes, b->n_bytes);
+}
+
+/*
+ * An instruction at lin that crosses into the next page, or comes from no memory at all: n bytes of
+ * it are at first, the rest at next_lin. No code word covers both pages, so that its bytes are
+ * fetched and compared at each execution.
+ */
+static struct sx_block *find_crossing(struct sx_cpu *c, u64 lin, const u8 *first, unsigned n,
+				      u64 next_lin)
+{
+	struct sx_block *b = crossing_slot(c->cache, lin);
 	const struct sx_itlb_entry *e = sx_translate_code(c, next_lin & c->code_mask);
+	u32 mode = c->mode;
+	u8 bytes[SX_INSN_MAX];
 
 	memcpy(bytes, first, n);
 	if (e->host)
 		memcpy(bytes + n, e->host, SX_INSN_MAX - n);
 	else
 		memset(bytes + n, 0xff, SX_INSN_MAX - n);
-	*b = (struct sx_block){.code = &scratch_word, .mode = c->mode | SX_MODE_STEP};
-	u32 mode = c->mode;
+	if (crossing_is_good(c, b, lin, bytes)) {
+		b->out[0] = b->out[1] = NULL;
+		return b;
+	}
+	*b = (struct sx_block){.code = &crossing_word, .mode = mode | SX_MODE_STEP, .gpa = lin};
 	c->mode |= SX_MODE_STEP; /* one instruction */
 	bool is_whole = decode_run(c, b, bytes, SX_INSN_MAX);
 	c->mode = mode;
@@ -314,12 +342,12 @@ static struct sx_block *find_at(struct sx_cpu *c, u64 lin)
 	struct sx_block *b;
 
 	if (!e->host)
-		return decode_scratch(c, (const u8 *)"", 0, lin);
+		return find_crossing(c, lin, (const u8 *)"", 0, lin);
 	b = find_physical(c, e, gpa);
 	if (!b)
 		b = block_new(c, e, gpa);
 	if (!b)
-		return decode_scratch(c, e->host + off, left, lin + left);
+		return find_crossing(c, lin, e->host + off, left, lin + left);
 	remember(c, lin, is_global, b);
 	return b;
 }

@@ -9,8 +9,8 @@
  *
  * A block is good as long as the code word of its page, in gmem, is the one it was decoded under:
  * checked at each entry. When only the word differs, and the bytes do not, the block is taken
- * again. An instruction that crosses into another page makes a block of its own, decoded at each
- * execution.
+ * again. An instruction that crosses into another page makes a block of its own, whose bytes are
+ * compared at each execution.
  *
  * All belongs to one vCPU. Blocks are never freed one by one: when the arena is full, all go; that
  * happens only in the run loop, when no block is being executed.
@@ -40,7 +40,11 @@ struct sx_block {
 	struct sx_insn insn[];
 };
 
-#define SX_JUMP_BITS 12
+/*
+ * 24 bytes each. A guest that sleeps for each request of its disk goes through thousands of blocks
+ * in between: with 2^12 entries, each tenth jump missed.
+ */
+#define SX_JUMP_BITS 14
 struct sx_jump {
 	u64 lin;
 	u32 mode;
@@ -53,10 +57,10 @@ struct sx_cache {
 	struct sx_block **hash;
 	u8 *arena;
 	u64 used;
-	struct sx_block *scratch; /* for instructions that cross pages */
-	bool is_dropped;          /* native code's room is full: start over in the run loop */
-	u64 n_drops;              /* statistics */
-	u64 n_decoded;            /* statistics: blocks made */
+	u8 *crossing;    /* blocks of instructions that cross pages */
+	bool is_dropped; /* native code's room is full: start over in the run loop */
+	u64 n_drops;     /* statistics */
+	u64 n_decoded;   /* statistics: blocks made */
 };
 
 /*
