@@ -34,12 +34,17 @@ struct launch_net {
 	bool is_passt;     /* passt instead of posada-slirp */
 	unsigned n_queues; /* of a tap; 0: one */
 	unsigned mtu;      /* 0: a tap's own, or what is fastest */
+	bool is_packed;
+	struct guest_limits limits;
 };
 
 struct launch_disk {
 	const char *path;
 	bool is_readonly;
 	enum guest_cache cache;
+	unsigned n_queues; /* 0: the usual number */
+	bool is_packed;
+	struct guest_limits limits;
 };
 
 /* A virtio port's name, and the path of the UNIX socket that stands for it on the host. */

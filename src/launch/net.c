@@ -250,6 +250,8 @@ int launch_open_net(struct launch *l, const struct launch_net *n, struct guest_n
 
 	out->n_more_fds = 0;
 	out->n_queues = MAX(n->n_queues, 1u);
+	out->is_packed = n->is_packed;
+	out->limits = n->limits;
 	out->mtu = n->mtu;
 	if (guest_nic_check(out, err) < 0)
 		return err->code;

@@ -119,6 +119,9 @@ int launch_open_disk(const struct launch_disk *d, bool is_snapshot, struct guest
 	out->path = str_dup(d->path);
 	out->is_readonly = d->is_readonly;
 	out->cache = d->cache;
+	out->n_queues = d->n_queues;
+	out->is_packed = d->is_packed;
+	out->limits = d->limits;
 	out->fd = fd_take(fd);
 	return 0;
 }

@@ -94,6 +94,16 @@ int machine_remove_device(struct machine *m, const char *name, bool is_forced, s
 #define MACHINE_MAX_DEVICES 32
 unsigned machine_list_devices(struct machine *m, struct machine_device *out);
 
+/* --- I/O limits of a disk or network card; main thread, running or paused --- */
+
+struct guest_limits;
+
+/* From now on; they go with the guest when it is saved. -EOPNOTSUPP: not a device that has any. */
+int machine_set_limits(struct machine *m, const char *name, const struct guest_limits *limits,
+		       struct err *err);
+int machine_get_limits(struct machine *m, const char *name, struct guest_limits *out,
+		       struct err *err);
+
 /* --- a network card's cable; main thread, running or paused --- */
 
 /*

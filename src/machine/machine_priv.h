@@ -113,6 +113,9 @@ void pc_plug_at(struct machine *m, struct virtio_device *v, unsigned slot,
 		enum machine_device_kind kind);
 void pc_plug(struct machine *m, struct virtio_device *v);
 
+/* limits.c: of a disk or network card that was just made, if it has any. */
+void pc_limit(struct virtio_device *v, enum machine_device_kind kind, const struct guest_limits *l);
+
 /* hotplug.c */
 void pc_init_hotplug(struct machine *m);
 void pc_fini_hotplug(struct machine *m);

@@ -55,7 +55,13 @@ static int pc_open_disk(struct machine *m, struct guest_disk *d, struct blk **ou
 int pc_add_disk(struct machine *m, struct guest_disk *d, struct err *err)
 {
 	char serial[sizeof("posada-") + GUEST_MAX_DEVICE_NAME];
-	struct vblk_options o = {.name = d->name, .serial = serial};
+	struct vblk_options o = {
+		.name = d->name,
+		.serial = serial,
+		.n_queues = (u16)(d->n_queues ? d->n_queues
+					      : MIN(m->config->n_cpus, GUEST_USUAL_DISK_QUEUES)),
+		.clock = vm_clock(m->vm),
+	};
 	struct virtio_device *v;
 	int r = pc_open_disk(m, d, &o.disk, err);
 
@@ -67,6 +73,9 @@ int pc_add_disk(struct machine *m, struct guest_disk *d, struct err *err)
 		blk_free(o.disk);
 		return r;
 	}
+	if (d->is_packed)
+		virtio_offer_packed(v);
+	pc_limit(v, MACHINE_DISK, &d->limits);
 	pc_plug_at(m, v, d->slot, MACHINE_DISK);
 	return 0;
 }
@@ -90,6 +99,8 @@ int pc_add_nic(struct machine *m, struct guest_nic *nic, struct err *err)
 		net_free(o.net);
 		return r;
 	}
+	if (nic->is_packed)
+		virtio_offer_packed(v);
 	pc_plug_at(m, v, nic->slot, MACHINE_NIC);
 	return 0;
 }

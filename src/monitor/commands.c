@@ -115,6 +115,7 @@ static const struct monitor_command monitor_commands[] = {
 	{"resume", monitor_resume},
 	{"save", monitor_save},
 	{"save-cancel", monitor_save_cancel},
+	{"set-limits", monitor_set_limits},
 	{"status", monitor_status},
 	{"subscribe", monitor_subscribe},
 };

@@ -55,6 +55,7 @@ void monitor_on_request(void *opaque, struct control_request *r);
 /* balloon.c: the command, and the event. */
 void monitor_balloon_init(struct monitor *m);
 void monitor_balloon(struct monitor *m, struct control_request *r);
+void monitor_set_limits(struct monitor *m, struct control_request *r);
 void monitor_on_balloon(void *opaque);                  /* any thread */
 struct json_t *monitor_balloon_json(struct monitor *m); /* NULL: the guest has none */
 

@@ -210,6 +210,25 @@ static int guest_check_balloon(const struct guest_config *c, struct err *err)
 	return 0;
 }
 
+int guest_limits_check(const struct guest_limits *l, struct err *err)
+{
+	if (l->bytes > GUEST_LIMIT_MAX || l->ops > GUEST_LIMIT_MAX ||
+	    l->burst_bytes > GUEST_LIMIT_MAX || l->burst_ops > GUEST_LIMIT_MAX)
+		return err_set(err, -EINVAL, "a limit is at most %lu", GUEST_LIMIT_MAX);
+	if ((l->burst_bytes && !l->bytes) || (l->burst_ops && !l->ops))
+		return err_set(err, -EINVAL,
+			       "a burst needs the limit that it is an exception from");
+	return 0;
+}
+
+int guest_disk_check(const struct guest_disk *d, struct err *err)
+{
+	if (d->n_queues > GUEST_MAX_DISK_QUEUES)
+		return err_set(err, -EINVAL, "%u queues: it has 1 to %u", d->n_queues,
+			       GUEST_MAX_DISK_QUEUES);
+	return guest_limits_check(&d->limits, err);
+}
+
 int guest_nic_check(const struct guest_nic *n, struct err *err)
 {
 	if (n->n_queues < 1 || n->n_queues > GUEST_MAX_NET_QUEUES)
@@ -218,7 +237,7 @@ int guest_nic_check(const struct guest_nic *n, struct err *err)
 	if (n->mtu && (n->mtu < GUEST_MIN_MTU || n->mtu > GUEST_MAX_MTU))
 		return err_set(err, -EINVAL, "an MTU of %u: it is %d to %d", n->mtu, GUEST_MIN_MTU,
 			       GUEST_MAX_MTU);
-	return 0;
+	return guest_limits_check(&n->limits, err);
 }
 
 int guest_config_check(const struct guest_config *c, struct err *err)
@@ -243,6 +262,10 @@ int guest_config_check(const struct guest_config *c, struct err *err)
 		return err_set(err, -EINVAL, "the kernel's command line is not UTF-8 text");
 	if (!proto_text_is_utf8(c->cpu))
 		return err_set(err, -EINVAL, "the CPU model's name is not UTF-8 text");
+	for (unsigned i = 0; i < c->n_disks; i++) {
+		if (guest_disk_check(&c->disks[i], err) < 0)
+			return err_wrap(err, "disk %u", i);
+	}
 	for (unsigned i = 0; i < c->n_nics; i++) {
 		if (guest_nic_check(&c->nics[i], err) < 0)
 			return err_wrap(err, "network card %u", i);
@@ -262,6 +285,12 @@ int guest_config_check(const struct guest_config *c, struct err *err)
 /* --- the message --- */
 
 /* clang-format off */
+#define FIELDS_OF_LIMITS(type_)                                                                    \
+	FIELD_OPTIONAL(FIELD_UINT, "limit-bps", type_, limits.bytes),                              \
+	FIELD_OPTIONAL(FIELD_UINT, "limit-iops", type_, limits.ops),                               \
+	FIELD_OPTIONAL(FIELD_UINT, "burst-bytes", type_, limits.burst_bytes),                      \
+	FIELD_OPTIONAL(FIELD_UINT, "burst-ops", type_, limits.burst_ops)
+
 static const struct field guest_disk_fields[] = {
 	FIELD_OPTIONAL(FIELD_TEXT, "name", struct guest_disk, name),
 	FIELD_OPTIONAL(FIELD_UINT, "slot", struct guest_disk, slot),
@@ -272,6 +301,9 @@ static const struct field guest_disk_fields[] = {
 	FIELD_WORDS_OPTIONAL("cache", struct guest_disk, cache, &guest_cache_words),
 	FIELD_OPTIONAL(FIELD_UINT, "saved-bytes", struct guest_disk, saved_bytes),
 	FIELD_OPTIONAL(FIELD_UINT, "saved-changed-ns", struct guest_disk, saved_changed_ns),
+	FIELD_OPTIONAL(FIELD_UINT, "queues", struct guest_disk, n_queues),
+	FIELD_OPTIONAL(FIELD_BOOL, "packed", struct guest_disk, is_packed),
+	FIELDS_OF_LIMITS(struct guest_disk),
 	FIELD_END,
 };
 
@@ -296,6 +328,8 @@ static const struct field guest_nic_fields[] = {
 	FIELD_OPTIONAL(FIELD_UINT, "mtu", struct guest_nic, mtu),
 	FIELD(FIELD_OCTETS, "mac", struct guest_nic, mac),
 	FIELD_OPTIONAL(FIELD_PEOPLE, "spec", struct guest_nic, spec),
+	FIELD_OPTIONAL(FIELD_BOOL, "packed", struct guest_nic, is_packed),
+	FIELDS_OF_LIMITS(struct guest_nic),
 	FIELD_END,
 };
 

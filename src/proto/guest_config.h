@@ -40,6 +40,13 @@ enum guest_console { GUEST_CONSOLE_NONE, GUEST_CONSOLE_STREAM, GUEST_CONSOLE_LIS
 enum guest_on_reboot { GUEST_REBOOT_RESTART, GUEST_REBOOT_STOP };
 enum guest_on_crash { GUEST_CRASH_STOP, GUEST_CRASH_RESTART, GUEST_CRASH_PAUSE };
 
+/* Of a disk, or of each direction of a network card; 0: none. */
+struct guest_limits {
+	u64 bytes, ops;             /* a second */
+	u64 burst_bytes, burst_ops; /* at once; 0: a tenth of a second's */
+};
+#define GUEST_LIMIT_MAX ((u64)1 << 40)
+
 struct guest_disk {
 	char *name;    /* "disk0"; NULL: the next of these that is free */
 	unsigned slot; /* 1 up; 0: the next that is free. Both are written back when it is chosen */
@@ -53,7 +60,12 @@ struct guest_disk {
 	enum guest_cache cache;
 	/* Of a saved guest: what the file was then, to know it again. 0: not told. */
 	u64 saved_bytes, saved_changed_ns;
+	unsigned n_queues; /* 0: as many as the guest has CPUs, up to GUEST_USUAL_DISK_QUEUES */
+	bool is_packed;    /* the guest may use packed rings */
+	struct guest_limits limits;
 };
+#define GUEST_MAX_DISK_QUEUES   16u
+#define GUEST_USUAL_DISK_QUEUES 4u
 
 struct guest_nic_fd {
 	int fd;
@@ -68,6 +80,8 @@ struct guest_nic {
 	unsigned n_more_fds;
 	unsigned n_queues; /* pairs that the guest's card has, whatever is behind it */
 	unsigned mtu;      /* that the guest is told; 0: none */
+	bool is_packed;
+	struct guest_limits limits;
 	u8 mac[6];
 	char *spec; /* what is behind it, as on the command line: for a saved guest */
 };
@@ -163,6 +177,8 @@ int guest_nic_decode(const struct json_t *from, struct field_fds *fds, struct gu
 		     struct err *err);
 void guest_nic_init(void *nic);
 void guest_nic_fini(struct guest_nic *n);
+int guest_limits_check(const struct guest_limits *l, struct err *err);
+int guest_disk_check(const struct guest_disk *d, struct err *err);
 int guest_nic_check(const struct guest_nic *n, struct err *err);
 
 extern const struct guest_words guest_accel_words, guest_engine_words, guest_cache_words,

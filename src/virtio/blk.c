@@ -4,6 +4,8 @@
  *     notify -> vblk_request: check the header -> blk_submit ... blk_kick
  *     disk   -> vblk_done (vq_push), for each -> vblk_round (vq_publish), once a batch
  *
+ * With limits, what comes too early waits in the device, not in the ring: a flush passes it.
+ *
  * A device without a volatile write cache in the driver's eyes (it didn't take FLUSH, or turned
  * the cache off) finishes a write only when it is on stable storage (5.2.5.2, 5.2.6.2).
  */
@@ -16,11 +18,11 @@
 #include "block/block.h"
 #include "state/state.h"
 #include "virtio/blk_wire.h"
+#include "virtio/limit.h"
 #include "virtio/virtio.h"
 
 #define VBLK_QUEUE_SIZE   256
-#define VBLK_SEGS         254 /* of data, in a request */
-#define VBLK_MAX_QUEUES   16
+#define VBLK_SEGS         254                           /* of data, in a request */
 #define VBLK_RANGE_MAX    ((u32)(2 * GIB / BLK_SECTOR)) /* of one discard or write-zeroes */
 #define VBLK_PHYSICAL_EXP 3                             /* physical blocks of 8 sectors */
 
@@ -28,6 +30,8 @@ struct vblk {
 	struct virtio_device vdev; /* its device holds the lock for all below */
 	struct vblk_config_wire config;
 	struct blk *disk;
+	struct limit limit;
+	struct list waiting; /* requests that are over the limit, oldest first */
 	u64 sectors;
 	char serial[VBLK_ID_SIZE];
 };
@@ -91,6 +95,88 @@ static void vblk_round(void *opaque)
 	device_unlock(&d->vdev.dev);
 }
 
+/* --- limits --- */
+
+/* Bytes that count: those that are moved. */
+static u64 vblk_cost(const struct blk_request *b)
+{
+	return b->op == BLK_DISCARD || b->may_unmap ? 0 : b->bytes;
+}
+
+static void vblk_start(struct vblk *d, struct vblk_request *r)
+{
+	if (list_is_empty(&d->waiting) && limit_take(&d->limit, vblk_cost(&r->blk)))
+		blk_submit(d->disk, &r->blk);
+	else
+		list_append(&d->waiting, &r->blk.node);
+}
+
+static struct vblk_request *vblk_next_waiting(struct vblk *d)
+{
+	struct blk_request *b = list_entry(d->waiting.next, struct blk_request, node);
+
+	return container_of(b, struct vblk_request, blk);
+}
+
+static void vblk_submit_waiting(struct vblk *d)
+{
+	struct vblk_request *r = vblk_next_waiting(d);
+
+	list_remove(&r->blk.node);
+	blk_submit(d->disk, &r->blk);
+}
+
+/* The limit's timer: the loop's thread, without the lock. */
+static void vblk_on_ready(void *opaque)
+{
+	struct vblk *d = opaque;
+
+	device_lock(&d->vdev.dev);
+	while (!list_is_empty(&d->waiting) &&
+	       limit_take(&d->limit, vblk_cost(&vblk_next_waiting(d)->blk)))
+		vblk_submit_waiting(d);
+	blk_kick(d->disk);
+	device_unlock(&d->vdev.dev);
+}
+
+/* A pause, or a save: the chains have to come back. */
+static void vblk_quiesce(struct virtio_device *v)
+{
+	struct vblk *d = vblk_of(v);
+
+	while (!list_is_empty(&d->waiting)) {
+		limit_charge(&d->limit, vblk_cost(&vblk_next_waiting(d)->blk));
+		vblk_submit_waiting(d);
+	}
+}
+
+/* What waits is dropped; what the disk has comes back from there. */
+static void vblk_stop(struct virtio_device *v)
+{
+	struct vblk *d = vblk_of(v);
+
+	while (!list_is_empty(&d->waiting)) {
+		struct vblk_request *r = vblk_next_waiting(d);
+
+		list_remove(&r->blk.node);
+		vq_push(vq_chain_of(r), 0);
+	}
+}
+
+void vblk_set_limits(struct virtio_device *v, const struct limit_rates *rates)
+{
+	device_lock(&v->dev);
+	limit_set(&vblk_of(v)->limit, rates);
+	device_unlock(&v->dev);
+}
+
+void vblk_get_limits(struct virtio_device *v, struct limit_rates *out)
+{
+	device_lock(&v->dev);
+	limit_get(&vblk_of(v)->limit, out);
+	device_unlock(&v->dev);
+}
+
 /* --- requests --- */
 
 static bool vblk_range_is_good(const struct vblk *d, u64 sector, u64 bytes)
@@ -131,7 +217,7 @@ static void vblk_transfer(struct vblk *d, struct vq_chain *c, bool is_write, u64
 	/* The chain isn't stepped any more, so that the disk may use up its vectors. */
 	r->blk.iov = (struct iovec *)iov;
 	r->blk.is_fua = is_write && !vblk_has_write_cache(d);
-	blk_submit(d->disk, &r->blk);
+	vblk_start(d, r);
 }
 
 static void vblk_flush(struct vblk *d, struct vq_chain *c)
@@ -165,7 +251,7 @@ static void vblk_range(struct vblk *d, struct vq_chain *c, enum blk_op op)
 	r = vblk_prepare(c, op, le64_get(w.sector), (u64)sectors * BLK_SECTOR);
 	r->blk.may_unmap = flags & VBLK_RANGE_UNMAP;
 	r->must_flush = op == BLK_WRITE_ZEROES && !vblk_has_write_cache(d);
-	blk_submit(d->disk, &r->blk);
+	vblk_start(d, r);
 }
 
 static void vblk_get_id(struct vblk *d, struct vq_chain *c)
@@ -225,11 +311,6 @@ static void vblk_notify(struct virtio_device *v, struct vq *q)
 
 /* --- the device --- */
 
-static void vblk_ignore(struct virtio_device *v)
-{
-	(void)v; /* requests wait in the disk only, and come back from there */
-}
-
 static void vblk_reset(struct virtio_device *v)
 {
 	vblk_of(v)->config.writeback = 1;
@@ -257,6 +338,8 @@ static void vblk_free(struct device *dev)
 {
 	struct vblk *d = container_of(dev, struct vblk, vdev.dev);
 
+	limit_fini(&d->limit);
+	vblk_stop(&d->vdev);
 	blk_free(d->disk); /* drains: no request refers to the queues afterwards */
 	virtio_device_fini(&d->vdev);
 	free(d);
@@ -279,6 +362,7 @@ static const struct state_field vblk_fields[] = {
 	STATE_SUB(struct vblk, vdev, &virtio_device_state),
 	STATE_U(struct vblk, sectors),
 	STATE_U(struct vblk, config.writeback),
+	STATE_SUB(struct vblk, limit, &limit_state),
 	STATE_END,
 };
 
@@ -301,8 +385,8 @@ static const struct device_ops vblk_device_ops = {
 
 static const struct virtio_ops vblk_ops = {
 	.id = VIRTIO_ID_BLOCK,
-	.start = vblk_ignore,
-	.stop = vblk_ignore,
+	.stop = vblk_stop,
+	.quiesce = vblk_quiesce,
 	.reset = vblk_reset,
 	.write_config = vblk_write_config,
 	.drain = vblk_drain,
@@ -361,6 +445,8 @@ int vblk_new(const struct vblk_options *o, struct loop *loop, struct gmem *gmem,
 
 	assert(n_queues <= VBLK_MAX_QUEUES);
 	virtio_device_init(&d->vdev, &vblk_ops, &vblk_device_ops, o->name, loop, gmem);
+	list_init(&d->waiting);
+	limit_init(&d->limit, o->clock, vblk_on_ready, d);
 	d->disk = o->disk;
 	d->sectors = o->disk->size / BLK_SECTOR;
 	if (o->serial)

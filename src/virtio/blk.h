@@ -14,17 +14,29 @@ struct blk;
 struct err;
 struct gmem;
 struct loop;
+struct limit_rates;
+struct vclock;
 struct virtio_device;
 
+#define VBLK_MAX_QUEUES 16
+
 struct vblk_options {
-	const char *name;   /* of the device: "disk0" */
-	const char *serial; /* at most 20 bytes are shown; NULL: none */
-	struct blk *disk;   /* of the same loop; taken over on success */
-	u16 n_queues;       /* 0 stands for 1 */
+	const char *name;     /* of the device: "disk0" */
+	const char *serial;   /* at most 20 bytes are shown; NULL: none */
+	struct blk *disk;     /* of the same loop; taken over on success */
+	u16 n_queues;         /* up to VBLK_MAX_QUEUES; 0 stands for 1 */
+	struct vclock *clock; /* for limits; borrowed */
 };
 
 /* Before the loop runs, or on its thread. Freed with device_free(&(*out)->dev). */
 int vblk_new(const struct vblk_options *o, struct loop *loop, struct gmem *gmem,
 	     struct virtio_device **out, struct err *err);
+
+/*
+ * I/O limits, from now on (virtio/limit.h). What is over them waits in the device; a flush never does.
+ * A pause lets go of all that waits, and counts it. Any thread.
+ */
+void vblk_set_limits(struct virtio_device *v, const struct limit_rates *rates);
+void vblk_get_limits(struct virtio_device *v, struct limit_rates *out);
 
 #endif

@@ -116,11 +116,71 @@ static int run_memory(struct launch_request *q, char *value, struct err *err)
 	return r;
 }
 
+/* "4096", "10M": a number of bytes, or of anything. */
+static int run_parse_amount(const char *text, u64 *out, struct err *err)
+{
+	static const char units[] = "KMG";
+	const char *unit;
+	u64 scale = 1;
+	char *end;
+	unsigned long long n = strtoull(text, &end, 10);
+
+	if (run_is_digit(text[0]) && *end && (unit = strchr(units, *end)) && !end[1]) {
+		scale = KIB << 10 * (unit - units);
+		end++;
+	}
+	if (!run_is_digit(text[0]) || *end || n > GUEST_LIMIT_MAX / scale)
+		return err_set(err, -EINVAL, "'%s' is no amount; write 5000, 512K, 10M or 1G",
+			       text);
+	*out = n * scale;
+	return 0;
+}
+
+/* What disks and network cards have in common: 1 when the word was one of these. */
+static int run_limit_word(struct guest_limits *l, bool *is_packed, const char *word,
+			  const char *value, struct err *err)
+{
+	const struct {
+		const char *name;
+		u64 *amount;
+	} rows[] = {{"limit-bps", &l->bytes},
+		    {"limit-iops", &l->ops},
+		    {"burst-bytes", &l->burst_bytes},
+		    {"burst-ops", &l->burst_ops}};
+	int r;
+
+	if (value && !strcmp(word, "packed")) {
+		r = run_parse_on_off(value, is_packed, err);
+		return r < 0 ? r : 1;
+	}
+	for (size_t i = 0; value && i < ARRAY_SIZE(rows); i++) {
+		if (strcmp(rows[i].name, word))
+			continue;
+		r = run_parse_amount(value, rows[i].amount, err);
+		return r < 0 ? r : 1;
+	}
+	return 0;
+}
+
 static int run_disk_word(struct launch_disk *d, char *word, struct err *err)
 {
 	char *value = run_split_key(word);
 	int cache, r;
+	u64 n;
 
+	r = run_limit_word(&d->limits, &d->is_packed, word, value, err);
+	if (r)
+		return MIN(r, 0);
+	if (value && !strcmp(word, "queues")) {
+		r = run_parse_amount(value, &n, err);
+		if (r < 0)
+			return r;
+		if (n < 1 || n > GUEST_MAX_DISK_QUEUES)
+			return err_set(err, -EINVAL, "%s queues: a disk has 1 to %u", value,
+				       GUEST_MAX_DISK_QUEUES);
+		d->n_queues = (unsigned)n;
+		return 0;
+	}
 	if (value && !strcmp(word, "readonly"))
 		return run_parse_on_off(value, &d->is_readonly, err);
 	if (value && !strcmp(word, "cache")) {
@@ -129,7 +189,9 @@ static int run_disk_word(struct launch_disk *d, char *word, struct err *err)
 			d->cache = (enum guest_cache)cache;
 		return r;
 	}
-	return err_set(err, -EINVAL, "a disk has no option '%s'; there is: readonly=on, cache=none",
+	return err_set(err, -EINVAL,
+		       "a disk has no option '%s'; there is: readonly=on, cache=none, queues=2, "
+		       "packed=on, limit-bps=10M, limit-iops=1000, burst-bytes=64M, burst-ops=5000",
 		       word);
 }
 
@@ -147,7 +209,7 @@ static int run_disk(struct launch_request *q, char *value, struct err *err)
 	while (!r && (word = strtok_r(NULL, ",", &save)))
 		r = run_disk_word(d, word, err);
 	q->n_disks++;
-	return r;
+	return r ? r : guest_limits_check(&d->limits, err);
 }
 
 /* The words that every network has: 1 when it was one. */
@@ -169,11 +231,16 @@ static int run_net_number(struct launch_net *n, const char *word, const char *va
 
 static int run_tap_word(struct launch_net *n, char *word, struct err *err)
 {
-	int r = run_net_number(n, word, run_split_key(word), err);
+	const char *value = run_split_key(word);
+	int r = run_net_number(n, word, value, err);
 
+	if (!r)
+		r = run_limit_word(&n->limits, &n->is_packed, word, value, err);
 	if (r)
 		return MIN(r, 0);
-	return err_set(err, -EINVAL, "a tap has no option '%s'; there is: queues=2, mtu=1400",
+	return err_set(err, -EINVAL,
+		       "a tap has no option '%s'; there is: queues=2, mtu=1400, packed=on, "
+		       "limit-bps=10M, limit-iops=1000, burst-bytes=64M, burst-ops=5000",
 		       word);
 }
 
@@ -198,9 +265,13 @@ static int run_net_word(struct launch_net *n, char *word, struct err *err)
 	}
 	if (strcmp(word, "queues") && (r = run_net_number(n, word, value, err)))
 		return MIN(r, 0);
+	r = run_limit_word(&n->limits, &n->is_packed, word, value, err);
+	if (r)
+		return MIN(r, 0);
 	return err_set(err, -EINVAL,
 		       "the user network has no option '%s'; there is: "
-		       "forward=tcp:2222:22, host=on, backend=passt, mtu=1400",
+		       "forward=tcp:2222:22, host=on, backend=passt, mtu=1400, packed=on, "
+		       "limit-bps=10M, limit-iops=1000, burst-bytes=64M, burst-ops=5000",
 		       word);
 }
 
@@ -228,7 +299,7 @@ static int run_net(struct launch_request *q, char *value, struct err *err)
 			       word ? word : "");
 	}
 	q->n_nets++;
-	return r;
+	return r ? r : guest_limits_check(&n->limits, err);
 }
 
 /* It becomes a file's name in the guest. */
@@ -416,10 +487,12 @@ static const struct run_option run_options[] = {
 	{"initrd", "FILE", run_initrd, "its initial RAM disk, or multiboot module"},
 	{"append", "STRING", run_append, "its command line"},
 	{"disk", "PATH[,OPTION]...", run_disk,
-	 "a raw image or block device; readonly=on, cache=none|writeback; repeatable"},
+	 "a raw image or block device; readonly=on, cache=none|writeback, queues=N,\n"
+	 "packed=on, limit-bps=N, limit-iops=N, burst-bytes=N, burst-ops=N; repeatable"},
 	{"net", "user|tap=IFNAME|none", run_net,
 	 "a network card; user takes forward=tcp:HOSTPORT:GUESTPORT, host=on,\n"
-	 "backend=passt, a tap queues=N, both mtu=N; repeatable"},
+	 "backend=passt, a tap queues=N, both mtu=N and a disk's packed, limits and\n"
+	 "bursts; repeatable"},
 	{"channel", "NAME=PATH", run_channel,
 	 "a named port, /dev/virtio-ports/NAME in the guest, as UNIX socket PATH on\n"
 	 "the host; repeatable"},

@@ -11,8 +11,10 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "block/block.h"
+#include "fake_clock.h"
 #include "test.h"
 #include "virtio/blk_wire.h"
+#include "virtio/limit.h"
 #include "virtio_driver.h"
 
 #define SECTORS 2048u
@@ -106,10 +108,15 @@ static struct fake_disk *fake_new(bool is_readonly)
 	(VIRTIO_F_VERSION_1 | VBLK_F_FLUSH | VBLK_F_CONFIG_WCE | VBLK_F_DISCARD |                  \
 	 VBLK_F_WRITE_ZEROES)
 
+static struct vclock *the_clock; /* of the tests that have limits */
+
 static struct virtio_device *new_blk(struct vdrv *d, struct blk *disk, u16 n_queues)
 {
-	const struct vblk_options o = {
-		.name = "disk0", .serial = "abc", .disk = disk, .n_queues = n_queues};
+	const struct vblk_options o = {.name = "disk0",
+				       .serial = "abc",
+				       .disk = disk,
+				       .n_queues = n_queues,
+				       .clock = the_clock};
 	struct err err = ERR_INIT;
 	struct virtio_device *v;
 
@@ -458,6 +465,119 @@ TEST(a_device_with_packed_rings_is_saved_in_any_round)
 		}
 	}
 	vdrv_fini(&d);
+}
+
+/* --- limits --- */
+
+static struct fake_disk *start_limited(struct vdrv *d, const struct limit_rates *rates)
+{
+	struct fake_disk *f = fake_new(false);
+	struct virtio_device *v;
+
+	the_clock = fake_clock_new();
+	vdrv_init(d);
+	v = new_blk(d, &f->blk, 1);
+	vblk_set_limits(v, rates);
+	fake_clock_advance(the_clock, 1);
+	vdrv_start(d, v, FEATURES);
+	return f;
+}
+
+static void end_limited(struct vdrv *d)
+{
+	vdrv_fini(d);
+	CHECK(fake_clock_is_idle(the_clock));
+	vclock_free(the_clock);
+	the_clock = NULL;
+}
+
+TEST(what_is_over_the_limit_waits_its_turn)
+{
+	const struct limit_rates rates = {.ops = 10, .burst_ops = 2};
+	struct vdrv d;
+	struct fake_disk *f = start_limited(&d, &rates);
+
+	for (u16 i = 0; i < 6; i++)
+		add(&d, VBLK_T_IN, i, NULL, 512, true);
+	vdrv_settle(&d);
+	CHECK_EQ(f->n_submitted, 2);
+	for (unsigned n = 3; n <= 6; n++) {
+		fake_clock_advance(the_clock, NSEC_PER_SEC / 10);
+		CHECK_EQ(f->n_submitted, n);
+		CHECK_EQ(f->last.offset, (n - 1) * 512); /* in their order */
+	}
+	fake_clock_advance(the_clock, NSEC_PER_SEC);
+	CHECK(fake_clock_is_idle(the_clock));
+	CHECK_EQ(f->n_submitted, 6);
+	fake_drain(&f->blk);
+	CHECK_EQ(vdrv_used(&d, 0), 6);
+	end_limited(&d);
+}
+
+TEST(a_flush_passes_what_waits)
+{
+	const struct limit_rates rates = {.bytes = 1, .burst_bytes = 1};
+	struct vdrv d;
+	struct fake_disk *f = start_limited(&d, &rates);
+	struct request q;
+
+	add(&d, VBLK_T_OUT, 0, NULL, 512, false);
+	add(&d, VBLK_T_OUT, 1, NULL, 512, false);
+	add(&d, VBLK_T_OUT, 2, NULL, 512, false);
+	CHECK_EQ(f->n_submitted, 1);
+	fake_finish(f, 0);
+	q = add(&d, VBLK_T_FLUSH, 0, NULL, 0, false);
+	CHECK_EQ(f->n_submitted, 2);
+	CHECK_EQ(f->last.op, BLK_FLUSH);
+	fake_finish(f, 0);
+	CHECK_EQ(vdrv_used(&d, 0), 2);
+	CHECK_EQ(status_of(&d, q), VBLK_S_OK);
+	/* Discarding moves no bytes, but has its turn. */
+	vblk_set_limits(d.v, &(struct limit_rates){0});
+	fake_clock_advance(the_clock, 1);
+	CHECK_EQ(f->n_submitted, 4);
+	fake_drain(&f->blk);
+	CHECK_EQ(vdrv_used(&d, 0), 4);
+	end_limited(&d);
+}
+
+TEST(a_pause_lets_go_of_what_waits_and_counts_it)
+{
+	const struct limit_rates rates = {.ops = 10, .burst_ops = 1};
+	struct vdrv d;
+	struct fake_disk *f = start_limited(&d, &rates), *g = fake_new(false);
+	struct limit_rates now;
+
+	for (u16 i = 0; i < 5; i++)
+		add(&d, VBLK_T_IN, i, NULL, 512, true);
+	CHECK_EQ(f->n_submitted, 1);
+	vdrv_move(&d, new_blk(&d, &g->blk, 1));
+	CHECK_EQ(vdrv_used(&d, 0), 5);
+	vblk_get_limits(d.v, &now);
+	CHECK_EQ(now.ops, 10);
+	add(&d, VBLK_T_IN, 0, NULL, 512, true);
+	vdrv_settle(&d);
+	CHECK_EQ(g->n_submitted, 0);
+	fake_clock_advance(the_clock, NSEC_PER_SEC * 6 / 10);
+	CHECK_EQ(g->n_submitted, 1);
+	fake_drain(&g->blk);
+	end_limited(&d);
+}
+
+TEST(a_reset_drops_what_waits)
+{
+	const struct limit_rates rates = {.ops = 1, .burst_ops = 1};
+	struct vdrv d;
+	struct fake_disk *f = start_limited(&d, &rates);
+
+	for (u16 i = 0; i < 5; i++)
+		add(&d, VBLK_T_IN, i, NULL, 512, true);
+	CHECK_EQ(f->n_submitted, 1);
+	fake_drain(&f->blk);
+	vdrv_reset(&d);
+	fake_clock_advance(the_clock, 100 * NSEC_PER_SEC);
+	CHECK_EQ(f->n_submitted, 1);
+	end_limited(&d);
 }
 
 TEST(several_queues_share_the_disk)
