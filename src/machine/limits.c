@@ -6,6 +6,7 @@
 #include "proto/guest_config.h"
 #include "virtio/blk.h"
 #include "virtio/limit.h"
+#include "virtio/net.h"
 #include "virtio/virtio.h"
 
 static_assert(GUEST_LIMIT_MAX == LIMIT_RATE_MAX, "one limit of limits");
@@ -20,6 +21,8 @@ static void pc_set_limits(struct virtio_device *v, enum machine_device_kind kind
 
 	if (kind == MACHINE_DISK)
 		vblk_set_limits(v, &rates);
+	else
+		vnet_set_limits(v, &rates);
 }
 
 void pc_limit(struct virtio_device *v, enum machine_device_kind kind, const struct guest_limits *l)
@@ -35,7 +38,7 @@ static int machine_find_limited(struct machine *m, const char *name, struct pc_s
 
 	if (!slot)
 		return err_set(err, -ENOENT, "there is no device '%s'", name);
-	if (m->slots[slot - 1].kind != MACHINE_DISK)
+	if (m->slots[slot - 1].kind == MACHINE_OTHER)
 		return err_set(err, -EOPNOTSUPP, "'%s' is no device with limits", name);
 	*out = &m->slots[slot - 1];
 	return 0;
@@ -63,7 +66,10 @@ int machine_get_limits(struct machine *m, const char *name, struct guest_limits 
 
 	if (r < 0)
 		return r;
-	vblk_get_limits(s->vdev, &rates);
+	if (s->kind == MACHINE_DISK)
+		vblk_get_limits(s->vdev, &rates);
+	else
+		vnet_get_limits(s->vdev, &rates);
 	*out = (struct guest_limits){.bytes = rates.bytes,
 				     .ops = rates.ops,
 				     .burst_bytes = rates.burst_bytes,

@@ -85,6 +85,7 @@ int pc_add_nic(struct machine *m, struct guest_nic *nic, struct err *err)
 	struct vnet_options o = {.name = nic->name,
 				 .mtu = (u16)nic->mtu,
 				 .n_pairs = (u16)nic->n_queues,
+				 .clock = vm_clock(m->vm),
 				 .lost = pc_on_lost,
 				 .opaque = &m->slots[nic->slot - 1]};
 	struct virtio_device *v;
@@ -101,6 +102,7 @@ int pc_add_nic(struct machine *m, struct guest_nic *nic, struct err *err)
 	}
 	if (nic->is_packed)
 		virtio_offer_packed(v);
+	pc_limit(v, MACHINE_NIC, &nic->limits);
 	pc_plug_at(m, v, nic->slot, MACHINE_NIC);
 	return 0;
 }

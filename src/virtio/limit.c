@@ -78,29 +78,42 @@ void limit_get(const struct limit *l, struct limit_rates *out)
 	out->burst_ops = out->ops ? l->ops.burst : 0;
 }
 
-bool limit_take(struct limit *l, u64 bytes)
+static bool limit_is_off(const struct limit *l)
+{
+	return likely(!l->bytes.rate && !l->ops.rate);
+}
+
+bool limit_allows(struct limit *l)
 {
 	u64 now, ready;
 
-	if (likely(!l->bytes.rate && !l->ops.rate))
+	if (limit_is_off(l))
 		return true;
 	now = vclock_now_ns(l->timer.clock);
 	ready = MAX(bucket_ready_at(&l->bytes, now), bucket_ready_at(&l->ops, now));
-	if (ready > now) {
+	if (ready > now)
 		vtimer_arm(&l->timer, ready);
-		return false;
-	}
-	bucket_take(&l->bytes, bytes, now);
-	bucket_take(&l->ops, 1, now);
-	return true;
+	return ready <= now;
 }
 
 void limit_charge(struct limit *l, u64 bytes)
 {
-	u64 now = vclock_now_ns(l->timer.clock);
+	u64 now;
 
+	if (limit_is_off(l))
+		return;
+	now = vclock_now_ns(l->timer.clock);
 	bucket_take(&l->bytes, bytes, now);
 	bucket_take(&l->ops, 1, now);
+}
+
+bool limit_take(struct limit *l, u64 bytes)
+{
+	bool is_allowed = limit_allows(l);
+
+	if (is_allowed)
+		limit_charge(l, bytes);
+	return is_allowed;
 }
 
 /* --- state: limits that were changed while the guest ran go with it --- */

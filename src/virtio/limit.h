@@ -44,10 +44,12 @@ void limit_fini(struct limit *l);
 void limit_set(struct limit *l, const struct limit_rates *r);
 void limit_get(const struct limit *l, struct limit_rates *out);
 
-/* May one operation of so many bytes begin? It is counted then. Else ready() is called in time. */
-bool limit_take(struct limit *l, u64 bytes);
-/* Counts one that can't wait. */
+/* May an operation begin? Else ready() is called in time. */
+bool limit_allows(struct limit *l);
+/* Counts one of so many bytes, allowed or not. */
 void limit_charge(struct limit *l, u64 bytes);
+/* Both: counted when it is allowed. */
+bool limit_take(struct limit *l, u64 bytes);
 
 extern const struct state_table limit_state;
 

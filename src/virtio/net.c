@@ -139,6 +139,7 @@ static int vnet_send_chain(struct vnet *d, unsigned lane, struct vq_chain *c)
 {
 	struct net_frame f;
 	struct iovec one;
+	int r;
 
 	if (!vnet_take_header(d, c, &f.header) || !vnet_has_link(d))
 		return 0;
@@ -151,7 +152,12 @@ static int vnet_send_chain(struct vnet *d, unsigned lane, struct vq_chain *c)
 		f.iov = &one;
 		f.n_iov = 1;
 	}
-	return net_send(d->net, lane, &f);
+	if (!limit_allows(&d->tx_limit))
+		return -EAGAIN;
+	r = net_send(d->net, lane, &f);
+	if (!r)
+		limit_charge(&d->tx_limit, f.size);
+	return r;
 }
 
 /* Sends until the ring is empty (0), the back end full (-EAGAIN) or a batch done (1). */
@@ -292,12 +298,15 @@ static bool vnet_receive_frame(struct vnet *d, struct vq *q, const struct net_fr
 
 	if (!vq_is_running(q) || !vnet_has_link(d) || !vnet_filter_accepts(d, f))
 		return true; /* lost, or not wanted */
+	if (!limit_allows(&d->rx_limit))
+		return false;
 	r = vnet_take_chains(d, q, sizeof(struct vnet_header_wire) + f->size, chains, &n);
 	/* A queue that broke just now has no chains any more, and never will. */
 	if (r == 0)
 		return !vq_is_running(q);
 	if (r > 0) {
 		vnet_fill_chains(chains, n, f);
+		limit_charge(&d->rx_limit, f->size);
 		return true;
 	}
 	guest_error(&d->vdev.dev, "buffers too small for a frame of %zu bytes", f->size);
@@ -350,6 +359,43 @@ void vnet_update_taken(struct vnet *d)
 	net_set_taken(d->net, vnet_offloads(vnet_guest_offloads, d->guest_offloads));
 	for (unsigned lane = 0; lane < net_n_lanes(d->net); lane++)
 		net_accept(d->net, lane);
+}
+
+/* --- limits: both directions have the same, each for itself; on the loop's thread --- */
+
+static void vnet_on_tx_ready(void *opaque)
+{
+	struct vnet *d = opaque;
+
+	for (unsigned pair = 0; pair < d->n_pairs; pair++)
+		virtio_kick(&d->vdev, virtio_vq(&d->vdev, VNET_QUEUE_TX(pair)));
+}
+
+static void vnet_on_rx_ready(void *opaque)
+{
+	struct vnet *d = opaque;
+
+	device_lock(&d->vdev.dev);
+	for (unsigned lane = 0; lane < net_n_lanes(d->net); lane++)
+		net_accept(d->net, lane);
+	device_unlock(&d->vdev.dev);
+}
+
+void vnet_set_limits(struct virtio_device *v, const struct limit_rates *rates)
+{
+	struct vnet *d = vnet_of(v);
+
+	device_lock(&v->dev);
+	limit_set(&d->tx_limit, rates);
+	limit_set(&d->rx_limit, rates);
+	device_unlock(&v->dev);
+}
+
+void vnet_get_limits(struct virtio_device *v, struct limit_rates *out)
+{
+	device_lock(&v->dev);
+	limit_get(&vnet_of(v)->tx_limit, out);
+	device_unlock(&v->dev);
 }
 
 /* --- the link --- */
@@ -449,6 +495,8 @@ static void vnet_free(struct device *dev)
 {
 	struct vnet *d = container_of(dev, struct vnet, vdev.dev);
 
+	limit_fini(&d->tx_limit);
+	limit_fini(&d->rx_limit);
 	net_free(d->net);
 	virtio_device_fini(&d->vdev);
 	free(d);
@@ -475,6 +523,8 @@ static const struct state_field vnet_fields[] = {
 	STATE_U(struct vnet, n_active),
 	STATE_U(struct vnet, guest_offloads),
 	STATE_SUB(struct vnet, filter, &vnet_filter_state),
+	STATE_SUB(struct vnet, tx_limit, &limit_state),
+	STATE_SUB(struct vnet, rx_limit, &limit_state),
 	STATE_END,
 };
 
@@ -539,6 +589,8 @@ int vnet_new(const struct vnet_options *o, struct loop *loop, struct gmem *gmem,
 	d->n_pairs = MAX(o->n_pairs, (u16)1);
 	assert(d->n_pairs <= VNET_PAIRS_MAX);
 	virtio_device_init(&d->vdev, &vnet_ops, &vnet_device_ops, o->name, loop, gmem);
+	limit_init(&d->tx_limit, o->clock, vnet_on_tx_ready, d);
+	limit_init(&d->rx_limit, o->clock, vnet_on_rx_ready, d);
 	vnet_init_config(d, o);
 	r = vnet_add_queues(d, err);
 	if (r < 0) {

@@ -5,6 +5,7 @@
 #define VIRTIO_NET_PRIV_H
 
 #include "net/net.h"
+#include "virtio/limit.h"
 #include "virtio/net.h"
 #include "virtio/net_wire.h"
 #include "virtio/virtio.h"
@@ -37,6 +38,7 @@ struct vnet {
 	u64 guest_offloads; /* what of VNET_GUEST_OFFLOADS it takes now */
 	u32 sends;          /* enum net_offloads that it may ask for */
 	struct vnet_filter filter;
+	struct limit tx_limit, rx_limit;
 
 	u8 linear[NET_FRAME_MAX]; /* for a frame in more pieces than the back end takes */
 };

@@ -9,9 +9,11 @@
 
 #include "base/alloc.h"
 #include "base/err.h"
+#include "fake_clock.h"
 #include "fake_net.h"
 #include "net/net.h"
 #include "test.h"
+#include "virtio/limit.h"
 #include "virtio/net_wire.h"
 #include "virtio_driver.h"
 
@@ -20,10 +22,15 @@
 
 /* --- a driver --- */
 
+static struct vclock *the_clock; /* of the tests that have limits */
+
 static struct virtio_device *new_card(struct vdrv *d, struct net *net)
 {
-	const struct vnet_options o = {
-		.name = "net0", .mac = {2, 0, 0, 0, 0, 1}, .mtu = 1400, .net = net};
+	const struct vnet_options o = {.name = "net0",
+				       .mac = {2, 0, 0, 0, 0, 1},
+				       .mtu = 1400,
+				       .net = net,
+				       .clock = the_clock};
 	struct err err = ERR_INIT;
 	struct virtio_device *v;
 
@@ -301,4 +308,72 @@ TEST(frames_cross_a_stream_to_a_peer_and_back)
 		loop_step(d.loop, true);
 	CHECK_EQ(d.n_config_interrupts, 1);
 	vdrv_fini(&d);
+}
+
+/* --- limits --- */
+
+static struct fake_net *start_limited(struct vdrv *d)
+{
+	struct fake_net *f;
+
+	the_clock = fake_clock_new();
+	f = start(d, 0);
+	vnet_set_limits(d->v, &(struct limit_rates){.bytes = 10000, .burst_bytes = 1000});
+	fake_clock_advance(the_clock, 1);
+	vdrv_settle(d);
+	return f;
+}
+
+static void end_limited(struct vdrv *d)
+{
+	vdrv_fini(d);
+	CHECK(fake_clock_is_idle(the_clock));
+	vclock_free(the_clock);
+	the_clock = NULL;
+}
+
+TEST(frames_over_the_limit_stay_in_the_ring)
+{
+	struct vdrv d;
+	struct fake_net *f = start_limited(&d);
+
+	for (unsigned i = 0; i < 5; i++)
+		add_tx(&d, no_header, 1000, 1);
+	CHECK_EQ(f->n_sent, 1);
+	CHECK_EQ(vdrv_used(&d, TX), 1);
+	for (unsigned n = 2; n <= 5; n++) {
+		fake_clock_advance(the_clock, NSEC_PER_SEC / 10);
+		vdrv_settle(&d);
+		CHECK_EQ(f->n_sent, n);
+	}
+	/* What the back end refuses isn't counted. */
+	f->is_full = true;
+	fake_clock_advance(the_clock, NSEC_PER_SEC);
+	for (unsigned i = 0; i < 5; i++)
+		add_tx(&d, no_header, 1000, 1);
+	f->is_full = false;
+	f->net.user->room(f->net.user->opaque, 0);
+	vdrv_settle(&d);
+	CHECK_EQ(f->n_sent, 6);
+	end_limited(&d);
+}
+
+TEST(the_host_keeps_frames_over_the_limit)
+{
+	struct vdrv d;
+	struct fake_net *f = start_limited(&d);
+	unsigned accepted;
+
+	for (unsigned i = 0; i < 5; i++)
+		add_rx(&d, 2000);
+	CHECK(deliver(f, 1000));
+	accepted = f->n_accepted;
+	CHECK(!deliver(f, 1000));
+	CHECK_EQ(vdrv_used(&d, RX), 1);
+	fake_clock_advance(the_clock, NSEC_PER_SEC / 10);
+	CHECK(f->n_accepted > accepted);
+	CHECK(deliver(f, 1000));
+	CHECK(!deliver(f, 1000));
+	CHECK_EQ(vdrv_used(&d, RX), 2);
+	end_limited(&d);
 }
