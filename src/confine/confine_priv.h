@@ -27,7 +27,7 @@ void confine_enter_root(const struct confine_kept *kept, struct confine_report *
 int confine_enter_uid(uid_t uid, struct confine_report *r, struct err *err);
 /* Unless it was made with the process. */
 void confine_enter_user_namespace(struct confine_report *r);
-/* All capabilities of all sets, and the way to new ones. */
+/* All capabilities of all sets, and the way to new ones; nobody of our uid may trace us. */
 int confine_drop_privileges(struct err *err);
 
 /* landlock.c: files beneath readable_dir can be read; -1: none. */
@@ -35,7 +35,7 @@ void confine_enter_landlock(int readable_dir, bool has_network, struct confine_r
 
 /* limits.c: while there is /proc. */
 void confine_count_addresses(struct confine_report *r);
-/* Those that don't depend on the guest; no core dumps, no tracing. */
+/* Those that don't depend on the guest. */
 int confine_enter_limits(struct err *err);
 
 #endif

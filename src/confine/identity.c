@@ -57,5 +57,7 @@ int confine_drop_privileges(struct err *err)
 	/* Ambient ones go with the permitted ones. */
 	if (syscall(SYS_capset, &head, none) < 0)
 		return err_errno(err, -errno, "cannot give up capabilities");
+	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+		return err_errno(err, -errno, "cannot become undumpable");
 	return 0;
 }

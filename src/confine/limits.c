@@ -7,7 +7,6 @@
  */
 #include <errno.h>
 #include <stdio.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/sysinfo.h>
 #include <sys/utsname.h>
@@ -55,8 +54,6 @@ int confine_enter_limits(struct err *err)
 		r = limits_set(RLIMIT_NOFILE, LIMITS_FDS, err);
 	if (!r)
 		r = limits_set(RLIMIT_MSGQUEUE, 0, err);
-	if (!r && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
-		r = err_errno(err, -errno, "cannot switch core dumps off");
 	return r;
 }
 

@@ -4,7 +4,7 @@
  * The linker puts __wrap_machine_new where the monitor calls machine_new, so that everything else,
  * confinement above all, is the product's own code in its own order. A byte written to the port says
  * who tries: v the vCPU's thread, i the I/O thread, m the main thread; or what the vCPU's thread
- * does that should end the process: 3 a 32-bit system call, x one of x32.
+ * does that should end the process: 3 a 32-bit system call, x one of x32, M memory without end.
  */
 #include <liburing.h>
 #include <pthread.h>
@@ -40,7 +40,8 @@ int __wrap_machine_new(struct guest_config *config, struct loop *main_loop,
 int __wrap_io_uring_queue_init_params(unsigned entries, struct io_uring *ring,
 				      struct io_uring_params *p)
 {
-	disk_ring = ring;
+	if (!disk_ring) /* later ones are spares, for disks that are plugged in */
+		disk_ring = ring;
 	return __real_io_uring_queue_init_params(entries, ring, p);
 }
 
@@ -75,6 +76,9 @@ static void hostile_write(struct device *dev, unused u64 off, u64 value, unused 
 		break;
 	case 'x':
 		attempts_run_x32();
+		break;
+	case 'M':
+		attempts_run_memory();
 		break;
 	}
 	h->is_main_hostile = value == 'm';
