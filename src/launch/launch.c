@@ -75,8 +75,11 @@ static void launch_drop_far_ends(struct launch *l)
 	fd_close(fd_take(l->config.console_fd));
 	fd_close(fd_take(l->config.control_fd));
 	for (unsigned i = 0; i < l->config.n_nics; i++) {
-		fd_close(l->config.nics[i].fd);
-		l->config.nics[i].fd = -1;
+		struct guest_nic *n = &l->config.nics[i];
+
+		fd_close(fd_take(n->fd));
+		for (unsigned k = 0; k < n->n_more_fds; k++)
+			fd_close(fd_take(n->more_fds[k].fd));
 	}
 }
 

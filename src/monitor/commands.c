@@ -108,6 +108,7 @@ static void monitor_subscribe(unused struct monitor *m, struct control_request *
 /* clang-format off */
 static const struct monitor_command monitor_commands[] = {
 	{"balloon", monitor_balloon},
+	{"net-connect", monitor_net_connect},
 	{"pause", monitor_pause},
 	{"power-button", monitor_power_button},
 	{"quit", monitor_quit},
@@ -116,6 +117,7 @@ static const struct monitor_command monitor_commands[] = {
 	{"save", monitor_save},
 	{"save-cancel", monitor_save_cancel},
 	{"set-limits", monitor_set_limits},
+	{"set-link", monitor_set_link},
 	{"status", monitor_status},
 	{"subscribe", monitor_subscribe},
 };

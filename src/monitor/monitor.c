@@ -175,6 +175,7 @@ static int monitor_start(struct monitor *m, struct err *err)
 		.event = monitor_on_event,
 		.debug_exit = monitor_on_debug_exit,
 		.balloon_changed = monitor_on_balloon,
+		.net_lost = monitor_on_net_lost,
 		.opaque = m,
 	};
 	int r = machine_new(m->config, m->loop, &ops, &m->machine, err);

@@ -59,6 +59,11 @@ void monitor_set_limits(struct monitor *m, struct control_request *r);
 void monitor_on_balloon(void *opaque);                  /* any thread */
 struct json_t *monitor_balloon_json(struct monitor *m); /* NULL: the guest has none */
 
+/* network.c: the commands of a network card's cable, and the event that its network has left. */
+void monitor_net_connect(struct monitor *m, struct control_request *r);
+void monitor_set_link(struct monitor *m, struct control_request *r);
+void monitor_on_net_lost(void *opaque, const char *name);
+
 /* The table of commands, for the test that looks for each in the documentation; NULL past the end. */
 const char *monitor_command_name(size_t i);
 
