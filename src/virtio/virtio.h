@@ -35,6 +35,7 @@ enum virtio_id { /* virtio 1.2, section 5 */
 		 VIRTIO_ID_CONSOLE = 3,
 		 VIRTIO_ID_RNG = 4,
 		 VIRTIO_ID_BALLOON = 5,
+		 VIRTIO_ID_VSOCK = 19,
 };
 
 /* Feature bits that belong to no device type (virtio 1.2, section 6). */

@@ -515,6 +515,7 @@ static u32 vp_class_code(enum virtio_id id)
 	case VIRTIO_ID_BLOCK:
 		return 0x010000; /* storage */
 	case VIRTIO_ID_CONSOLE:
+	case VIRTIO_ID_VSOCK:
 		return 0x078000; /* communication, other */
 	case VIRTIO_ID_RNG:
 	case VIRTIO_ID_BALLOON:
