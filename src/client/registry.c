@@ -126,8 +126,8 @@ static bool registry_is_same(int dir_fd, const char *name, int fd)
 
 static void registry_clear(const struct registry_entry *e)
 {
-	static const char *const files[] = {REGISTRY_CONTROL, REGISTRY_CONSOLE, REGISTRY_NEW_INFO,
-					    REGISTRY_INFO};
+	static const char *const files[] = {REGISTRY_CONTROL, REGISTRY_CONSOLE, REGISTRY_VSOCK,
+					    REGISTRY_NEW_INFO, REGISTRY_INFO};
 
 	for (size_t i = 0; i < ARRAY_SIZE(files); i++)
 		unlinkat(e->dir_fd, files[i], 0);

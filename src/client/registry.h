@@ -8,6 +8,7 @@
  *     lock       locked (an open file description's lock) while the guest lives: the name is taken
  *     control    the control socket
  *     console    the console's socket, of a guest that was started with --detach
+ *     vsock      where connections to the guest's sockets begin, if it has --vsock
  *     info.json  who runs it, since when, by which command
  *     log        of a guest that was started with --detach; it stays when the guest has ended
  *
@@ -24,6 +25,7 @@ struct json_t;
 
 #define REGISTRY_CONTROL "control"
 #define REGISTRY_CONSOLE "console"
+#define REGISTRY_VSOCK   "vsock"
 #define REGISTRY_LOG     "log"
 
 /* A guest of our own: its name is taken for as long as this (or a copy of lock_fd) is open. */

@@ -65,7 +65,6 @@ static bool launch_is_stale_socket(const struct sockaddr_un *addr)
 	       errno == ECONNREFUSED;
 }
 
-/* Makes and listens on a UNIX socket, which is removed at the run's end. */
 int launch_listen(struct launch *l, const char *path, int *out, struct err *err)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};

@@ -74,6 +74,7 @@ static void launch_drop_far_ends(struct launch *l)
 {
 	fd_close(fd_take(l->config.console_fd));
 	fd_close(fd_take(l->config.control_fd));
+	fd_close(fd_take(l->config.vsock_fd));
 	for (unsigned i = 0; i < l->config.n_nics; i++) {
 		struct guest_nic *n = &l->config.nics[i];
 

@@ -67,6 +67,10 @@ struct launch_saved {
 /* A sentence for a file that is none, or damaged. */
 int launch_open_saved(const char *path, struct launch_saved *out, struct err *err);
 void launch_close_saved(struct launch_saved *s); /* one with fd -1 is fine */
+struct launch_vsock {
+	u32 cid;          /* 0: the guest has no sockets */
+	const char *path; /* NULL: the guest's own place only */
+};
 
 /* What a person asked for; strings are borrowed. */
 struct launch_request {
@@ -83,6 +87,7 @@ struct launch_request {
 	struct launch_channel channels[GUEST_MAX_CHANNELS];
 	unsigned n_channels;
 	struct launch_balloon balloon;
+	struct launch_vsock vsock;
 	enum launch_console console;
 	const char *console_path;
 	int escape; /* the key that opens the menu, 1 to 31; 0: none */

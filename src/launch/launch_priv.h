@@ -29,15 +29,16 @@ struct launch {
 	int detach_pipe; /* to be told that the guest runs; -1: it does, or we stay in the foreground */
 	int terminal; /* where it was started; -1: stderr is that, or it doesn't matter any more */
 	pid_t vmm;    /* 0: not started */
-	pid_t helpers[GUEST_MAX_NICS];
+	pid_t helpers[GUEST_MAX_NICS + 1]; /* networks, and posada-vsock */
 	unsigned n_helpers;
-	int ready[GUEST_MAX_NICS]; /* a pipe each, on which helpers say that they are ready */
+	int ready[GUEST_MAX_NICS + 1]; /* a pipe each, on which helpers say that they are ready */
+	const char *ready_for[GUEST_MAX_NICS + 1]; /* the option that each is there for */
 	unsigned n_ready;
 	struct launch_uid uids[1 + GUEST_MAX_NICS]; /* of confined processes that live */
 	unsigned n_uids;
 	struct confine_cgroup cgroup;
 	char no_cgroup[160]; /* why there is none; empty: there is, or none was wanted */
-	char *socket_paths[GUEST_MAX_CHANNELS + 1]; /* sockets that we made, to be removed */
+	char *socket_paths[GUEST_MAX_CHANNELS + 2]; /* sockets that we made, to be removed */
 	unsigned n_sockets;
 };
 
@@ -65,9 +66,14 @@ int launch_open_net(struct launch *l, const struct launch_net *n, struct guest_n
 /* Their start takes as long as the VMM's: they are started first and waited for last. */
 int launch_wait_helpers(struct launch *l, struct err *err);
 
+/* vsock.c: the process that makes the connections of the guest's sockets; path: NULL for none but the
+ * guest's own place. */
+int launch_open_vsock(struct launch *l, const char *path, struct err *err);
+
 /* console.c: makes the console's two ends, and the channels' sockets. */
 int launch_open_console(struct launch *l, struct err *err);
 int launch_open_channels(struct launch *l, struct err *err);
+/* Makes and listens on a UNIX socket, which is removed at the run's end. */
 int launch_listen(struct launch *l, const char *path, int *out, struct err *err);
 
 /* detach.c */

@@ -93,7 +93,7 @@ static int launch_open_tap(const struct launch_net *n, struct guest_nic *out, st
 }
 
 /* Waits for a process's line: empty when it is ready, else why it isn't. */
-static int launch_wait_ready(int fd, struct err *err)
+static int launch_wait_ready(int fd, const char *option, struct err *err)
 {
 	char line[512] = "";
 	size_t n = 0;
@@ -103,8 +103,8 @@ static int launch_wait_ready(int fd, struct err *err)
 	if (n == 0 && line[0] == '\n')
 		return 0;
 	line[n] = '\0';
-	err_set(err, -EIO, "%s", n ? line : "the user network could not be started");
-	return err_wrap(err, "--net");
+	err_set(err, -EIO, "%s", n ? line : "its process could not be started");
+	return err_wrap(err, "%s", option);
 }
 
 int launch_wait_helpers(struct launch *l, struct err *err)
@@ -112,7 +112,7 @@ int launch_wait_helpers(struct launch *l, struct err *err)
 	int r = 0;
 
 	for (unsigned i = 0; i < l->n_ready && !r; i++)
-		r = launch_wait_ready(l->ready[i], err);
+		r = launch_wait_ready(l->ready[i], l->ready_for[i], err);
 	return r;
 }
 
@@ -142,6 +142,7 @@ static int launch_start_slirp(struct launch *l, const struct launch_net *n, unsi
 								   .n_fds = 2},
 					  &l->helpers[l->n_helpers], err);
 		close(ready[1]);
+		l->ready_for[l->n_ready] = "--net";
 		l->ready[l->n_ready++] = ready[0];
 		l->n_helpers += r == 0;
 	}

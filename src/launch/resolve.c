@@ -196,6 +196,7 @@ static void launch_take_words(const struct launch_request *q, struct guest_confi
 	c->has_reporting = !q->balloon.is_reporting_off;
 	c->balloon_size = q->balloon.size;
 	c->balloon_stats = q->balloon.stats;
+	c->vsock_cid = q->vsock.cid;
 }
 
 static int launch_resolve_devices(struct launch *l, struct err *err)
@@ -217,6 +218,9 @@ static int launch_resolve_devices(struct launch *l, struct err *err)
 	}
 	if (launch_open_channels(l, err) < 0)
 		return err_wrap(err, "--channel");
+	c->vsock_path = str_dup(q->vsock.path);
+	if (c->vsock_cid && launch_open_vsock(l, c->vsock_path, err) < 0)
+		return err_wrap(err, "--vsock");
 	if (launch_open_console(l, err) < 0)
 		return err_wrap(err, "--console");
 	return 0;

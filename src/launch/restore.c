@@ -132,7 +132,7 @@ static int launch_need_names(const struct launch_request *q, const struct guest_
 		return err_set(err, -EINVAL,
 			       "the guest has %u network cards; --net names %u of them", c->n_nics,
 			       q->n_nets);
-	if (q->saved->is_trusted || (q->n_disks == c->n_disks && !c->n_channels))
+	if (q->saved->is_trusted || (q->n_disks == c->n_disks && !c->n_channels && !c->vsock_path))
 		return 0;
 	return err_set(
 		err, -EPERM,
@@ -151,6 +151,14 @@ static int launch_restore_channels(struct launch *l, struct err *err)
 			return err_wrap(err, "channel '%s'", c->name);
 	}
 	return 0;
+}
+
+static int launch_restore_vsock(struct launch *l, struct err *err)
+{
+	const struct guest_config *c = &l->config;
+	AUTO(free) char *path = c->vsock_path ? launch_saved_path(c, c->vsock_path) : NULL;
+
+	return launch_open_vsock(l, path, err);
 }
 
 static int launch_restore_nic(struct launch *l, unsigned i, struct err *err)
@@ -184,6 +192,8 @@ static int launch_restore_devices(struct launch *l, struct err *err)
 			return err_wrap(err, "--net");
 	if (launch_restore_channels(l, err) < 0)
 		return err->code;
+	if (c->vsock_cid && launch_restore_vsock(l, err) < 0)
+		return err_wrap(err, "guest sockets");
 	return launch_open_console(l, err) < 0 ? err_wrap(err, "--console") : 0;
 }
 

@@ -279,8 +279,9 @@ static void pc_add_config_ports(struct machine *m, struct reset_port *reset)
 static int pc_add_root_ports(struct machine *m, struct err *err)
 {
 	const struct guest_config *c = m->config;
-	/* The channels share one device; and there are the entropy device and the balloon. */
-	unsigned used = c->n_disks + c->n_nics + (c->n_channels > 0) + 1 + c->has_balloon;
+	/* The channels share one device; and there are the entropy device, balloon and sockets. */
+	unsigned used = c->n_disks + c->n_nics + (c->n_channels > 0) + 1 + c->has_balloon +
+			(c->vsock_cid != 0);
 	struct pci_root_port_config port = {
 		.sink = pc_msi_sink(m), .let_go = pc_on_let_go, .opaque = m};
 	char name[16];

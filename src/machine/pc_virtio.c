@@ -17,6 +17,8 @@
 #include "virtio/net.h"
 #include "virtio/rng.h"
 #include "virtio/virtio.h"
+#include "virtio/vsock.h"
+#include "vsock/vsock.h"
 
 /* Worker threads of disks, where there is no io_uring, are confined as the I/O thread is. */
 static int pc_enter_io(void *opaque, struct err *err)
@@ -144,6 +146,24 @@ static int pc_add_rng(struct machine *m, struct err *err)
 	return r;
 }
 
+static int pc_add_vsock(struct machine *m, struct err *err)
+{
+	struct vsock_options o = {.name = "vsock0", .guest_cid = m->config->vsock_cid};
+	struct virtio_device *v;
+	int r = vsock_host_new(vm_io_loop(m->vm), m->config->vsock_fd, &o.host, err);
+
+	if (r < 0)
+		return r;
+	m->config->vsock_fd = -1;
+	r = vsock_new(&o, vm_io_loop(m->vm), vm_gmem(m->vm), &v, err);
+	if (r < 0) {
+		vsock_host_free(o.host);
+		return r;
+	}
+	pc_plug(m, v);
+	return 0;
+}
+
 /* --- the balloon --- */
 
 static void pc_on_balloon(void *opaque)
@@ -228,6 +248,8 @@ static int pc_build_own_virtio(struct machine *m, struct err *err)
 		r = pc_add_rng(m, err);
 	if (!r && m->config->has_balloon)
 		r = pc_add_balloon(m, err);
+	if (!r && m->config->vsock_cid)
+		r = pc_add_vsock(m, err);
 	return r;
 }
 

@@ -88,6 +88,7 @@ void guest_config_init(struct guest_config *c)
 		.has_balloon = true,
 		.has_reporting = true,
 		.balloon_stats = GUEST_BALLOON_STATS,
+		.vsock_fd = -1,
 		.console_fd = -1,
 		.restore_fd = -1,
 		.faults_fd = -1,
@@ -113,6 +114,7 @@ void guest_config_fini(struct guest_config *c)
 	fd_close(c->initrd_fd);
 	fd_close(c->control_fd);
 	fd_close(c->lock_fd);
+	fd_close(c->vsock_fd);
 	fd_close(c->console_fd);
 	fd_close(c->restore_fd);
 	fd_close(c->faults_fd);
@@ -122,6 +124,7 @@ void guest_config_fini(struct guest_config *c)
 	free(c->kvm_why);
 	free(c->kernel_path);
 	free(c->initrd_path);
+	free(c->vsock_path);
 	free(c->append);
 	free(c->directory);
 	memset(c, 0, sizeof(*c));
@@ -279,6 +282,9 @@ int guest_config_check(const struct guest_config *c, struct err *err)
 	}
 	if (guest_check_places(c, err) < 0)
 		return err->code;
+	if (c->vsock_cid && (c->vsock_cid < GUEST_MIN_CID || c->vsock_cid > GUEST_MAX_CID))
+		return err_set(err, -EINVAL, "CID %u: a guest has %u to %u", c->vsock_cid,
+			       GUEST_MIN_CID, GUEST_MAX_CID);
 	return guest_check_balloon(c, err);
 }
 
@@ -381,6 +387,9 @@ static const struct field guest_config_fields[] = {
 	FIELD_OPTIONAL(FIELD_BOOL, "balloon-reporting", struct guest_config, has_reporting),
 	FIELD_OPTIONAL(FIELD_UINT, "balloon-size", struct guest_config, balloon_size),
 	FIELD_OPTIONAL(FIELD_UINT, "balloon-stats", struct guest_config, balloon_stats),
+	FIELD_OPTIONAL(FIELD_UINT, "vsock-cid", struct guest_config, vsock_cid),
+	FIELD_OPTIONAL(FIELD_FD, "vsock-fd", struct guest_config, vsock_fd),
+	FIELD_OPTIONAL(FIELD_PEOPLE, "vsock-path", struct guest_config, vsock_path),
 	FIELD_WORDS_OPTIONAL("console", struct guest_config, console, &guest_console_words),
 	FIELD_OPTIONAL(FIELD_FD, "console-fd", struct guest_config, console_fd),
 	FIELD_OPTIONAL(FIELD_FD, "control", struct guest_config, control_fd),

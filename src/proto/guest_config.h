@@ -31,6 +31,8 @@ struct json_t;
 #define GUEST_MAX_NAME         63
 #define GUEST_BALLOON_STATS    5 /* seconds, the default */
 #define GUEST_MAX_STATS        86400
+#define GUEST_MIN_CID          3u
+#define GUEST_MAX_CID          0xfffffffeu
 
 enum guest_accel { GUEST_ACCEL_AUTO, GUEST_ACCEL_KVM, GUEST_ACCEL_SOFT };
 enum guest_engine { GUEST_ENGINE_AUTO, GUEST_ENGINE_INTERPRETER, GUEST_ENGINE_TRANSLATOR };
@@ -118,6 +120,9 @@ struct guest_config {
 	bool has_reporting;     /* the balloon's: unused memory goes back to the host */
 	u64 balloon_size;       /* bytes that the guest should have at first; 0: all */
 	unsigned balloon_stats; /* seconds between questions for its statistics; 0: never */
+	u32 vsock_cid;          /* of the guest's sockets; 0: it has none */
+	int vsock_fd;           /* to posada-vsock */
+	char *vsock_path;       /* of its socket, for a saved guest; NULL: the registry's only */
 	enum guest_console console;
 	int control_fd; /* a listening socket for further clients; -1: none */
 	int lock_fd;    /* only held: the guest's name is taken until it is closed; -1: none */
@@ -155,7 +160,7 @@ int guest_config_check(const struct guest_config *c, struct err *err);
  * that say what guest it is.
  */
 #define GUEST_CONFIG_MAX_FDS                                                                       \
-	(8 + 2 * GUEST_MAX_DISKS + GUEST_MAX_NICS * GUEST_MAX_NET_QUEUES + GUEST_MAX_CHANNELS)
+	(9 + 2 * GUEST_MAX_DISKS + GUEST_MAX_NICS * GUEST_MAX_NET_QUEUES + GUEST_MAX_CHANNELS)
 char *guest_config_encode(const struct guest_config *c, int *out_fds, size_t *out_n_fds);
 /* Takes over every descriptor of fds, also on failure. c need not be initialized. */
 int guest_config_decode(const char *text, size_t size, const int *fds, size_t n_fds,

@@ -6,6 +6,8 @@
 . "$(dirname "$0")/lib.sh"
 
 need_kernel 6.1 || exit 0
+export POSADA_RUNTIME_DIR=$work/run
+mkdir -m 700 "$POSADA_RUNTIME_DIR"
 "$top/tools/make-initrd" "$work/initrd" "$here/guest-init" "$cache/kernel-6.1" virtio_pci virtio_balloon \
 	-- "$here/memory-test:test"
 

@@ -27,4 +27,7 @@ int cmd_events(int argc, char **argv);
 /* balloon.c */
 int cmd_balloon(int argc, char **argv);
 
+/* vsock.c */
+int cmd_vsock(int argc, char **argv);
+
 #endif

@@ -25,6 +25,7 @@ static const struct command commands[] = {
 	{"pause", cmd_pause, "stop a guest's CPUs and its clock"},
 	{"resume", cmd_resume, "let a paused guest run on"},
 	{"balloon", cmd_balloon, "show or set how much of its memory a guest has"},
+	{"vsock", cmd_vsock, "connect to a port of a guest's sockets"},
 	{"reset", cmd_reset, "reset a guest"},
 	{"stop", cmd_stop, "power a guest off, or end it"},
 	{"console", cmd_console, "connect to the console of a guest in the background"},

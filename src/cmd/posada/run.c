@@ -376,6 +376,40 @@ static int run_balloon(struct launch_request *q, char *value, struct err *err)
 	return r;
 }
 
+static int run_vsock_word(struct launch_vsock *v, char *word, struct err *err)
+{
+	char *value = run_split_key(word), *end;
+	unsigned long cid;
+
+	if (value && value[0] && !strcmp(word, "socket")) {
+		v->path = value;
+		return 0;
+	}
+	if (!value || strcmp(word, "cid"))
+		return err_set(err, -EINVAL,
+			       "guest sockets have no option '%s'; there is: cid=N, socket=PATH",
+			       word);
+	errno = 0;
+	cid = strtoul(value, &end, 10);
+	if (*end || errno || !run_is_digit(value[0]) || cid < GUEST_MIN_CID || cid > GUEST_MAX_CID)
+		return err_set(err, -EINVAL, "CID '%s': a guest has %u to %u", value, GUEST_MIN_CID,
+			       GUEST_MAX_CID);
+	v->cid = (u32)cid;
+	return 0;
+}
+
+static int run_vsock(struct launch_request *q, char *value, struct err *err)
+{
+	char *save;
+	int r = 0;
+
+	q->vsock.cid = GUEST_MIN_CID;
+	for (char *word = strtok_r(value, ",", &save); word && !r;
+	     word = strtok_r(NULL, ",", &save))
+		r = run_vsock_word(&q->vsock, word, err);
+	return r;
+}
+
 static int run_console(struct launch_request *q, char *value, struct err *err)
 {
 	if (!strcmp(value, "stdio")) {
@@ -499,6 +533,9 @@ static const struct run_option run_options[] = {
 	{"balloon", "off|OPTION[,OPTION]...", run_balloon,
 	 "size=SIZE: leave the guest so much at first; reporting=off: keep the memory\n"
 	 "that it doesn't use; stats=SECONDS between questions for its figures"},
+	{"vsock", "cid=N[,socket=PATH]", run_vsock,
+	 "guest sockets (AF_VSOCK): the guest's number, 3 and up; and where its\n"
+	 "connections begin (PATH) and end (PATH_PORT) on the host"},
 	{"console", "stdio|pty|socket=PATH|none", run_console,
 	 "where the serial console goes (default: stdio)"},
 	{"escape", "^KEY|none", run_escape, "the key that opens the menu (default: ^])"},
