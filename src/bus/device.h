@@ -21,6 +21,13 @@ struct state_writer;
 
 struct device;
 
+/* One figure of what a device did since it was made, for statistics. */
+struct device_counter {
+	const char *name; /* static: "read-bytes" */
+	u64 value;
+};
+#define DEVICE_MAX_COUNTERS 16
+
 struct device_ops {
 	const char *type; /* "rtc" */
 	/* offsetof the struct device in the device's struct: the state table's object. */
@@ -30,6 +37,8 @@ struct device_ops {
 	/* Stop starting new work and finish or record what is in flight; resume undoes it. Optional. */
 	void (*quiesce)(struct device *d);
 	void (*resume)(struct device *d);
+	/* Fills out (room for DEVICE_MAX_COUNTERS), says how many; lock held. Optional. */
+	unsigned (*count)(struct device *d, struct device_counter *out);
 	void (*free)(struct device *d); /* also what it owns; detached already */
 };
 

@@ -58,6 +58,27 @@ const char *machine_accel_text(const struct machine *m);
 
 void machine_press_power_button(struct machine *m);
 
+/* --- statistics; main thread --- */
+
+struct machine_memory {
+	u64 size, resident, huge,
+		dirty; /* bytes: of the guest's, of those that the host has given */
+};
+/* smaps_fd: of /proc/self/smaps, opened while that could be. */
+int machine_get_memory(struct machine *m, int smaps_fd, struct machine_memory *out);
+u64 machine_clock_ns(struct machine *m); /* of the VM's clock, since power-on */
+
+/* What a device did since it was made, and how often its driver did what it shouldn't. */
+struct machine_device_stats {
+	const char *name, *type;
+	u64 guest_errors;
+	struct device_counter counters[DEVICE_MAX_COUNTERS];
+	unsigned n_counters;
+};
+void machine_visit_devices(struct machine *m,
+			   void (*visit)(void *opaque, const struct machine_device_stats *d),
+			   void *opaque);
+
 /* --- devices that come and go; main thread, running or paused --- */
 
 enum machine_device_kind {

@@ -264,24 +264,3 @@ bool gmem_block_next_data(const struct gmem_block *b, u64 at, u64 *out_from, u64
 }
 
 /* Sums the huge-page lines of the mappings within the block (proc(5), smaps). */
-u64 gmem_block_huge_bytes(const struct gmem_block *b)
-{
-	FILE *f = fopen("/proc/self/smaps", "re");
-	u64 from, to, kib, sum = 0;
-	bool is_ours = false;
-	char line[512];
-
-	if (!f)
-		return 0;
-	while (fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "%lx-%lx ", &from, &to) == 2)
-			is_ours = from >= (u64)b->hva && to <= (u64)b->hva + b->size;
-		else if (is_ours && (sscanf(line, "AnonHugePages: %lu kB", &kib) == 1 ||
-				     sscanf(line, "ShmemPmdMapped: %lu kB", &kib) == 1 ||
-				     sscanf(line, "Shared_Hugetlb: %lu kB", &kib) == 1 ||
-				     sscanf(line, "Private_Hugetlb: %lu kB", &kib) == 1))
-			sum += kib * KIB;
-	}
-	fclose(f);
-	return sum;
-}

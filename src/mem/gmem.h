@@ -99,6 +99,12 @@ void gmem_block_touch(const struct gmem_block *b, u64 offset, u64 size);
  */
 bool gmem_block_next_data(const struct gmem_block *b, u64 at, u64 *out_from, u64 *out_to);
 
+/* Bytes of a block that the host has given, as the kernel says; fd: of /proc/self/smaps. */
+struct gmem_usage {
+	u64 size, resident, huge, dirty;
+};
+int gmem_block_usage(const struct gmem_block *b, int smaps_fd, struct gmem_usage *out);
+
 /* What of a block is backed by huge pages, as the kernel says (smaps), in bytes. */
 u64 gmem_block_huge_bytes(const struct gmem_block *b);
 

@@ -118,6 +118,7 @@ static const struct monitor_command monitor_commands[] = {
 	{"save-cancel", monitor_save_cancel},
 	{"set-limits", monitor_set_limits},
 	{"set-link", monitor_set_link},
+	{"stats", monitor_stats},
 	{"status", monitor_status},
 	{"subscribe", monitor_subscribe},
 };

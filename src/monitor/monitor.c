@@ -133,7 +133,7 @@ static void monitor_on_launcher_gone(void *opaque)
 /* --- life --- */
 
 struct monitor *monitor_new(struct loop *loop, int control, struct guest_config *config,
-			    const struct confine_report *confinement)
+			    const struct confine_report *confinement, int smaps_fd)
 {
 	struct monitor *m = NEW(struct monitor);
 	const struct server_ops ops = {
@@ -145,6 +145,7 @@ struct monitor *monitor_new(struct loop *loop, int control, struct guest_config 
 	m->loop = loop;
 	m->config = config;
 	m->confinement = confinement;
+	m->smaps_fd = smaps_fd;
 	m->control = control;
 	m->server = server_new(loop, control, config->control_fd, config->name, &ops);
 	list_init(&m->debug_exit_task.node);

@@ -15,9 +15,10 @@ struct guest_config;
 struct loop;
 struct monitor;
 
-/* Watches control on the loop; confinement is told by `status` (all borrowed). Machine events follow the configuration's policies. */
+/* Watches control on the loop; confinement is told by `status`, memory by smaps_fd, an open
+ * /proc/self/smaps or -1 (all borrowed). Machine events follow the configuration's policies. */
 struct monitor *monitor_new(struct loop *loop, int control, struct guest_config *config,
-			    const struct confine_report *confinement);
+			    const struct confine_report *confinement, int smaps_fd);
 void monitor_free(struct monitor *m); /* with the machine */
 
 /* Builds the machine, starts it, runs the loop to the end, and tells the peer how it ended. */

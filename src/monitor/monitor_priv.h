@@ -18,6 +18,7 @@ struct monitor {
 	struct guest_config *config;
 	const struct confine_report *confinement;
 	struct machine *machine;
+	int smaps_fd; /* borrowed; -1: none */
 	struct server *server;
 	int control;               /* the launcher's: its connection is the server's, too */
 	struct load *load;         /* of a guest that goes on from a file */
@@ -36,6 +37,9 @@ void monitor_tell(struct monitor *m, enum control_event_kind kind, const char *t
 void monitor_end(struct monitor *m, enum control_reason reason, const char *text);
 /* Resets the board, and lets it run. */
 void monitor_restart(struct monitor *m);
+
+/* stats.c */
+void monitor_stats(struct monitor *m, struct control_request *r);
 
 /* save.c */
 void monitor_save(struct monitor *m, struct control_request *r);

@@ -34,6 +34,10 @@ struct vblk {
 	struct list waiting; /* requests that are over the limit, oldest first */
 	u64 sectors;
 	char serial[VBLK_ID_SIZE];
+	struct vblk_counts {
+		u64 reads, writes, flushes, discards, errors; /* requests */
+		u64 read_bytes, written_bytes;
+	} counts;
 };
 
 struct vblk_request {
@@ -68,6 +72,28 @@ static bool vblk_has_write_cache(const struct vblk *d)
 
 /* --- the disk's side: the loop's thread, without the lock --- */
 
+static void vblk_count_done(struct vblk_counts *n, const struct blk_request *b, int result)
+{
+	n->errors += result < 0;
+	switch (b->op) {
+	case BLK_READ:
+		n->reads++;
+		n->read_bytes += result < 0 ? 0 : b->bytes;
+		break;
+	case BLK_WRITE:
+		n->writes++;
+		n->written_bytes += result < 0 ? 0 : b->bytes;
+		break;
+	case BLK_FLUSH:
+		n->flushes++;
+		break;
+	case BLK_DISCARD:
+	case BLK_WRITE_ZEROES:
+		n->discards++;
+		break;
+	}
+}
+
 static void vblk_done(struct blk_request *b, int result)
 {
 	struct vblk_request *r = container_of(b, struct vblk_request, blk);
@@ -81,6 +107,7 @@ static void vblk_done(struct blk_request *b, int result)
 		return;
 	}
 	device_lock(&d->vdev.dev);
+	vblk_count_done(&d->counts, b, result);
 	vblk_finish(c, result < 0 ? VBLK_S_IOERR : VBLK_S_OK, r->written);
 	device_unlock(&d->vdev.dev);
 }
@@ -334,6 +361,21 @@ static void vblk_write_config(struct virtio_device *v, u32 off, const void *buf,
 	d->config.writeback = *(const u8 *)buf & 1;
 }
 
+static unsigned vblk_count(struct device *dev, struct device_counter *out)
+{
+	const struct vblk_counts *n = &container_of(dev, struct vblk, vdev.dev)->counts;
+	const struct device_counter all[] = {
+		{"reads", n->reads},     {"read-bytes", n->read_bytes},
+		{"writes", n->writes},   {"written-bytes", n->written_bytes},
+		{"flushes", n->flushes}, {"discards", n->discards},
+		{"errors", n->errors},
+	};
+
+	static_assert(ARRAY_SIZE(all) <= DEVICE_MAX_COUNTERS, "room for all");
+	memcpy(out, all, sizeof(all));
+	return ARRAY_SIZE(all);
+}
+
 static void vblk_free(struct device *dev)
 {
 	struct vblk *d = container_of(dev, struct vblk, vdev.dev);
@@ -380,6 +422,7 @@ static const struct device_ops vblk_device_ops = {
 	.reset = virtio_dev_reset,
 	.quiesce = virtio_dev_quiesce,
 	.resume = virtio_dev_resume,
+	.count = vblk_count,
 	.free = vblk_free,
 };
 

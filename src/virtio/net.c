@@ -141,8 +141,10 @@ static int vnet_send_chain(struct vnet *d, unsigned lane, struct vq_chain *c)
 	struct iovec one;
 	int r;
 
-	if (!vnet_take_header(d, c, &f.header) || !vnet_has_link(d))
+	if (!vnet_take_header(d, c, &f.header) || !vnet_has_link(d)) {
+		d->counts.dropped++;
 		return 0;
+	}
 	f.size = vq_readable(c);
 	f.iov = vq_readable_iov(c, &f.n_iov);
 	if (f.n_iov > NET_IOV_MAX) {
@@ -155,8 +157,11 @@ static int vnet_send_chain(struct vnet *d, unsigned lane, struct vq_chain *c)
 	if (!limit_allows(&d->tx_limit))
 		return -EAGAIN;
 	r = net_send(d->net, lane, &f);
-	if (!r)
+	if (!r) {
 		limit_charge(&d->tx_limit, f.size);
+		d->counts.sent++;
+		d->counts.sent_bytes += f.size;
+	}
 	return r;
 }
 
@@ -307,8 +312,11 @@ static bool vnet_receive_frame(struct vnet *d, struct vq *q, const struct net_fr
 	if (r > 0) {
 		vnet_fill_chains(chains, n, f);
 		limit_charge(&d->rx_limit, f->size);
+		d->counts.received++;
+		d->counts.received_bytes += f->size;
 		return true;
 	}
+	d->counts.dropped++;
 	guest_error(&d->vdev.dev, "buffers too small for a frame of %zu bytes", f->size);
 	for (u32 i = 0; i < n; i++)
 		vq_push(chains[i], 0);
@@ -491,6 +499,20 @@ static void vnet_reset(struct virtio_device *v)
 	vnet_update_link(vnet_of(v));
 }
 
+static unsigned vnet_count(struct device *dev, struct device_counter *out)
+{
+	const struct vnet_counts *n = &container_of(dev, struct vnet, vdev.dev)->counts;
+	const struct device_counter all[] = {
+		{"sent-frames", n->sent},         {"sent-bytes", n->sent_bytes},
+		{"received-frames", n->received}, {"received-bytes", n->received_bytes},
+		{"dropped-frames", n->dropped},
+	};
+
+	static_assert(ARRAY_SIZE(all) <= DEVICE_MAX_COUNTERS, "room for all");
+	memcpy(out, all, sizeof(all));
+	return ARRAY_SIZE(all);
+}
+
 static void vnet_free(struct device *dev)
 {
 	struct vnet *d = container_of(dev, struct vnet, vdev.dev);
@@ -542,6 +564,7 @@ static const struct device_ops vnet_device_ops = {
 	.reset = virtio_dev_reset,
 	.quiesce = virtio_dev_quiesce,
 	.resume = virtio_dev_resume,
+	.count = vnet_count,
 	.free = vnet_free,
 };
 

@@ -40,6 +40,11 @@ struct vnet {
 	struct vnet_filter filter;
 	struct limit tx_limit, rx_limit;
 
+	/* Frames and their bytes; what was refused, had no room, or fell with the link is dropped. */
+	struct vnet_counts {
+		u64 sent, sent_bytes, received, received_bytes, dropped;
+	} counts;
+
 	u8 linear[NET_FRAME_MAX]; /* for a frame in more pieces than the back end takes */
 };
 

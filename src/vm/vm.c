@@ -9,6 +9,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/alloc.h"
 #include "base/epoch.h"
@@ -173,6 +174,18 @@ struct vcpu *vm_vcpu(struct vm *vm, unsigned id)
 {
 	assert(id < vm->n_vcpus);
 	return vm->vcpus[id];
+}
+
+u64 vm_vcpu_cpu_ns(const struct vm *vm, unsigned id)
+{
+	const struct vm_thread *t = &vm->vcpu_threads[id];
+	struct timespec ts;
+	clockid_t clock;
+
+	if (!t->is_started || pthread_getcpuclockid(t->thread, &clock) ||
+	    clock_gettime(clock, &ts) < 0)
+		return 0;
+	return (u64)ts.tv_sec * NSEC_PER_SEC + (u64)ts.tv_nsec;
 }
 
 const char *vm_broken_text(const struct vm *vm)

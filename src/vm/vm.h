@@ -84,6 +84,8 @@ int vm_start(struct vm *vm, struct err *err);
 void vm_resume(struct vm *vm);
 /* On return no vCPU is in the guest, the clock stands, device backends are quiet. */
 void vm_pause(struct vm *vm);
+/* What the vCPU's thread has used of the host's processors; 0 before vm_start. */
+u64 vm_vcpu_cpu_ns(const struct vm *vm, unsigned id);
 bool vm_is_running(const struct vm *vm);
 /* Devices, then vCPUs and memory (ops->rewind) to power-on; paused or running as it was. */
 int vm_reset(struct vm *vm, struct err *err);

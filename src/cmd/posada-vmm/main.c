@@ -114,6 +114,8 @@ static void tell_confinement(struct confine_report *report, const struct options
 static int run(int control, struct guest_config *config, const struct options *o, struct err *err)
 {
 	AUTO(loop_free) struct loop *loop = NULL;
+	/* What memory the host has given can't be asked for by name later. */
+	AUTO_FD int smaps = open("/proc/self/smaps", O_RDONLY | O_CLOEXEC);
 	const struct confine_options options = {.is_bound_to_parent = true, .uid = o->uid};
 	struct confine_report report;
 	struct monitor *monitor;
@@ -126,7 +128,7 @@ static int run(int control, struct guest_config *config, const struct options *o
 	if (r < 0)
 		return tell_failure(control, err);
 	tell_confinement(&report, o);
-	monitor = monitor_new(loop, control, config, &report);
+	monitor = monitor_new(loop, control, config, &report, smaps);
 	r = monitor_run(monitor, err);
 	monitor_free(monitor);
 	return r;

@@ -18,6 +18,7 @@ int cmd_pause(int argc, char **argv);
 int cmd_resume(int argc, char **argv);
 int cmd_reset(int argc, char **argv);
 
+int cmd_stats(int argc, char **argv);
 int cmd_console(int argc, char **argv);
 
 /* stop.c */

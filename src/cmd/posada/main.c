@@ -29,6 +29,7 @@ static const struct command commands[] = {
 	{"reset", cmd_reset, "reset a guest"},
 	{"stop", cmd_stop, "power a guest off, or end it"},
 	{"console", cmd_console, "connect to the console of a guest in the background"},
+	{"stats", cmd_stats, "show what a guest did and used"},
 	{"events", cmd_events, "show what happens to a guest"},
 	{"save", cmd_save, "save a guest to a file, from which it goes on later"},
 	{"restore", cmd_restore, "let a saved guest go on"},
