@@ -19,6 +19,12 @@ struct launch_uid {
 	int lock;
 };
 
+/* How often something was tried, and since when. */
+struct launch_tries {
+	unsigned n;
+	u64 since_ns;
+};
+
 /* Everything a run holds besides the configuration; closed and reaped at its end. */
 struct launch {
 	const struct launch_request *request;
@@ -31,10 +37,12 @@ struct launch {
 	pid_t vmm;    /* 0: not started */
 	pid_t helpers[GUEST_MAX_NICS + 1]; /* networks, and posada-vsock */
 	unsigned n_helpers;
+	pid_t net_helpers[GUEST_MAX_NICS]; /* of each network card; 0: none of ours */
+	struct launch_tries net_tries[GUEST_MAX_NICS];
 	int ready[GUEST_MAX_NICS + 1]; /* a pipe each, on which helpers say that they are ready */
 	const char *ready_for[GUEST_MAX_NICS + 1]; /* the option that each is there for */
 	unsigned n_ready;
-	struct launch_uid uids[1 + GUEST_MAX_NICS]; /* of confined processes that live */
+	struct launch_uid uids[2 + GUEST_MAX_NICS]; /* of confined processes that live */
 	unsigned n_uids;
 	struct confine_cgroup cgroup;
 	char no_cgroup[160]; /* why there is none; empty: there is, or none was wanted */
@@ -69,6 +77,13 @@ int launch_wait_helpers(struct launch *l, struct err *err);
 /* vsock.c: the process that makes the connections of the guest's sockets; path: NULL for none but the
  * guest's own place. */
 int launch_open_vsock(struct launch *l, const char *path, struct err *err);
+
+/* The request's network of that number; remembers the process behind it. */
+int launch_open_nth_net(struct launch *l, unsigned i, struct guest_nic *out, struct err *err);
+
+/* reconnect.c: a message from the guest process. When a network card has lost its network, that is seen
+ * to, and what to tell the person returned: free() it. */
+char *launch_on_net_event(struct launch *l, const char *text, size_t size);
 
 /* console.c: makes the console's two ends, and the channels' sockets. */
 int launch_open_console(struct launch *l, struct err *err);

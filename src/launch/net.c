@@ -111,8 +111,12 @@ int launch_wait_helpers(struct launch *l, struct err *err)
 {
 	int r = 0;
 
-	for (unsigned i = 0; i < l->n_ready && !r; i++)
-		r = launch_wait_ready(l->ready[i], l->ready_for[i], err);
+	for (unsigned i = 0; i < l->n_ready; i++) {
+		if (!r)
+			r = launch_wait_ready(l->ready[i], l->ready_for[i], err);
+		close(l->ready[i]);
+	}
+	l->n_ready = 0;
 	return r;
 }
 
@@ -271,5 +275,14 @@ int launch_open_net(struct launch *l, const struct launch_net *n, struct guest_n
 	else
 		r = launch_start_slirp(l, n, out->mtu, pair[1], err);
 	close(pair[1]);
+	return r;
+}
+
+int launch_open_nth_net(struct launch *l, unsigned i, struct guest_nic *out, struct err *err)
+{
+	unsigned n = l->n_helpers;
+	int r = launch_open_net(l, &l->request->nets[i], out, err);
+
+	l->net_helpers[i] = l->n_helpers > n ? l->helpers[n] : 0;
 	return r;
 }

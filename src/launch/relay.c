@@ -18,6 +18,7 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include "base/alloc.h"
 #include "base/err.h"
 #include "base/fd.h"
 #include "launch/launch_priv.h"
@@ -243,6 +244,15 @@ static void relay_on_stopped(struct relay *r, const struct control_event *e)
 		relay_say(r, "%s", e->text);
 }
 
+static bool relay_on_net_event(struct relay *r, const char *text, size_t size)
+{
+	AUTO(free) char *words = launch_on_net_event(r->launch, text, size);
+
+	if (words)
+		relay_say(r, "%s", words);
+	return words;
+}
+
 static void relay_on_control(struct relay *r)
 {
 	struct control_event e = {.kind = CONTROL_STOPPED,
@@ -257,6 +267,8 @@ static void relay_on_control(struct relay *r)
 		snprintf(e.text, sizeof(e.text),
 			 "the guest process used more memory than it may (--limit-memory-overhead) "
 			 "and was ended");
+	if (n > 0 && relay_on_net_event(r, buf, (size_t)n))
+		return;
 	if (n > 0 && control_parse_event(buf, (size_t)n, &e, &err) < 0)
 		return; /* a newer VMM says more than we know */
 	switch (e.kind) {

@@ -212,7 +212,7 @@ static int launch_resolve_devices(struct launch *l, struct err *err)
 	for (unsigned i = 0; i < q->n_nets; i++) {
 		c->n_nics = i + 1;
 		launch_make_mac(c->name, i, c->nics[i].mac);
-		if (launch_open_net(l, &q->nets[i], &c->nics[i], err) < 0)
+		if (launch_open_nth_net(l, i, &c->nics[i], err) < 0)
 			return err_wrap(err, "--net");
 		c->nics[i].spec = launch_net_text(&q->nets[i]);
 	}

@@ -165,7 +165,7 @@ static int launch_restore_nic(struct launch *l, unsigned i, struct err *err)
 {
 	struct guest_nic *nic = &l->config.nics[i];
 	unsigned n_queues = nic->n_queues, mtu = nic->mtu;
-	int r = launch_open_net(l, &l->request->nets[i], nic, err);
+	int r = launch_open_nth_net(l, i, nic, err);
 
 	if (r < 0)
 		return r;

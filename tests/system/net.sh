@@ -152,12 +152,12 @@ with_passt() {
 	skip "passt: forwarded ports, a port in use: the launcher can't tell yet whether passt has started"
 }
 
-# The process of the user network goes: the guest sees its link go down.
+# The process of the user network is killed, and started again: the guest sees its link go and come.
 lost() {
 	local slirp
 	serving do=lost --net user
 	if ! wait_for "$out" 't: serving' "$guest_pid"; then
-		fail "a user network that ends" "the guest never got ready"
+		fail "a user network that is killed" "the guest never got ready"
 		return
 	fi
 	slirp=$(processes_left | while read -r pid; do
@@ -166,7 +166,8 @@ lost() {
 	kill -9 $slirp
 	wait "$guest_pid"
 	status=$?
-	expect "a user network that ends takes the link down" 0 't: the link is down'
+	expect "a user network that is killed is started again, and the link flaps" 0 't: the link was down' \
+		't: the link is up' 't: the gateway answers again' "user network of 'net0' ended; it was started again"
 }
 
 # traffic IFNAME: the bytes and packets that it got. /sys shows the interfaces of another namespace.
