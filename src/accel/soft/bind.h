@@ -31,6 +31,17 @@ sx_insn_fn *sx_bind_segment(struct sx_insn *i);
 sx_insn_fn *sx_bind_io(struct sx_insn *i);
 sx_insn_fn *sx_bind_far(struct sx_insn *i);
 sx_insn_fn *sx_bind_control(struct sx_insn *i);
+/* What a SIMD instruction needs and does, as far as the translator wants to know. */
+enum sx_simd_class {
+	SX_SIMD_OTHER, /* not for it: MMX, strings, what has more operands than it shows */
+	SX_SIMD_PLAIN, /* moves and integers */
+	SX_SIMD_FLOAT, /* MXCSR is read and written */
+	SX_SIMD_FLAGS, /* writes EFLAGS */
+	SX_SIMD_FLAGS_FLOAT,
+	SX_SIMD_XMM0, /* reads XMM0 as well */
+};
+enum sx_simd_class sx_simd_class(const struct sx_insn *i);
+
 /* x87, MMX, SSE and what follows, FXSAVE, XSAVE, LDMXCSR: simd_bind.c. */
 sx_insn_fn *sx_bind_fpu(struct sx_insn *i, unsigned off);
 

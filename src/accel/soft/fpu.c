@@ -123,6 +123,17 @@ void sx_fp_enter(struct sx_cpu *c, const struct sx_insn *i)
 	c->fpu_live.fp = true;
 }
 
+bool sx_sse_is_ready(struct sx_cpu *c, bool wants_fp)
+{
+	if ((c->cr0 & (X86_CR0_EM | X86_CR0_TS)) || !(c->cr4 & X86_CR4_OSFXSR))
+		return false;
+	if (!wants_fp)
+		c->fpu_live.sse = true;
+	else if (!c->fpu_live.fp)
+		sx_fp_enter(c, NULL);
+	return !wants_fp || c->fpu_live.fp;
+}
+
 /*
  * With CR0.NE clear the processor asserts FERR#, which PCs route to IRQ 13, and freezes until
  * IGNNE#. No such line is on the board: the instruction goes on, as with IGNNE# asserted (SDM 1,

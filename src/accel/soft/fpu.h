@@ -58,6 +58,10 @@ void sx_sse_enter(struct sx_cpu *c, const struct sx_insn *i);
 /* The same, and loads MXCSR when its exceptions are masked: fpu_live.fp says whether. */
 void sx_fp_enter(struct sx_cpu *c, const struct sx_insn *i);
 
+/* The same for native code: without raising anything. False: SSE instructions may not run or, where
+ * wants_fp, MXCSR has exceptions unmasked. */
+bool sx_sse_is_ready(struct sx_cpu *c, bool wants_fp);
+
 /* May x87 instructions run? Raises #NM, and the pending #MF; then loads the registers. */
 void sx_x87_enter(struct sx_cpu *c, const struct sx_insn *i);
 /* The same for what does not wait: no #MF; c->fpu is true afterwards. */

@@ -11,6 +11,7 @@
 
 #include "accel/soft/block.h"
 #include "accel/soft/exec.h"
+#include "accel/soft/fpu.h"
 #include "accel/soft/native_priv.h"
 #include "accel/soft/segment.h"
 #include "base/alloc.h"
@@ -158,12 +159,11 @@ bool sx_native_callout(struct sx_cpu *c, u32 index, u32 off, struct sx_native_bl
 
 /* --- in and out --- */
 
-/* Leads an end of native code, or (bit 0) the entry of a stale block, to what is there now. */
-static void link_to(struct sx_cpu *c, uintptr_t left, const struct sx_block *to)
+/* Leads an end of native code, or the entry of a stale block, to what is there now. */
+static void link_to(struct sx_cpu *c, u8 *at, bool is_entry, const struct sx_block *to)
 {
 	const struct sx_native *n = c->native;
-	bool is_entry = left & 1;
-	u8 *at = (u8 *)(left - is_entry), *target = to->native - n->exec + n->write;
+	u8 *target = to->native - n->exec + n->write;
 
 	assert(at >= n->write + n->common && at < n->write + n->used);
 	if (!is_entry) {
@@ -174,26 +174,61 @@ static void link_to(struct sx_cpu *c, uintptr_t left, const struct sx_block *to)
 	}
 }
 
-static void sx_native_enter(struct sx_cpu *c, unused const struct sx_insn *i)
+/* Runs native code until it wants something else than SIMD made ready; what it left is told. */
+static uintptr_t run_native(struct sx_cpu *c, const u8 *code, struct sx_native_block **out)
 {
 	sx_native_enter_fn *enter = (sx_native_enter_fn *)(uintptr_t)c->native->enter;
+
+	for (;;) {
+		uintptr_t left = enter(code);
+
+		c->native->n_exits++;
+		*out = (struct sx_native_block *)(left >> 2);
+		if ((left & 3) != NATIVE_INTERPRET || !sx_sse_is_ready(c, (*out)->has_float))
+			return left;
+		code = (*out)->block->native;
+	}
+}
+
+/* b is what comes next, by the handler returned. */
+static sx_insn_fn *go_on_with(struct sx_cpu *c, struct sx_block *b, sx_insn_fn *first)
+{
+	c->block = b;
+	c->retired += b->n_insns;
+	return first;
+}
+
+/* From the block at hand to the next that the interpreter enters; NULL: to the run loop. */
+static noinline sx_insn_fn *run_on(struct sx_cpu *c)
+{
+	struct sx_native_block *n;
 	struct sx_block *b;
 	uintptr_t left;
 	unsigned len;
 
 	c->retired -= c->block->n_insns; /* native code counts for itself */
-	left = enter(c->block->native);
-	c->native->n_exits++;
+	left = run_native(c, c->block->native, &n);
+	/* It wants SIMD and can't have it: the interpreter knows what that leads to. */
+	if ((left & 3) == NATIVE_INTERPRET)
+		return go_on_with(c, n->block, n->block->first_fn);
 	if (left == NATIVE_STEP && !step(c, &len))
-		return;
+		return NULL;
 	if (!SX_CHAINS_BLOCKS || unlikely(__atomic_load_n(&c->request, __ATOMIC_RELAXED)))
-		return;
+		return NULL;
 	b = sx_jump_find(c);
 	if (!b)
-		return;
-	if (left > NATIVE_STEP && b->native)
-		link_to(c, left, b);
-	sx_block_enter(c, b);
+		return NULL;
+	if ((left & 3) && b->native)
+		link_to(c, (u8 *)(left >> 2), (left & 3) == NATIVE_REPLACE, b);
+	return go_on_with(c, b, b->insn[0].fn);
+}
+
+static void sx_native_enter(struct sx_cpu *c, unused const struct sx_insn *i)
+{
+	sx_insn_fn *next = run_on(c);
+
+	if (next)
+		next(c, c->block->insn);
 }
 
 static void sx_native_warm(struct sx_cpu *c, const struct sx_insn *i)

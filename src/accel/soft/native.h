@@ -33,7 +33,7 @@ struct sx_native_block {
 	u32 word;  /* ... under which the block is good */
 	u32 n_insns;
 	u32 mode;
-	u32 n_bytes;
+	bool has_float; /* it wants MXCSR */
 	struct sx_block *block;
 };
 

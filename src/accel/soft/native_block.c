@@ -1,6 +1,7 @@
 /*
  * A block to native code: liveness of flags, the instructions in order, its ends, what is out of line.
  */
+#include "accel/soft/bind.h"
 #include "accel/soft/block.h"
 #include "accel/soft/decode.h"
 #include "accel/soft/exec.h"
@@ -16,6 +17,17 @@ static bool is_near(const struct item *it)
 	i64 disp = (i64)it->i.disp + it->off + it->i.len;
 
 	return !(it->i.flags & SX_IF_RIP) || disp == (i32)disp;
+}
+
+static void note_simd(struct translation *t, const struct item *it)
+{
+	enum sx_simd_class class;
+
+	if (!it->is_native || !sx_native_is_simd(&it->i))
+		return;
+	class = sx_simd_class(&it->i);
+	t->has_simd = true;
+	t->has_float |= class == SX_SIMD_FLOAT || class == SX_SIMD_FLAGS_FLOAT;
 }
 
 static bool decode_items(struct translation *t)
@@ -38,6 +50,7 @@ static bool decode_items(struct translation *t)
 		/* What ends a block and isn't ours is the interpreter's: the code ends before it. */
 		if ((it->i.flags & SX_IF_END) && !it->is_native)
 			return true;
+		note_simd(t, it);
 		t->n_items++;
 	}
 	return off == b->n_bytes || t->n_items == ARRAY_SIZE(t->items);
@@ -105,10 +118,9 @@ static void leave(struct translation *t)
 static void go(struct translation *t, i64 distance)
 {
 	bool is_in_page = ((t->b->gpa & ~PAGE_MASK) + (u64)distance) < PAGE_SIZE;
-	struct slow *s;
 
 	move_rip(t, distance);
-	if (!is_in_page || t->n_slow == SLOW_MAX) {
+	if (!is_in_page) {
 		jump_to_exec(t, t->c->native->look_up);
 		return;
 	}
@@ -116,8 +128,7 @@ static void go(struct translation *t, i64 distance)
 		jump_to_exec(t, e_exec(&t->e, t->entry));
 		return;
 	}
-	s = &t->slow[t->n_slow++];
-	*s = (struct slow){.field = e_jump(&t->e), .is_edge = true};
+	sx_native_add_slow(t, SLOW_EDGE, e_jump(&t->e), 0);
 }
 
 static void spill_if_host(struct translation *t)
@@ -167,10 +178,7 @@ static void check_canonical(struct translation *t, unsigned index)
 	e_op(e, 8, 0xc1, 7, opd_reg(H_R14), 1);
 	e_u8(e, 16);
 	e_op(e, 8, 0x3b, H_R14, opd_reg(H_R11), 0);
-	if (t->n_slow < SLOW_MAX)
-		t->slow[t->n_slow++] = (struct slow){.field = e_jcc(e, 5), .index = index};
-	else
-		e->is_full = true;
+	sx_native_add_slow(t, SLOW_STEP, e_jcc(e, 5), index);
 }
 
 static void target_to_r11(struct translation *t, unsigned index)
@@ -226,6 +234,7 @@ static void end_block(struct translation *t, unsigned index)
 	const struct item *it = &t->items[index];
 	i64 next = it->off + it->i.len;
 
+	sx_native_flush_xmm(t);
 	if (sx_insn_op(&it->i) != SX_JCC)
 		spill_if_host(t);
 	switch ((int)sx_insn_op(&it->i)) {
@@ -272,22 +281,32 @@ static void emit_call_out(struct translation *t, unsigned index)
 		e_patch(field, t->c->native->call_out - e->to_exec);
 }
 
+/* May SIMD instructions run now, and is the host's MXCSR the guest's? */
+static void check_simd(struct translation *t, enum slow_kind otherwise, unsigned index)
+{
+	const struct sx_fpu_live *live = &t->c->fpu_live;
+
+	if (!t->has_simd)
+		return;
+	e_op(&t->e, 1, 0x80, 7, opd_near(t->has_float ? &live->fp : &live->sse), 1); /* cmp */
+	e_u8(&t->e, 0);
+	sx_native_add_slow(t, otherwise, e_jcc(&t->e, 4), index);
+}
+
 static void emit_entry(struct translation *t)
 {
 	struct emit *e = &t->e;
 	const u8 *head = e_exec(e, (const u8 *)t->head);
-	struct slow *s;
 
 	t->entry = e->at;
 	e_load(e, H_R14, opd_near(head + offsetof(struct sx_native_block, code)));
 	e_op(e, 4, 0x8b, H_R14, opd_base(H_R14, 0), 0);
 	e_op(e, 4, 0x3b, H_R14, opd_near(head + offsetof(struct sx_native_block, word)), 0);
-	s = &t->slow[t->n_slow++];
-	*s = (struct slow){.field = e_jcc(e, 5), .index = UINT32_MAX};
+	sx_native_add_slow(t, SLOW_STALE, e_jcc(e, 5), 0);
 	e_op(e, 4, 0x83, 7, opd_near(&t->c->request), 1); /* cmp request, 0 */
 	e_u8(e, 0);
-	s = &t->slow[t->n_slow++];
-	*s = (struct slow){.field = e_jcc(e, 5), .index = UINT32_MAX - 1};
+	sx_native_add_slow(t, SLOW_REQUEST, e_jcc(e, 5), 0);
+	check_simd(t, SLOW_INTERPRET, 0);
 	e_op(e, 8, 0x81, 0, opd_near(&t->c->retired), 4);
 	e_i32(e, t->n_items);
 	t->flags = FLAGS_MEMORY;
@@ -307,9 +326,12 @@ static void emit_items(struct translation *t)
 			continue;
 		}
 		spill_if_host(t);
+		sx_native_flush_xmm(t);
 		emit_call_out(t, k);
 		t->flags = FLAGS_MEMORY;
+		check_simd(t, SLOW_NEXT, k);
 	}
+	sx_native_flush_xmm(t);
 	spill_if_host(t);
 	if (t->n_items == ARRAY_SIZE(t->items) ||
 	    t->items[t->n_items - 1].off + t->items[t->n_items - 1].i.len == t->b->n_bytes) {
@@ -320,31 +342,60 @@ static void emit_items(struct translation *t)
 	}
 }
 
+static void leave_with(struct translation *t, u64 left)
+{
+	set_r10(&t->e, left);
+	jump_to_exec(t, t->c->native->leave);
+}
+
+static void emit_slow_callout(struct translation *t, const struct slow *s)
+{
+	sx_native_store_xmm(t, s->xmm_dirty);
+	emit_call_out(t, s->index);
+	check_simd(t, SLOW_NEXT, s->index);
+	sx_native_load_xmm(t, s->xmm_valid);
+	if (s->loads_flags)
+		sx_native_load_flags(t);
+	jump_to_exec(t, e_exec(&t->e, s->rejoin));
+}
+
+/* The instructions from index on were counted, but are the interpreter's now. */
+static void go_on_at(struct translation *t, unsigned index, u32 off, u64 left)
+{
+	e_op(&t->e, 8, 0x81, 5, opd_near(&t->c->retired), 4);
+	e_i32(&t->e, t->n_items - index);
+	move_rip(t, off);
+	leave_with(t, left);
+}
+
 static void emit_slow(struct translation *t, const struct slow *s)
 {
-	struct emit *e = &t->e;
+	const struct item *it = &t->items[s->index];
 
-	if (!e->is_full)
-		e_patch(s->field, e->at);
-	if (s->is_edge) {
-		set_r10(e, (u64)(uintptr_t)s->field);
-		jump_to_exec(t, t->c->native->leave);
-	} else if (s->index == UINT32_MAX) { /* stale: a link may be put over the entry */
-		set_r10(e, (u64)(uintptr_t)t->entry | 1);
-		jump_to_exec(t, t->c->native->leave);
-	} else if (s->index == UINT32_MAX - 1) {
-		leave(t);
-	} else if (s->rejoin) {
-		emit_call_out(t, s->index);
-		if (s->loads_flags)
-			sx_native_load_flags(t);
-		jump_to_exec(t, e_exec(e, s->rejoin));
-	} else { /* the last instruction, not begun */
-		e_op(e, 8, 0x81, 5, opd_near(&t->c->retired), 4);
-		e_i32(e, t->n_items - s->index);
-		move_rip(t, t->items[s->index].off);
-		set_r10(e, NATIVE_STEP);
-		jump_to_exec(t, t->c->native->leave);
+	if (!t->e.is_full)
+		e_patch(s->field, t->e.at);
+	switch (s->kind) {
+	case SLOW_CALLOUT:
+		emit_slow_callout(t, s);
+		break;
+	case SLOW_STEP: /* the last instruction, not begun */
+		go_on_at(t, s->index, it->off, NATIVE_STEP);
+		break;
+	case SLOW_NEXT:
+		go_on_at(t, s->index + 1, it->off + it->i.len, NATIVE_GO_ON);
+		break;
+	case SLOW_EDGE:
+		leave_with(t, (u64)(uintptr_t)s->field << 2 | NATIVE_LINK);
+		break;
+	case SLOW_STALE:
+		leave_with(t, (u64)(uintptr_t)t->entry << 2 | NATIVE_REPLACE);
+		break;
+	case SLOW_REQUEST:
+		leave_with(t, NATIVE_GO_ON);
+		break;
+	case SLOW_INTERPRET:
+		leave_with(t, (u64)(uintptr_t)t->head << 2 | NATIVE_INTERPRET);
+		break;
 	}
 }
 
@@ -358,7 +409,7 @@ static void emit_head(struct translation *t)
 		.word = t->b->word,
 		.n_insns = t->n_items,
 		.mode = t->b->mode,
-		.n_bytes = t->b->n_bytes,
+		.has_float = t->has_float,
 		.block = t->b,
 	};
 	e->at += sizeof(*t->head);
@@ -378,6 +429,8 @@ bool sx_native_translate(struct sx_cpu *c, struct sx_block *b)
 	t.c = c;
 	t.b = b;
 	t.n_items = t.n_slow = 0;
+	t.has_simd = t.has_float = false;
+	t.xmm_valid = t.xmm_dirty = 0;
 	t.e = (struct emit){.at = n->write + n->used,
 			    .end = n->write + n->used + BLOCK_ROOM,
 			    .to_exec = n->exec - n->write};
@@ -387,8 +440,11 @@ bool sx_native_translate(struct sx_cpu *c, struct sx_block *b)
 	emit_head(&t);
 	emit_entry(&t);
 	emit_items(&t);
-	for (unsigned k = 0; k < t.n_slow; k++)
-		emit_slow(&t, &t.slow[k]);
+	for (unsigned k = 0; k < t.n_slow; k++) { /* there may be more of them by then */
+		struct slow s = t.slow[k];
+
+		emit_slow(&t, &s);
+	}
 	if (t.e.is_full)
 		return false;
 	n->used = align_up((u64)(t.e.at - n->write), 32);

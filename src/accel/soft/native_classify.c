@@ -4,6 +4,7 @@
  * Flags that an instruction leaves undefined are written: whatever the host's instruction makes of
  * them, the interpreter's makes too.
  */
+#include "accel/soft/bind.h"
 #include "accel/soft/native_priv.h"
 
 static bool is_high_byte(const struct sx_insn *i)
@@ -38,6 +39,13 @@ void sx_native_classify(struct item *it)
 	if (is_high_byte(i) || !is_plain_address(i) || is_moffs(i))
 		return;
 	it->is_native = true;
+	if (sx_native_is_simd(i)) {
+		enum sx_simd_class class = sx_simd_class(i);
+
+		it->flags =
+			class == SX_SIMD_FLAGS || class == SX_SIMD_FLAGS_FLOAT ? FLAGS_WRITE : 0;
+		return;
+	}
 	switch ((int)sx_insn_op(i)) {
 	case SX_MOV:
 	case SX_LEA:

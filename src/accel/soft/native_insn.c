@@ -49,15 +49,6 @@ void sx_native_load_flags(struct translation *t)
 
 /* --- addresses --- */
 
-/* The host register that has the guest's, by way of scratch if it is in memory. */
-static unsigned guest_in(struct translation *t, unsigned guest, unsigned scratch)
-{
-	if (host_of(guest) != IN_MEMORY)
-		return host_of(guest);
-	e_load(&t->e, scratch, opd_gpr(t->c, guest));
-	return scratch;
-}
-
 /* reg = the operand's offset: LEA's result. R11 is scratch. */
 static void offset_to(struct translation *t, const struct item *it, unsigned reg)
 {
@@ -98,17 +89,15 @@ void sx_native_address(struct translation *t, const struct item *it)
 
 /* --- the TLB --- */
 
-static void add_slow(struct translation *t, u8 *field, unsigned index, bool may_rejoin)
+void sx_native_add_slow(struct translation *t, enum slow_kind kind, u8 *field, unsigned index)
 {
-	struct slow *s;
-
 	if (t->n_slow == SLOW_MAX) {
 		t->e.is_full = true;
 		return;
 	}
-	s = &t->slow[t->n_slow++];
-	/* Where it comes back, and with what flags, is known when the instruction is done. */
-	*s = (struct slow){.field = field, .index = index, .rejoin = may_rejoin ? field : NULL};
+	/* Where a callout comes back, and with what flags, is known when the instruction is done. */
+	t->slow[t->n_slow++] = (struct slow){
+		.kind = kind, .field = field, .index = index, .xmm_dirty = t->xmm_dirty};
 }
 
 void sx_native_check(struct translation *t, unsigned index, unsigned size, bool is_write,
@@ -132,7 +121,7 @@ void sx_native_check(struct translation *t, unsigned index, unsigned size, bool 
 	     opd_base(H_R14, is_write ? offsetof(struct sx_tlb_entry, write)
 				      : offsetof(struct sx_tlb_entry, read)),
 	     0);
-	add_slow(t, e_jcc(e, 5), index, may_rejoin);
+	sx_native_add_slow(t, may_rejoin ? SLOW_CALLOUT : SLOW_STEP, e_jcc(e, 5), index);
 	e_op(e, 8, 0x03, H_R10, opd_base(H_R14, offsetof(struct sx_tlb_entry, addend)), 0);
 }
 
@@ -228,7 +217,7 @@ static void finish(struct translation *t, unsigned index, const struct operands 
 		e_store(&t->e, H_R11, opd_gpr(t->c, i->reg));
 }
 
-static u32 opcode_of(const struct sx_insn *i)
+u32 sx_native_opcode(const struct sx_insn *i)
 {
 	const struct sx_form *f = sx_insn_form(i);
 	static const u32 maps[] = {[SX_MAP_ONE] = 0,
@@ -266,7 +255,7 @@ static void with_reg(struct translation *t, unsigned index)
 {
 	const struct sx_insn *i = &t->items[index].i;
 	struct operands o = prepare(t, index, true);
-	u32 op = opcode_of(i);
+	u32 op = sx_native_opcode(i);
 	unsigned size = i->size;
 
 	if (sx_insn_op(i) == SX_XCHG) /* 90+r has no ModRM */
@@ -282,7 +271,7 @@ static void with_reg_imm(struct translation *t, unsigned index)
 	bool is_imul = sx_insn_op(i) == SX_IMUL3;
 	unsigned bytes = is_imul ? imm_bytes(i->size) : 1;
 
-	e_op(&t->e, i->size, is_imul ? 0x69 : opcode_of(i), o.reg, o.rm, bytes);
+	e_op(&t->e, i->size, is_imul ? 0x69 : sx_native_opcode(i), o.reg, o.rm, bytes);
 	emit_imm(t, i->imm, bytes);
 	finish(t, index, &o);
 }
@@ -469,6 +458,10 @@ static void one(struct translation *t, unsigned index)
 	enum sx_op op = sx_insn_op(i);
 	unsigned wide = i->size > 1;
 
+	if (sx_native_is_simd(i)) {
+		sx_native_simd(t, index);
+		return;
+	}
 	switch ((int)op) {
 	case SX_NOP:
 	case SX_PREFETCH:
@@ -570,6 +563,7 @@ void sx_native_insn(struct translation *t, unsigned index)
 		t->flags = FLAGS_HOST;
 	for (; n_slow < t->n_slow; n_slow++) {
 		t->slow[n_slow].rejoin = t->e.at;
+		t->slow[n_slow].xmm_valid = t->xmm_valid;
 		t->slow[n_slow].loads_flags = t->flags == FLAGS_HOST && it->is_live_after;
 	}
 }

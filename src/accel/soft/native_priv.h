@@ -7,14 +7,16 @@
 #include "accel/soft/native.h"
 #include "accel/soft/native_emit.h"
 
-/*
- * Enters native code and comes back with RIP set. Returns what is to be done: nothing, the instruction
- * there by the interpreter, or a link: the address, as written, of a jump's distance, or of a stale
- * block's entry with bit 0 set.
- */
+/* Enters native code and comes back with RIP set, and what is to be done. Addresses are as written. */
 typedef uintptr_t sx_native_enter_fn(const u8 *code);
-#define NATIVE_GO_ON 0
-#define NATIVE_STEP  2
+enum native_left {
+	NATIVE_GO_ON = 0,
+	NATIVE_STEP = 4, /* no address: the instruction at RIP by the interpreter */
+	/* With an address, in the bits above the two: */
+	NATIVE_LINK = 1,      /* of a jump's distance, which may lead to the block at RIP */
+	NATIVE_REPLACE = 2,   /* of the entry of a stale block: the one at RIP takes its place */
+	NATIVE_INTERPRET = 3, /* of the head of the block at RIP, which is the interpreter's now */
+};
 
 /* native_common.c: entry, exit, look-up and callout, once for each vCPU. */
 void sx_native_emit_common(struct sx_cpu *c);
@@ -61,14 +63,26 @@ struct item {
 /* Where the truth about the flags is. */
 enum flags_home { FLAGS_HOST, FLAGS_MEMORY, FLAGS_DEAD };
 
-struct slow {       /* code out of line */
-	u8 *field;  /* the jump there */
-	u8 *rejoin; /* where it comes back; NULL: it leaves native code */
-	u32 index;
-	bool loads_flags;
-	bool is_edge; /* an end to be linked; field is its jump */
+/* Code out of line: what happened, and where the jump is that leads to it. */
+enum slow_kind {
+	SLOW_CALLOUT,   /* the instruction by the interpreter, then back to `rejoin` */
+	SLOW_STEP,      /* the same, for one that ends the block: native code is left */
+	SLOW_EDGE,      /* an end that isn't linked yet */
+	SLOW_STALE,     /* the page was written since */
+	SLOW_REQUEST,   /* somebody wants the vCPU */
+	SLOW_INTERPRET, /* SIMD isn't ready: the whole block by the interpreter */
+	SLOW_NEXT,      /* it isn't any more after a callout: the rest by the interpreter */
 };
-#define SLOW_MAX 256
+struct slow {
+	enum slow_kind kind;
+	u8 *field; /* the jump's distance */
+	u32 index; /* of the instruction */
+	/* CALLOUT: */
+	u8 *rejoin;
+	bool loads_flags;
+	u16 xmm_dirty, xmm_valid; /* at the jump, and where it comes back */
+};
+#define SLOW_MAX 320
 
 struct translation {
 	struct sx_cpu *c;
@@ -79,13 +93,24 @@ struct translation {
 	struct sx_native_block *head; /* as written */
 	u8 *entry;                    /* as written */
 	enum flags_home flags;
+	bool has_simd, has_float; /* the block */
+	u16 xmm_valid,
+		xmm_dirty; /* XMM registers that are in the host's; newer there than in c->fpu */
 	struct slow slow[SLOW_MAX];
 	unsigned n_slow;
 };
 
-/* native_insn.c */
-/* Which flags it touches, and whether native_insn can do it. */
+/* native_classify.c: which flags it touches, and whether native_insn can do it. */
 void sx_native_classify(struct item *it);
+
+/* native_simd.c */
+bool sx_native_is_simd(const struct sx_insn *i);
+void sx_native_simd(struct translation *t, unsigned index);
+void sx_native_store_xmm(struct translation *t, u16 which);
+void sx_native_load_xmm(struct translation *t, u16 which);
+void sx_native_flush_xmm(struct translation *t); /* c->fpu has them all, the host's none */
+
+/* native_insn.c */
 void sx_native_insn(struct translation *t, unsigned index);
 void sx_native_load_flags(struct translation *t);
 void sx_native_spill_flags(struct translation *t);
@@ -93,5 +118,18 @@ void sx_native_spill_flags(struct translation *t);
 void sx_native_check(struct translation *t, unsigned index, unsigned size, bool is_write,
 		     bool may_rejoin);
 void sx_native_address(struct translation *t, const struct item *it);
+void sx_native_add_slow(struct translation *t, enum slow_kind kind, u8 *field, unsigned index);
+
+/* The host register that has the guest's, by way of scratch if it is in memory. */
+static inline unsigned guest_in(struct translation *t, unsigned guest, unsigned scratch)
+{
+	if (host_of(guest) != IN_MEMORY)
+		return host_of(guest);
+	e_load(&t->e, scratch, opd_gpr(t->c, guest));
+	return scratch;
+}
+
+/* The opcode of the instruction's row, with map and prefixes. */
+u32 sx_native_opcode(const struct sx_insn *i);
 
 #endif

@@ -146,6 +146,35 @@ static void simd_bind_stub(struct sx_insn *i, const struct stubs *s, bool is_mmx
 		i->imm = (u64)s->xmm;
 }
 
+enum sx_simd_class sx_simd_class(const struct sx_insn *i)
+{
+	enum sx_op op = sx_insn_op(i);
+
+	if (op < FIRST_OP || simd_uses_mmx(sx_insn_form(i)) || op == SX_MASKMOVDQU)
+		return SX_SIMD_OTHER;
+	switch (stubs[op - FIRST_OP].kind) {
+	case SIMD_NONE:
+	case SIMD_INTEGER:
+	case SIMD_ALONE:
+		return SX_SIMD_PLAIN;
+	case SIMD_FP:
+	case SIMD_FROM_GPR:
+	case SIMD_TO_GPR:
+		return SX_SIMD_FLOAT;
+	case SIMD_TO_FLAGS:
+		return SX_SIMD_FLAGS;
+	case SIMD_TO_FLAGS_FP:
+		return SX_SIMD_FLAGS_FLOAT;
+	case SIMD_WITH_XMM0:
+		return SX_SIMD_XMM0;
+	case SIMD_FROM_MMX:
+	case SIMD_TO_MMX:
+	case SIMD_STRING:
+		return SX_SIMD_OTHER;
+	}
+	unreachable_code();
+}
+
 static sx_insn_fn *simd_bind(struct sx_insn *i)
 {
 	const struct stubs *s = &stubs[sx_insn_op(i) - FIRST_OP];

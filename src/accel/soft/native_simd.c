@@ -1,0 +1,158 @@
+/*
+ * SSE instructions to host instructions: themselves, with general registers renamed and memory operands
+ * replaced. XMM registers are in the host's of the same number from their first use in a block to its end, or
+ * to a callout; c->fpu has them in between.
+ */
+#include "accel/soft/bind.h"
+#include "accel/soft/exec.h"
+#include "accel/soft/native_priv.h"
+
+#define MOVAPS_LOAD  (E_0F | 0x28)
+#define MOVAPS_STORE (E_0F | 0x29)
+
+bool sx_native_is_simd(const struct sx_insn *i)
+{
+	return sx_simd_class(i) != SX_SIMD_OTHER;
+}
+
+/* --- registers --- */
+
+static struct opd opd_xmm(const struct translation *t, unsigned n)
+{
+	return opd_near(t->c->fpu.xmm[n]);
+}
+
+void sx_native_store_xmm(struct translation *t, u16 which)
+{
+	for (unsigned n = 0; n < 16; n++) {
+		if (which & BIT32(n))
+			e_op(&t->e, 4, MOVAPS_STORE, n, opd_xmm(t, n), 0);
+	}
+}
+
+void sx_native_load_xmm(struct translation *t, u16 which)
+{
+	for (unsigned n = 0; n < 16; n++) {
+		if (which & BIT32(n))
+			e_op(&t->e, 4, MOVAPS_LOAD, n, opd_xmm(t, n), 0);
+	}
+}
+
+void sx_native_flush_xmm(struct translation *t)
+{
+	sx_native_store_xmm(t, t->xmm_dirty);
+	t->xmm_dirty = t->xmm_valid = 0;
+}
+
+static void want_xmm(struct translation *t, unsigned n)
+{
+	if (!(t->xmm_valid & BIT32(n)))
+		sx_native_load_xmm(t, (u16)BIT32(n));
+	t->xmm_valid |= (u16)BIT32(n);
+}
+
+/* --- operands --- */
+
+static bool is_xmm(const struct sx_operand *o)
+{
+	return o->kind == SX_OPD_V || o->kind == SX_OPD_W || o->kind == SX_OPD_U;
+}
+
+struct simd {
+	const struct sx_operand *reg, *rm; /* of the row; reg is NULL where an extension stands */
+	bool writes_reg, writes_rm;
+};
+
+static struct simd operands_of(const struct sx_insn *i)
+{
+	const struct sx_form *f = sx_insn_form(i);
+	enum sx_simd_class class = sx_simd_class(i);
+	bool writes = class != SX_SIMD_FLAGS && class != SX_SIMD_FLAGS_FLOAT;
+
+	switch ((int)f->shape) {
+	case SX_SHAPE_REG_RM:
+	case SX_SHAPE_REG_RM_IMM:
+		return (struct simd){&f->opd[0], &f->opd[1], writes, false};
+	case SX_SHAPE_RM_REG:
+	case SX_SHAPE_RM_REG_IMM:
+		return (struct simd){&f->opd[1], &f->opd[0], false, writes};
+	default: /* a shift by an immediate */
+		return (struct simd){NULL, &f->opd[0], false, writes};
+	}
+}
+
+static bool has_imm(const struct sx_insn *i)
+{
+	enum sx_shape shape = sx_insn_form(i)->shape;
+
+	return shape == SX_SHAPE_REG_RM_IMM || shape == SX_SHAPE_RM_REG_IMM ||
+	       shape == SX_SHAPE_RM_IMM;
+}
+
+/* R10 to the host's address of the memory operand. */
+static void check_memory(struct translation *t, unsigned index, bool is_write)
+{
+	const struct item *it = &t->items[index];
+
+	sx_native_address(t, it);
+	if (sx_insn_form(&it->i)->attr & SX_A_ALIGN) {
+		e_op(&t->e, 1, 0xf6, 0, opd_reg(H_R10), 1); /* test r10b, 15 */
+		e_u8(&t->e, 15);
+		sx_native_add_slow(t, SLOW_CALLOUT, e_jcc(&t->e, 5), index);
+	}
+	sx_native_check(t, index, it->i.size, is_write, true);
+}
+
+/* The rm operand where it is a register. */
+static struct opd rm_register(struct translation *t, const struct sx_insn *i, const struct simd *s)
+{
+	if (is_xmm(s->rm)) {
+		want_xmm(t, i->rm);
+		if (s->writes_rm)
+			t->xmm_dirty |= (u16)BIT32(i->rm);
+		return opd_reg(i->rm);
+	}
+	/* A general register that is written is written whole: its upper half is cleared. */
+	if (s->writes_rm && host_of(i->rm) == IN_MEMORY)
+		return opd_reg(H_R14);
+	return opd_reg(guest_in(t, i->rm, H_R14));
+}
+
+static unsigned reg_register(struct translation *t, const struct sx_insn *i, const struct simd *s)
+{
+	if (!s->reg)
+		return sx_insn_form(i)->ext;
+	if (is_xmm(s->reg)) {
+		want_xmm(t, i->reg);
+		if (s->writes_reg)
+			t->xmm_dirty |= (u16)BIT32(i->reg);
+		return i->reg;
+	}
+	if (s->writes_reg && host_of(i->reg) == IN_MEMORY)
+		return H_R11;
+	return guest_in(t, i->reg, H_R11);
+}
+
+void sx_native_simd(struct translation *t, unsigned index)
+{
+	const struct sx_insn *i = &t->items[index].i;
+	struct simd s = operands_of(i);
+	bool is_mem = i->flags & SX_IF_MEM;
+	struct opd rm = opd_base(H_R10, 0);
+	unsigned reg;
+
+	if (is_mem)
+		check_memory(t, index, s.writes_rm);
+	if (sx_simd_class(i) == SX_SIMD_XMM0)
+		want_xmm(t, 0);
+	reg = reg_register(t, i, &s);
+	if (!is_mem)
+		rm = rm_register(t, i, &s);
+	e_op(&t->e, i->flags & SX_IF_REXW ? 8 : 4, sx_native_opcode(i), reg, rm, has_imm(i));
+	if (has_imm(i))
+		e_u8(&t->e, (u8)i->imm);
+	if (s.writes_reg && !is_xmm(s.reg) && reg == H_R11)
+		e_store(&t->e, H_R11, opd_gpr(t->c, i->reg));
+	if (s.writes_rm && !is_mem && !is_xmm(s.rm) && rm.reg == H_R14)
+		e_store(&t->e, H_R14, opd_gpr(t->c, i->rm));
+}
