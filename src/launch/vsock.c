@@ -89,8 +89,9 @@ static int launch_vsock_pair(struct launch *l, struct launch_vsock_ends *e, stru
  */
 static int launch_vsock_spawn(struct launch *l, const struct launch_vsock_ends *e, struct err *err)
 {
-	const char *argv[] = {"posada-vsock", "--fd",     "3", "--ready-fd", "4", "--path",
-			      e->path,        "--listen", "5", "--listen",   "6", NULL};
+	const char *argv[] = {
+		"posada-vsock", "--name", l->config.name, "--fd", "3",        "--ready-fd", "4",
+		"--path",       e->path,  "--listen",     "5",    "--listen", "6",          NULL};
 	const int fds[] = {e->helper, e->ready, e->listeners[0], e->listeners[1]};
 	AUTO(free) char *program = launch_find_program("posada-vsock");
 	int r;

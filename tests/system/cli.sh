@@ -229,9 +229,9 @@ terminal() {
 # Every line of a guest's processes says whose it is: the launcher's, the VMM's, both networks'.
 names() {
 	local name="each line of the log names the guest" net
-	for net in user user,backend=passt; do
-		[ "$net" = user ] || command -v passt >/dev/null || { skip "$name, passt: it is not installed"; continue; }
-		POSADA_LOG=debug posada 60 run --name web-1 --accel soft --kernel "$kernel" --append o --net "$net"
+	for net in user user,backend=passt "user --vsock cid=7,socket=$work/vsock"; do
+		[ "$net" != user,backend=passt ] || command -v passt >/dev/null || { skip "$name, passt: it is not installed"; continue; }
+		POSADA_LOG=debug posada 60 run --name web-1 --accel soft --kernel "$kernel" --append o --net $net
 		if [ "$status" != 0 ]; then
 			fail "$name, $net" "exit status $status"
 		elif grep -av '^posada\[web-1\]: ' "$out" >"$work/others"; then

@@ -179,7 +179,7 @@ static void report_failure(struct options *o, const char *text)
 	struct err err = ERR_INIT;
 
 	if (o->ready_fd < 0 || report_ready(o, text, &err) < 0)
-		fprintf(stderr, "posada-slirp: %s\n", text);
+		log_error("%s", text);
 }
 
 /* The first process of a pid namespace is deaf to signals that it doesn't handle. */

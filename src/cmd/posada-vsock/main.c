@@ -22,6 +22,7 @@
 
 static const char help[] =
 	"usage: posada-vsock --path PATH [--fd N] [--ready-fd N] [--listen N]...\n"
+	"                    [--name NAME]\n"
 	"\n"
 	"Connections of one guest's AF_VSOCK sockets. Connections of the guest to port P of the "
 	"host\n"
@@ -32,6 +33,7 @@ static const char help[] =
 	"  --ready-fd N  write an empty line to this descriptor once everything stands, or else a\n"
 	"                sentence that says why not; and close it\n"
 	"  --listen N    a listening UNIX stream socket\n"
+	"  --name NAME   the guest's name, for messages\n"
 	"\n"
 	"Ends with status 0 when the guest process closes its socket.\n";
 
@@ -40,12 +42,13 @@ struct options {
 	int ready_fd;
 };
 
-enum { OPT_FD = 256, OPT_READY_FD, OPT_LISTEN, OPT_PATH, OPT_HELP };
+enum { OPT_FD = 256, OPT_READY_FD, OPT_LISTEN, OPT_NAME, OPT_PATH, OPT_HELP };
 
 static const struct option option_table[] = {
 	{"fd", required_argument, NULL, OPT_FD},
 	{"ready-fd", required_argument, NULL, OPT_READY_FD},
 	{"listen", required_argument, NULL, OPT_LISTEN},
+	{"name", required_argument, NULL, OPT_NAME},
 	{"path", required_argument, NULL, OPT_PATH},
 	{"help", no_argument, NULL, OPT_HELP},
 	{0},
@@ -86,6 +89,9 @@ static int parse_options(int argc, char **argv, struct options *o, struct err *e
 		case OPT_LISTEN:
 			r = parse_listen(optarg, &o->board, err);
 			break;
+		case OPT_NAME:
+			log_setup_env(optarg);
+			break;
 		case OPT_PATH:
 			o->board.path = optarg;
 			break;
@@ -109,7 +115,7 @@ static void report(struct options *o, const char *text)
 	if ((fd < 0 || fd_write_full(fd, text, strlen(text)) < 0 ||
 	     fd_write_full(fd, "\n", 1) < 0) &&
 	    text[0])
-		fprintf(stderr, "posada-vsock: %s\n", text);
+		log_error("%s", text);
 	fd_close(fd);
 }
 
@@ -149,10 +155,9 @@ int main(int argc, char **argv)
 {
 	struct options o = {.board.fd = 3, .ready_fd = -1};
 	struct err err = ERR_INIT;
-	const char *level = getenv("POSADA_LOG");
 	int r;
 
-	log_setup(!level ? LOG_WARN : strcmp(level, "debug") == 0 ? LOG_DEBUG : LOG_INFO, "vsock");
+	log_setup_env("vsock");
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGTERM, on_signal);
 	signal(SIGINT, on_signal);
