@@ -22,7 +22,7 @@ n_said=0 n_behind=0
 mkfifo "$work/in"
 exec 7<>"$work/in"
 : >"$out"
-"$bin/posada" run --accel soft --quiet --name socky --kernel "$cache/kernel-6.1/vmlinuz" --initrd "$work/initrd" \
+"$bin/posada" run --accel soft --quiet --name socky --memory 128M --kernel "$cache/kernel-6.1/vmlinuz" --initrd "$work/initrd" \
 	--append "console=ttyS0 quiet panic=-1" --vsock "cid=77,socket=$sock" <&7 >>"$out" 2>&1 &
 guest=$!
 jobs_to_end+=("$guest")
@@ -129,6 +129,29 @@ many() {
 	kill "$idle"
 }
 
+# The host's ends are gone then, and the guest is told: its old connection ends, new ones come about.
+saved_and_restored() {
+	local old
+	in_guest_behind listen 40 3 echo
+	"$peer" connect "$sock" call:40 send:10 check:10 end >"$work/old" 2>&1 </dev/null &
+	old=$!
+	in_guest connect 6000 send:10 check:10 # by then it has said what it has to
+	"$bin/posada" save socky "$work/saved" >"$work/save" 2>&1
+	check "a guest with connections is saved" "$(cat "$work/save")" 'is saved'
+	wait "$guest"
+	wait "$old"
+	check "for the host its connections end" "$(cat "$work/old")" ok
+	"$bin/posada" restore "$work/saved" --quiet <&7 >>"$out" 2>&1 &
+	guest=$!
+	jobs_to_end+=("$guest")
+	until [ -S "$sock" ] || ! kill -0 "$guest" 2>/dev/null; do :; done
+	"$peer" connect "$sock" call:40 send:10 check:10 >"$work/new" 2>&1 </dev/null
+	check "the restored guest is called" "$(cat "$work/new")" ok
+	check "its old connection has ended" "$(nth '^t: behind \(ok\|failed\)' 1)" behind
+	in_guest connect 6000 send:10 check:10
+	check "and it calls" "$said" 'said ok'
+}
+
 without_its_process() {
 	local helper
 	helper=$(pgrep -P "$guest" -x posada-vsock)
@@ -144,6 +167,7 @@ guest_calls
 host_calls
 by_command
 many
+saved_and_restored
 without_its_process
 echo end >&7
 wait "$guest"
