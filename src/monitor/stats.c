@@ -67,8 +67,10 @@ static json_t *stats_memory(struct monitor *m)
 
 void monitor_stats(struct monitor *m, struct control_request *r)
 {
-	control_reply(r, json_pack("{s:o, s:o, s:o, s:o}", "clock-ns",
+	/* Without a balloon there is none to tell of. */
+	control_reply(r, json_pack("{s:o, s:o, s:o, s:o, s:o*}", "clock-ns",
 				   stats_number(machine_clock_ns(m->machine)), "vcpus",
 				   stats_vcpus(machine_vm(m->machine)), "memory", stats_memory(m),
-				   "devices", stats_devices(m->machine)));
+				   "devices", stats_devices(m->machine), "balloon",
+				   monitor_balloon_json(m)));
 }

@@ -52,6 +52,19 @@ static void stats_print_memory(const json_t *memory)
 			    print_size(dirty, (u64)json_number(memory, "dirty")));
 }
 
+/* What the guest says of it, if it does. */
+static void stats_print_balloon(const json_t *balloon)
+{
+	const json_t *guest = json_object_get(balloon, "guest");
+	char has[32], available[32], back[32];
+
+	if (guest)
+		print_value("guest says", "has %s, of it %s available; %s given back in all",
+			    print_size(has, (u64)json_number(guest, "memory")),
+			    print_size(available, (u64)json_number(guest, "available-memory")),
+			    print_size(back, (u64)json_number(balloon, "given-back")));
+}
+
 static void stats_print_vcpus(const json_t *vcpus)
 {
 	static const char *const headings[] = {">CPU", ">EXITS", ">INSTRUCTIONS", ">SECONDS", NULL};
@@ -133,6 +146,7 @@ static void stats_print(const json_t *s)
 	print_value("ran for", "%s",
 		    print_duration(text, (u64)json_number(s, "clock-ns") / NSEC_PER_SEC));
 	stats_print_memory(json_object_get(s, "memory"));
+	stats_print_balloon(json_object_get(s, "balloon"));
 	stats_print_errors(devices);
 	stats_print_vcpus(json_object_get(s, "vcpus"));
 	for (size_t i = 0; i < ARRAY_SIZE(stats_types); i++)
