@@ -32,6 +32,8 @@ struct launch_net {
 	unsigned n_forwards;
 	bool is_host_open; /* may the guest reach the host's loopback? */
 	bool is_passt;     /* passt instead of posada-slirp */
+	const char *name;  /* of the device, and its slot: as in struct guest_disk */
+	unsigned slot;
 	unsigned n_queues; /* of a tap; 0: one */
 	unsigned mtu;      /* 0: a tap's own, or what is fastest */
 	bool is_packed;
@@ -40,6 +42,8 @@ struct launch_net {
 
 struct launch_disk {
 	const char *path;
+	const char *name; /* of the device, and its slot: as in struct guest_disk */
+	unsigned slot;
 	bool is_readonly;
 	enum guest_cache cache;
 	unsigned n_queues; /* 0: the usual number */
@@ -124,5 +128,15 @@ enum launch_status {
  * debug exit port what the test kernel wrote. Failures are explained on stderr in one sentence.
  */
 int launch_run(const struct launch_request *request);
+
+/* --- devices of a guest that runs; guest is its name --- */
+
+/* *out_name: how the device is called there; free() it. */
+int launch_add_disk(const char *guest, const struct launch_disk *d, bool is_snapshot,
+		    char **out_name, struct err *err);
+int launch_add_net(const char *guest, const struct launch_net *n, char **out_name, struct err *err);
+/* Returns when it is gone; -ETIMEDOUT: the guest has been asked, and hasn't let go. */
+int launch_remove_device(const char *guest, const char *device, bool is_forced, int timeout_ms,
+			 struct err *err);
 
 #endif

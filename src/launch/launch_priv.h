@@ -73,6 +73,8 @@ int launch_open_net(struct launch *l, const struct launch_net *n, struct guest_n
 		    struct err *err);
 /* Their start takes as long as the VMM's: they are started first and waited for last. */
 int launch_wait_helpers(struct launch *l, struct err *err);
+/* They end by themselves, with their streams. */
+void launch_leave_helpers(struct launch *l);
 
 /* vsock.c: the process that makes the connections of the guest's sockets; path: NULL for none but the
  * guest's own place. */
@@ -129,6 +131,9 @@ void launch_end_contained(struct launch *l); /* when all processes have been end
 
 /* Ends what is still there and waits for it; removes the socket. */
 void launch_end(struct launch *l);
+
+/* events.c: one of the guest process's events; false: not of a device. */
+bool launch_on_event(struct launch *l, const char *text, size_t size);
 
 /* relay.c: console, menu, control events and signals, until the guest stopped. */
 int launch_relay(struct launch *l);

@@ -120,6 +120,13 @@ int launch_wait_helpers(struct launch *l, struct err *err)
 	return r;
 }
 
+void launch_leave_helpers(struct launch *l)
+{
+	for (unsigned i = 0; i < l->n_ready; i++)
+		close(l->ready[i]);
+	l->n_ready = l->n_helpers = 0;
+}
+
 static int launch_start_slirp(struct launch *l, const struct launch_net *n, unsigned mtu, int sock,
 			      struct err *err)
 {
@@ -253,6 +260,8 @@ int launch_open_net(struct launch *l, const struct launch_net *n, struct guest_n
 {
 	int pair[2], r;
 
+	out->name = n->name ? str_dup(n->name) : NULL;
+	out->slot = n->slot;
 	out->n_more_fds = 0;
 	out->n_queues = MAX(n->n_queues, 1u);
 	out->is_packed = n->is_packed;

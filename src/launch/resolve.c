@@ -116,6 +116,8 @@ int launch_open_disk(const struct launch_disk *d, bool is_snapshot, struct guest
 			return err_errno(err, -errno,
 					 "cannot make a file in /var/tmp for --snapshot");
 	}
+	out->name = d->name ? str_dup(d->name) : NULL;
+	out->slot = d->slot;
 	out->path = str_dup(d->path);
 	out->is_readonly = d->is_readonly;
 	out->cache = d->cache;
@@ -216,6 +218,7 @@ static int launch_resolve_devices(struct launch *l, struct err *err)
 			return err_wrap(err, "--net");
 		c->nics[i].spec = launch_net_text(&q->nets[i]);
 	}
+	guest_config_name_devices(c);
 	if (launch_open_channels(l, err) < 0)
 		return err_wrap(err, "--channel");
 	c->vsock_path = str_dup(q->vsock.path);

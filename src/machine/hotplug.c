@@ -9,17 +9,21 @@
  *     2. vm_settle: every vCPU that was inside has come out
  *     3. on the I/O thread: what is in flight is finished, then transport and device are freed
  *
- * The guest's thread that turns a slot's power off only leaves a bit behind (pc_on_let_go).
+ * The guest's thread that turns a slot's indicator off only leaves a bit behind (pc_on_let_go).
  */
 #include <stdio.h>
 #include <string.h>
 
 #include "base/err.h"
 #include "base/log.h"
+#include "base/time.h"
 #include "machine/machine_priv.h"
 #include "pci/bridge.h"
 #include "pci/pci.h"
 #include "virtio/virtio.h"
+
+/* How long a guest has to notice that a device is gone, at most. */
+#define PC_FORCED_NS (5 * NSEC_PER_SEC)
 
 /* --- out --- */
 
@@ -106,16 +110,48 @@ static void pc_on_let_go_task(struct loop_task *t)
 	pc_take_out_let_go(container_of(t, struct machine, let_go_task));
 }
 
+/* --- the guest doesn't --- */
+
+static void pc_on_forced_timer(struct loop_timer *t)
+{
+	struct machine *m = container_of(t, struct machine, forced_timer);
+	u64 now = time_mono_ns(), next = UINT64_MAX;
+
+	for (unsigned i = 0; i < m->n_root_ports; i++) {
+		u64 at = m->slots[i].forced_ns;
+
+		if (at && at <= now)
+			pc_take_out(m, i + 1);
+		else if (at)
+			next = MIN(next, at);
+	}
+	if (next != UINT64_MAX)
+		loop_timer_arm(vm_main_loop(m->vm), t, next);
+}
+
+static void pc_force(struct machine *m, unsigned slot)
+{
+	struct pc_slot *s = &m->slots[slot - 1];
+
+	if (!s->forced_ns)
+		s->forced_ns = time_mono_ns() + PC_FORCED_NS;
+	if (!m->forced_timer.heap_slot)
+		loop_timer_arm(vm_main_loop(m->vm), &m->forced_timer, s->forced_ns);
+	pci_root_port_lose(m->root_ports[slot - 1]);
+}
+
 void pc_init_hotplug(struct machine *m)
 {
 	static_assert(PC_ROOT_PORTS_MAX <= 32, "a bit for each port");
 	list_init(&m->let_go_task.node);
 	m->let_go_task.fn = pc_on_let_go_task;
+	m->forced_timer.fn = pc_on_forced_timer;
 }
 
 void pc_fini_hotplug(struct machine *m)
 {
 	loop_task_cancel(vm_main_loop(m->vm), &m->let_go_task);
+	loop_timer_disarm(vm_main_loop(m->vm), &m->forced_timer);
 }
 
 void pc_finish_removals(struct machine *m)
@@ -144,7 +180,7 @@ int machine_remove_device(struct machine *m, const char *name, bool is_forced, s
 	if (m->slots[slot - 1].kind == MACHINE_OTHER)
 		return err_set(err, -EOPNOTSUPP, "device '%s' belongs to the board", name);
 	if (is_forced)
-		pc_take_out(m, slot);
+		pc_force(m, slot);
 	else if (pci_root_port_ask(m->root_ports[slot - 1]) < 0)
 		return err_set(err, -EBUSY, "the guest is about to let go of '%s'", name);
 	return 0;

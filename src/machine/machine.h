@@ -106,8 +106,8 @@ int machine_add_nic(struct machine *m, struct guest_nic *nic, const char **out_n
 
 /*
  * Asks the guest to let go of it; once it has, or starts anew, the device is freed, its descriptors
- * are closed and device_removed is told. -EBUSY: the guest is at it. Forced: all of that now, whatever
- * the guest does with it.
+ * are closed and device_removed is told. -EBUSY: the guest is at it. Forced: the guest finds that it is gone,
+ * and has a few seconds to put up with that.
  */
 int machine_remove_device(struct machine *m, const char *name, bool is_forced, struct err *err);
 

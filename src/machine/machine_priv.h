@@ -35,6 +35,7 @@ struct pc_slot {
 	enum machine_device_kind kind;
 	struct virtio_device *vdev;
 	struct pci_device *function; /* NULL: nothing */
+	u64 forced_ns; /* when it goes though the guest hasn't noticed; 0: isn't to go */
 };
 
 struct machine {
@@ -72,6 +73,7 @@ struct machine {
 	struct loop_task let_go_task; /* takes them out */
 	u32 lost;                     /* atomic: a bit for each slot whose network has left */
 	struct loop_task lost_task;   /* tells */
+	struct loop_timer forced_timer; /* takes out what the guest doesn't let go */
 	struct blk_engines *engines;
 	struct chr *serial_chr;
 	struct virtio_device *balloon; /* NULL: none */

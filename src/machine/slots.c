@@ -7,10 +7,6 @@
  * lowest that is free, and the choice is written back: a guest that is built from the configuration
  * again, to be restored, finds all of them where they were.
  */
-#include <stdio.h>
-#include <string.h>
-
-#include "base/alloc.h"
 #include "base/err.h"
 #include "machine/machine_priv.h"
 #include "pci/bridge.h"
@@ -53,34 +49,10 @@ static unsigned pc_lowest_free_slot(const struct machine *m)
 	return 0;
 }
 
-static bool pc_name_is_used(const struct guest_config *c, const char *name)
-{
-	for (unsigned i = 0; i < c->n_disks; i++)
-		if (c->disks[i].name && !strcmp(c->disks[i].name, name))
-			return true;
-	for (unsigned i = 0; i < c->n_nics; i++)
-		if (c->nics[i].name && !strcmp(c->nics[i].name, name))
-			return true;
-	return false;
-}
-
-static char *pc_choose_name(const struct guest_config *c, const char *kind)
-{
-	char name[GUEST_MAX_DEVICE_NAME + 1];
-
-	for (unsigned i = 0;; i++) {
-		snprintf(name, sizeof(name), "%s%u", kind, i);
-		if (!pc_name_is_used(c, name))
-			return str_dup(name);
-	}
-}
-
 /* Chooses what the configuration leaves open. */
-static int pc_place(struct machine *m, const char *kind, char **name, unsigned *slot,
-		    struct err *err)
+static int pc_place(struct machine *m, unsigned *slot, struct err *err)
 {
-	if (!*name)
-		*name = pc_choose_name(m->config, kind);
+	guest_config_name_devices(m->config);
 	if (!*slot)
 		*slot = pc_lowest_free_slot(m);
 	if (!*slot)
@@ -96,12 +68,12 @@ static int pc_place(struct machine *m, const char *kind, char **name, unsigned *
 
 int pc_place_disk(struct machine *m, struct guest_disk *d, struct err *err)
 {
-	return pc_place(m, "disk", &d->name, &d->slot, err);
+	return pc_place(m, &d->slot, err);
 }
 
 int pc_place_nic(struct machine *m, struct guest_nic *n, struct err *err)
 {
-	return pc_place(m, "net", &n->name, &n->slot, err);
+	return pc_place(m, &n->slot, err);
 }
 
 /* --- putting in, taking out --- */

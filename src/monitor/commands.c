@@ -108,6 +108,9 @@ static void monitor_subscribe(unused struct monitor *m, struct control_request *
 /* clang-format off */
 static const struct monitor_command monitor_commands[] = {
 	{"balloon", monitor_balloon},
+	{"device-add", monitor_device_add},
+	{"device-list", monitor_device_list},
+	{"device-remove", monitor_device_remove},
 	{"net-connect", monitor_net_connect},
 	{"pause", monitor_pause},
 	{"power-button", monitor_power_button},

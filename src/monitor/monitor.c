@@ -175,6 +175,7 @@ static int monitor_start(struct monitor *m, struct err *err)
 		.enter_role = monitor_enter_role,
 		.event = monitor_on_event,
 		.debug_exit = monitor_on_debug_exit,
+		.device_removed = monitor_on_device_removed,
 		.balloon_changed = monitor_on_balloon,
 		.net_lost = monitor_on_net_lost,
 		.opaque = m,

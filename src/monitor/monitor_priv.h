@@ -67,6 +67,11 @@ struct json_t *monitor_balloon_json(struct monitor *m); /* NULL: the guest has n
 void monitor_net_connect(struct monitor *m, struct control_request *r);
 void monitor_set_link(struct monitor *m, struct control_request *r);
 void monitor_on_net_lost(void *opaque, const char *name);
+/* devices.c */
+void monitor_device_add(struct monitor *m, struct control_request *r);
+void monitor_device_remove(struct monitor *m, struct control_request *r);
+void monitor_device_list(struct monitor *m, struct control_request *r);
+void monitor_on_device_removed(void *opaque, const char *name);
 
 /* The table of commands, for the test that looks for each in the documentation; NULL past the end. */
 const char *monitor_command_name(size_t i);

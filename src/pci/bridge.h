@@ -29,8 +29,9 @@ struct pci_device *pci_root_port_new(struct pci_root *root, const struct pci_roo
  *
  *     plug                  in from the start: before the guest runs
  *     insert                now: the guest is told that something is there
- *     ask                   presses the attention button; when the guest has turned the slot's power
+ *     ask                   presses the attention button; when the guest has turned the power indicator
  *                           off, let_go is called, and the function is out of reach for good
+ *     lose                  it seems to be gone; let_go is called when the guest has noticed
  *     pull                  out, at once; the guest is told that nothing is there any more
  *
  * A function that was pulled is reached by no new access. Threads that reached it before may still
@@ -40,6 +41,7 @@ void pci_root_port_plug(struct pci_device *port, struct pci_device *p);
 void pci_root_port_insert(struct pci_device *port, struct pci_device *p);
 /* -EALREADY: the guest is at it. Asking again is for a guest that forgot or declined. */
 int pci_root_port_ask(struct pci_device *port);
+void pci_root_port_lose(struct pci_device *port);
 void pci_root_port_pull(struct pci_device *port);
 
 bool pci_root_port_is_asked(struct pci_device *port); /* and hasn't let go yet */

@@ -143,7 +143,6 @@
 #define PCIE_LINK_STATUS_ACTIVE BIT32(13)
 
 #define PCIE_SLOT_CAP_BUTTON     BIT32(0) /* attention button */
-#define PCIE_SLOT_CAP_POWER      BIT32(1) /* power controller */
 #define PCIE_SLOT_CAP_ATTENTION  BIT32(3) /* indicators */
 #define PCIE_SLOT_CAP_POWER_LED  BIT32(4)
 #define PCIE_SLOT_CAP_SURPRISE   BIT32(5)
@@ -155,7 +154,6 @@
 #define PCIE_SLOT_CONTROL_IRQ       BIT32(5) /* hot-plug interrupt enable */
 #define PCIE_SLOT_CONTROL_ATTENTION 0x00c0u  /* indicators: on 1, blinking 2, off 3 */
 #define PCIE_SLOT_CONTROL_POWER_LED 0x0300u
-#define PCIE_SLOT_CONTROL_POWER_OFF BIT32(10) /* the power controller */
 #define PCIE_SLOT_CONTROL_LINK      BIT32(12) /* data link layer state changed enable */
 #define PCIE_SLOT_CONTROL_BITS      0x1fffu
 #define PCIE_SLOT_CONTROL_ATTN_OFF  0x00c0u

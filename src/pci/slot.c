@@ -1,32 +1,34 @@
 /*
  * The slot of a root port: native hot-plug (PCI Express Base 3.0, 6.7 and 7.8.9 to 7.8.11).
  *
- *     empty --insert--> presence changed; the guest turns the power on, the link comes up
- *     occupied --ask--> attention button; the guest lets its driver go, and turns the power off:
- *                       the link goes down, let_go --pull--> presence changed, empty
- *     occupied --pull--> presence and link changed, empty
+ *     empty --insert--> presence and link changed, occupied
+ *     occupied --ask--> attention button; the guest lets its driver go, and turns the power indicator
+ *                       off: presence and link changed, let_go --pull--> empty
+ *     occupied --lose--> presence and link changed, nothing seems to be there; but the function
+ *                       answers until the guest turns the indicator off: let_go --pull--> empty
  *
- * The link is up while something is there, has power, and isn't leaving; everything behind a link
- * that is down is out of reach. Commands complete at once, so there is no command-completed event.
- * A guest may turn the power off without being asked: the function then stays, and comes back in
- * its first state with the power.
+ * Losing comes before pulling since drivers say goodbye to what is gone: Linux's for virtio waits
+ * for the end of a reset, forever where all registers read as ones.
+ *
+ * There is no power controller: Linux, which listens to the link alone where there is an attention
+ * button, would else wait for somebody to press that after each insertion. So it is the power
+ * indicator that says what the guest thinks (6.7.1.1.2): off, the function may be taken out; blinking,
+ * the guest is at work on an attention button, and a second press would call it off. Commands
+ * complete at once, so there is no command-completed event.
  *
  * What the guest should hear of is one level: events that stand and are enabled. INTx follows it;
- * MSI is sent when it rises (6.7.3.4). The power indicator says whether the guest is at work on an
- * attention button: a second press while it blinks would call the first one off.
+ * MSI is sent when it rises (6.7.3.4).
  */
 #include "base/bytes.h"
 #include "pci/slot_priv.h"
 #include "state/state.h"
 
 #define SLOT_CAPS                                                                                  \
-	(PCIE_SLOT_CAP_BUTTON | PCIE_SLOT_CAP_POWER | PCIE_SLOT_CAP_ATTENTION |                    \
-	 PCIE_SLOT_CAP_POWER_LED | PCIE_SLOT_CAP_SURPRISE | PCIE_SLOT_CAP_HOTPLUG |                \
-	 PCIE_SLOT_CAP_NO_COMMAND)
+	(PCIE_SLOT_CAP_BUTTON | PCIE_SLOT_CAP_ATTENTION | PCIE_SLOT_CAP_POWER_LED |                \
+	 PCIE_SLOT_CAP_SURPRISE | PCIE_SLOT_CAP_HOTPLUG | PCIE_SLOT_CAP_NO_COMMAND)
 
 /* What the slot's control register holds at power-on. */
-#define SLOT_CONTROL_EMPTY                                                                         \
-	(PCIE_SLOT_CONTROL_ATTN_OFF | PCIE_SLOT_CONTROL_LED_OFF | PCIE_SLOT_CONTROL_POWER_OFF)
+#define SLOT_CONTROL_EMPTY    (PCIE_SLOT_CONTROL_ATTN_OFF | PCIE_SLOT_CONTROL_LED_OFF)
 #define SLOT_CONTROL_OCCUPIED (PCIE_SLOT_CONTROL_ATTN_OFF | PCIE_SLOT_CONTROL_LED_ON)
 
 /* A register of the port's Express capability. */
@@ -72,26 +74,24 @@ static void slot_raise(struct pci_slot *s, u32 events)
 	slot_set(s, PCIE_SLOT_STATUS, slot_get(s, PCIE_SLOT_STATUS) | events);
 }
 
-/* --- presence, power, link --- */
+/* --- presence, link --- */
 
 static bool slot_is_occupied(const struct pci_slot *s)
 {
-	return slot_get(s, PCIE_SLOT_STATUS) & PCIE_SLOT_STATUS_PRESENT;
+	return !list_is_empty(&s->port->secondary->functions);
 }
 
-static bool slot_has_power(const struct pci_slot *s)
+static u32 slot_led(const struct pci_slot *s)
 {
-	return !(slot_get(s, PCIE_SLOT_CONTROL) & PCIE_SLOT_CONTROL_POWER_OFF);
+	return slot_get(s, PCIE_SLOT_CONTROL) & PCIE_SLOT_CONTROL_POWER_LED;
 }
 
-/* What was there is there after a reset of the board, and has power then. */
-static void slot_set_occupied(struct pci_slot *s, bool is_occupied)
+/* What was there is there after a reset of the board. */
+static void slot_set_initial_state(struct pci_slot *s)
 {
-	u32 present = is_occupied ? PCIE_SLOT_STATUS_PRESENT : 0;
-	u32 status = slot_get(s, PCIE_SLOT_STATUS) & ~PCIE_SLOT_STATUS_PRESENT;
+	bool is_occupied = slot_is_occupied(s);
 
-	slot_set(s, PCIE_SLOT_STATUS, status | present);
-	slot_set_initial(s, PCIE_SLOT_STATUS, present);
+	slot_set_initial(s, PCIE_SLOT_STATUS, is_occupied ? PCIE_SLOT_STATUS_PRESENT : 0);
 	slot_set_initial(s, PCIE_SLOT_CONTROL,
 			 is_occupied ? SLOT_CONTROL_OCCUPIED : SLOT_CONTROL_EMPTY);
 }
@@ -102,42 +102,58 @@ static void slot_reset_functions(struct pci_slot *s)
 		device_reset(&list_entry(node, struct pci_device, node)->dev);
 }
 
-/* Makes the link what it should be. True: it changed. */
-static bool slot_update_link(struct pci_slot *s)
+/* Makes what is behind the link reachable, or not. */
+static void slot_update_reach(struct pci_slot *s)
 {
-	bool is_up = slot_is_occupied(s) && slot_has_power(s) && !s->is_leaving;
-	u32 status = PCIE_LINK_2_5GT | (is_up ? PCIE_LINK_STATUS_ACTIVE | PCIE_LINK_X1 : 0);
+	bool is_down = !slot_is_occupied(s) || s->is_leaving;
 
-	slot_set(s, PCIE_LINK_STATUS, status);
-	if (s->port->is_link_down == !is_up)
-		return false;
-	s->port->is_link_down = !is_up;
-	if (!is_up)
+	if (s->port->is_link_down == is_down)
+		return;
+	s->port->is_link_down = is_down;
+	if (is_down)
 		slot_reset_functions(s);
 	pci_update_mappings(s->port);
-	return true;
 }
 
-static void slot_follow_link(struct pci_slot *s)
+/* Shows what is in the slot; returns the events that come of what changed. */
+static u32 slot_update(struct pci_slot *s)
 {
-	if (slot_update_link(s))
-		slot_raise(s, PCIE_SLOT_STATUS_LINK);
+	bool is_present = slot_is_occupied(s) && !s->is_lost && !s->is_leaving;
+	u32 link = PCIE_LINK_2_5GT | (is_present ? PCIE_LINK_STATUS_ACTIVE | PCIE_LINK_X1 : 0);
+	u32 status = slot_get(s, PCIE_SLOT_STATUS), events = 0;
+
+	if (is_present != !!(status & PCIE_SLOT_STATUS_PRESENT))
+		events |= PCIE_SLOT_STATUS_PRESENCE;
+	if (link != slot_get(s, PCIE_LINK_STATUS))
+		events |= PCIE_SLOT_STATUS_LINK;
+	status &= ~PCIE_SLOT_STATUS_PRESENT;
+	slot_set(s, PCIE_SLOT_STATUS, status | (is_present ? PCIE_SLOT_STATUS_PRESENT : 0));
+	slot_set(s, PCIE_LINK_STATUS, link);
+	slot_update_reach(s);
+	return events;
+}
+
+/* The same, for a guest that listens. */
+static void slot_update_loudly(struct pci_slot *s)
+{
+	slot_raise(s, slot_update(s));
 }
 
 static void slot_release(struct pci_slot *s)
 {
 	s->is_asked = false;
 	s->is_leaving = true;
-	slot_follow_link(s);
+	slot_update_loudly(s);
 	if (s->let_go)
 		s->let_go(s->opaque, s->port);
 }
 
 void pci_slot_update(struct pci_slot *s)
 {
+	bool is_awaited = s->is_asked || (s->is_lost && !s->is_leaving);
+
 	pci_msi_update(&s->msi);
-	slot_follow_link(s);
-	if (s->is_asked && !slot_has_power(s))
+	if (is_awaited && slot_led(s) == PCIE_SLOT_CONTROL_LED_OFF)
 		slot_release(s);
 	slot_update_irq(s);
 }
@@ -158,12 +174,12 @@ void pci_root_port_plug(struct pci_device *port, struct pci_device *p)
 {
 	struct pci_slot *s = pci_root_port_slot(port);
 
-	assert(list_is_empty(&port->secondary->functions));
+	assert(!slot_is_occupied(s));
 	pci_attach(p, port->secondary, PCI_DEVFN(0, 0));
 	slot_lock(port);
-	slot_set_occupied(s, true);
+	slot_set_initial_state(s);
 	slot_set(s, PCIE_SLOT_CONTROL, SLOT_CONTROL_OCCUPIED);
-	slot_update_link(s);
+	slot_update(s);
 	slot_unlock(port);
 }
 
@@ -171,12 +187,11 @@ void pci_root_port_insert(struct pci_device *port, struct pci_device *p)
 {
 	struct pci_slot *s = pci_root_port_slot(port);
 
-	assert(list_is_empty(&port->secondary->functions));
+	assert(!slot_is_occupied(s));
 	pci_attach(p, port->secondary, PCI_DEVFN(0, 0));
 	slot_lock(port);
-	slot_set_occupied(s, true);
-	slot_raise(s, PCIE_SLOT_STATUS_PRESENCE);
-	slot_follow_link(s);
+	slot_set_initial_state(s);
+	slot_update_loudly(s);
 	slot_update_irq(s);
 	slot_unlock(port);
 }
@@ -184,14 +199,12 @@ void pci_root_port_insert(struct pci_device *port, struct pci_device *p)
 int pci_root_port_ask(struct pci_device *port)
 {
 	struct pci_slot *s = pci_root_port_slot(port);
-	u32 led;
 	int r = 0;
 
 	slot_lock(port);
-	led = slot_get(s, PCIE_SLOT_CONTROL) & PCIE_SLOT_CONTROL_POWER_LED;
-	if (s->is_leaving || (s->is_asked && led == PCIE_SLOT_CONTROL_LED_BLINK)) {
+	if (s->is_leaving || (s->is_asked && slot_led(s) == PCIE_SLOT_CONTROL_LED_BLINK)) {
 		r = -EALREADY;
-	} else if (!slot_has_power(s)) {
+	} else if (slot_led(s) == PCIE_SLOT_CONTROL_LED_OFF) {
 		slot_release(s); /* the guest let go before it was asked */
 	} else {
 		s->is_asked = true;
@@ -202,6 +215,19 @@ int pci_root_port_ask(struct pci_device *port)
 	return r;
 }
 
+void pci_root_port_lose(struct pci_device *port)
+{
+	struct pci_slot *s = pci_root_port_slot(port);
+
+	slot_lock(port);
+	s->is_lost = true;
+	slot_update_loudly(s);
+	if (!s->is_leaving && slot_led(s) == PCIE_SLOT_CONTROL_LED_OFF)
+		slot_release(s);
+	slot_update_irq(s);
+	slot_unlock(port);
+}
+
 void pci_root_port_pull(struct pci_device *port)
 {
 	struct pci_slot *s = pci_root_port_slot(port);
@@ -210,10 +236,9 @@ void pci_root_port_pull(struct pci_device *port)
 	slot_lock(port);
 	while (!list_is_empty(functions))
 		pci_unlink(list_entry(functions->next, struct pci_device, node));
-	slot_set_occupied(s, false);
-	s->is_asked = s->is_leaving = false;
-	slot_raise(s, PCIE_SLOT_STATUS_PRESENCE);
-	slot_follow_link(s);
+	slot_set_initial_state(s);
+	s->is_asked = s->is_leaving = s->is_lost = false;
+	slot_update_loudly(s);
 	slot_update_irq(s);
 	slot_unlock(port);
 }
@@ -233,7 +258,7 @@ void pci_root_port_finish_ask(struct pci_device *port)
 	struct pci_slot *s = pci_root_port_slot(port);
 
 	slot_lock(port);
-	if (s->is_asked)
+	if (s->is_asked || (s->is_lost && !s->is_leaving))
 		slot_release(s);
 	slot_unlock(port);
 }
@@ -245,7 +270,7 @@ void pci_slot_reset(struct pci_slot *s)
 	s->is_wanted = false;
 	pci_set_intx(s->port, false);
 	pci_msi_reset(&s->msi);
-	slot_update_link(s);
+	slot_update(s);
 }
 
 void pci_slot_init(struct pci_slot *s, struct pci_device *port,
@@ -279,17 +304,20 @@ static int slot_after_load(void *object, unused u16 version, unused struct err *
 	struct pci_slot *s = object;
 
 	s->is_asked &= slot_is_occupied(s);
+	s->is_lost &= slot_is_occupied(s);
 	s->is_leaving &= slot_is_occupied(s);
-	slot_update_link(s);
+	slot_update(s);
 	s->is_wanted = slot_is_wanted(s);
-	if (s->is_leaving && s->let_go)
-		s->let_go(s->opaque, s->port);
+	/* Whoever was to take it out is elsewhere. */
+	if (s->is_lost || s->is_leaving)
+		slot_release(s);
 	return 0;
 }
 
 static const struct state_field slot_fields[] = {
 	STATE_SUB(struct pci_slot, msi, &pci_msi_state),
 	STATE_B(struct pci_slot, is_asked),
+	STATE_B(struct pci_slot, is_lost),
 	STATE_B(struct pci_slot, is_leaving),
 	STATE_END,
 };

@@ -16,6 +16,7 @@ struct pci_slot {
 
 	/* Root's lock. */
 	bool is_asked;   /* the button was pressed, and the function isn't out yet */
+	bool is_lost;    /* it seems to be gone, and isn't out yet */
 	bool is_leaving; /* the guest let go: out of reach until it is pulled */
 	bool is_wanted;  /* an event that the guest wants to hear of stands */
 };

@@ -156,6 +156,37 @@ bool guest_device_name_is_valid(const char *name)
 	return guest_is_name(name, GUEST_MAX_DEVICE_NAME);
 }
 
+static bool guest_has_device(const struct guest_config *c, const char *name)
+{
+	for (unsigned i = 0; i < c->n_disks; i++)
+		if (c->disks[i].name && !strcmp(c->disks[i].name, name))
+			return true;
+	for (unsigned i = 0; i < c->n_nics; i++)
+		if (c->nics[i].name && !strcmp(c->nics[i].name, name))
+			return true;
+	return false;
+}
+
+static void guest_choose_name(const struct guest_config *c, const char *kind, char **name)
+{
+	for (unsigned i = 0; !*name; i++) {
+		char *next = str_format("%s%u", kind, i);
+
+		if (guest_has_device(c, next))
+			free(next);
+		else
+			*name = next;
+	}
+}
+
+void guest_config_name_devices(struct guest_config *c)
+{
+	for (unsigned i = 0; i < c->n_disks; i++)
+		guest_choose_name(c, "disk", &c->disks[i].name);
+	for (unsigned i = 0; i < c->n_nics; i++)
+		guest_choose_name(c, "net", &c->nics[i].name);
+}
+
 /* What a disk or nic says of its name and slot, and no other says too. */
 struct guest_places {
 	const char *names[GUEST_MAX_DISKS + GUEST_MAX_NICS];

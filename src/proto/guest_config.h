@@ -50,8 +50,8 @@ struct guest_limits {
 #define GUEST_LIMIT_MAX ((u64)1 << 40)
 
 struct guest_disk {
-	char *name;    /* "disk0"; NULL: the next of these that is free */
-	unsigned slot; /* 1 up; 0: the next that is free. Both are written back when it is chosen */
+	char *name;    /* "disk0"; NULL: see guest_config_name_devices */
+	unsigned slot; /* 1 up; 0: the next that is free. The choice is written back */
 	char *path;    /* for messages */
 	int fd;
 	int overlay_fd; /* an empty file that takes the writes instead; -1: none */
@@ -147,6 +147,9 @@ void guest_config_fini(struct guest_config *c);
 
 /* [A-Za-z0-9][A-Za-z0-9._-]*, at most GUEST_MAX_NAME bytes: it becomes a directory's name. */
 bool guest_name_is_valid(const char *name);
+
+/* Gives disks and nics without a name the next of disk0, disk1, ... and net0, net1, ... */
+void guest_config_name_devices(struct guest_config *c);
 
 /* The same letters, at most GUEST_MAX_DEVICE_NAME. */
 bool guest_device_name_is_valid(const char *name);

@@ -30,5 +30,9 @@ int cmd_balloon(int argc, char **argv);
 
 /* vsock.c */
 int cmd_vsock(int argc, char **argv);
+/* device.c */
+int cmd_device_add(int argc, char **argv);
+int cmd_device_remove(int argc, char **argv);
+int cmd_device_list(int argc, char **argv);
 
 #endif

@@ -26,6 +26,9 @@ static const struct command commands[] = {
 	{"resume", cmd_resume, "let a paused guest run on"},
 	{"balloon", cmd_balloon, "show or set how much of its memory a guest has"},
 	{"vsock", cmd_vsock, "connect to a port of a guest's sockets"},
+	{"device-add", cmd_device_add, "give a running guest a disk or a network card"},
+	{"device-remove", cmd_device_remove, "take one of them out again"},
+	{"device-list", cmd_device_list, "list a guest's devices"},
 	{"reset", cmd_reset, "reset a guest"},
 	{"stop", cmd_stop, "power a guest off, or end it"},
 	{"console", cmd_console, "connect to the console of a guest in the background"},
@@ -46,7 +49,7 @@ static void print_help(FILE *out)
 		"Virtual machines on any Linux host, with or without hardware virtualization.\n\n"
 		"Commands:\n");
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
-		fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].summary);
+		fprintf(out, "  %-13s %s\n", commands[i].name, commands[i].summary);
 	fprintf(out, "\nOptions:\n"
 		     "  --help     show this help; `posada COMMAND --help` shows a command's\n"
 		     "  --version  show the version\n");

@@ -162,6 +162,32 @@ static int run_limit_word(struct guest_limits *l, bool *is_packed, const char *w
 	return 0;
 }
 
+/* What every device may say of itself: 1 when it was that. */
+static int run_place_word(const char **name, unsigned *slot, const char *word, char *value,
+			  struct err *err)
+{
+	unsigned long n;
+	char *end;
+
+	if (value && !strcmp(word, "name")) {
+		if (!guest_device_name_is_valid(value))
+			return err_set(
+				err, -EINVAL,
+				"name=%s: a device's name has letters, digits, '.', '_' and '-'",
+				value);
+		*name = value;
+		return 1;
+	}
+	if (!value || strcmp(word, "slot"))
+		return 0;
+	n = strtoul(value, &end, 10);
+	if (*end || n < 1 || n > GUEST_MAX_SLOTS)
+		return err_set(err, -EINVAL, "slot=%s: slots have numbers from 1 to %d", value,
+			       GUEST_MAX_SLOTS);
+	*slot = (unsigned)n;
+	return 1;
+}
+
 static int run_disk_word(struct launch_disk *d, char *word, struct err *err)
 {
 	char *value = run_split_key(word);
@@ -189,9 +215,13 @@ static int run_disk_word(struct launch_disk *d, char *word, struct err *err)
 			d->cache = (enum guest_cache)cache;
 		return r;
 	}
+	r = run_place_word(&d->name, &d->slot, word, value, err);
+	if (r)
+		return MIN(r, 0);
 	return err_set(err, -EINVAL,
 		       "a disk has no option '%s'; there is: readonly=on, cache=none, queues=2, "
-		       "packed=on, limit-bps=10M, limit-iops=1000, burst-bytes=64M, burst-ops=5000",
+		       "packed=on, limit-bps=10M, limit-iops=1000, burst-bytes=64M, burst-ops=5000, "
+		       "name=data, slot=4",
 		       word);
 }
 
@@ -231,16 +261,19 @@ static int run_net_number(struct launch_net *n, const char *word, const char *va
 
 static int run_tap_word(struct launch_net *n, char *word, struct err *err)
 {
-	const char *value = run_split_key(word);
+	char *value = run_split_key(word);
 	int r = run_net_number(n, word, value, err);
 
 	if (!r)
 		r = run_limit_word(&n->limits, &n->is_packed, word, value, err);
+	if (!r)
+		r = run_place_word(&n->name, &n->slot, word, value, err);
 	if (r)
 		return MIN(r, 0);
 	return err_set(err, -EINVAL,
 		       "a tap has no option '%s'; there is: queues=2, mtu=1400, packed=on, "
-		       "limit-bps=10M, limit-iops=1000, burst-bytes=64M, burst-ops=5000",
+		       "limit-bps=10M, limit-iops=1000, burst-bytes=64M, burst-ops=5000, "
+		       "name=lan, slot=4",
 		       word);
 }
 
@@ -266,12 +299,15 @@ static int run_net_word(struct launch_net *n, char *word, struct err *err)
 	if (strcmp(word, "queues") && (r = run_net_number(n, word, value, err)))
 		return MIN(r, 0);
 	r = run_limit_word(&n->limits, &n->is_packed, word, value, err);
+	if (!r)
+		r = run_place_word(&n->name, &n->slot, word, value, err);
 	if (r)
 		return MIN(r, 0);
 	return err_set(err, -EINVAL,
 		       "the user network has no option '%s'; there is: "
 		       "forward=tcp:2222:22, host=on, backend=passt, mtu=1400, packed=on, "
-		       "limit-bps=10M, limit-iops=1000, burst-bytes=64M, burst-ops=5000",
+		       "limit-bps=10M, limit-iops=1000, burst-bytes=64M, burst-ops=5000, "
+		       "name=lan, slot=4",
 		       word);
 }
 

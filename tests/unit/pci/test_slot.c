@@ -71,11 +71,9 @@ static void acknowledge(struct slots *s)
 	slot_wr(s, PCIE_SLOT_STATUS, PCIE_SLOT_STATUS_EVENTS);
 }
 
-static void power(struct slots *s, bool is_on, u32 led)
+static void light(struct slots *s, u32 led)
 {
-	slot_wr(s, PCIE_SLOT_CONTROL,
-		ALL_EVENTS | PCIE_SLOT_CONTROL_ATTN_OFF | led |
-			(is_on ? 0 : PCIE_SLOT_CONTROL_POWER_OFF));
+	slot_wr(s, PCIE_SLOT_CONTROL, ALL_EVENTS | PCIE_SLOT_CONTROL_ATTN_OFF | led);
 }
 
 static void listen_by_msi(struct slots *s)
@@ -101,28 +99,22 @@ static void pull(struct slots *s)
 	s->card = NULL;
 }
 
-TEST(a_function_that_is_put_in_is_found_once_it_has_power)
+TEST(a_function_that_is_put_in_is_found)
 {
 	struct slots s;
 
 	slots_init(&s, false);
 	listen_by_msi(&s);
 	CHECK(!(status_of(&s) & (PCIE_SLOT_STATUS_PRESENT | PCIE_SLOT_STATUS_EVENTS)));
-	CHECK(slot_rd(&s, PCIE_SLOT_CONTROL) & PCIE_SLOT_CONTROL_POWER_OFF);
+	CHECK(!link_is_up(&s));
 	insert(&s);
-	CHECK_EQ(status_of(&s), PCIE_SLOT_STATUS_PRESENT | PCIE_SLOT_STATUS_PRESENCE);
+	CHECK_EQ(status_of(&s),
+		 PCIE_SLOT_STATUS_PRESENT | PCIE_SLOT_STATUS_PRESENCE | PCIE_SLOT_STATUS_LINK);
 	CHECK_EQ(s.b.n_msgs, 1);
 	CHECK_EQ(s.b.msg.address, MSI_GPA);
 	CHECK_EQ(s.b.msg.data, 0x41);
 	CHECK(!s.b.pirq[s.wire]);
-	CHECK(!link_is_up(&s));
-	CHECK_EQ(rd(&s.b, 1, 0, 0, 4), 0xffffffff);
-
-	acknowledge(&s);
-	power(&s, true, PCIE_SLOT_CONTROL_LED_BLINK);
 	CHECK(link_is_up(&s));
-	CHECK_EQ(status_of(&s), PCIE_SLOT_STATUS_PRESENT | PCIE_SLOT_STATUS_LINK);
-	CHECK_EQ(s.b.n_msgs, 2);
 	CHECK_EQ(rd(&s.b, 1, 0, 0, 4), 0x56781234);
 	wr(&s.b, 1, 0, PCI_BAR0, BAR_GPA, 4);
 	wr(&s.b, 1, 0, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
@@ -142,28 +134,27 @@ TEST(a_function_is_let_go_and_taken_out)
 	CHECK(status_of(&s) & PCIE_SLOT_STATUS_BUTTON);
 	CHECK_EQ(s.b.n_msgs, 1);
 	acknowledge(&s);
-	power(&s, true, PCIE_SLOT_CONTROL_LED_BLINK);
+	light(&s, PCIE_SLOT_CONTROL_LED_BLINK);
 	CHECK_EQ(pci_root_port_ask(s.port), -EALREADY); /* would call it off */
 	CHECK(pci_root_port_is_asked(s.port));
 	CHECK(!s.b.let_go);
 
-	power(&s, false, PCIE_SLOT_CONTROL_LED_OFF);
+	light(&s, PCIE_SLOT_CONTROL_LED_OFF);
 	CHECK(s.b.let_go == s.port);
 	CHECK(!link_is_up(&s));
 	CHECK(!io_space_has(s.b.memory, BAR_GPA));
 	CHECK_EQ(rd(&s.b, 1, 0, 0, 4), 0xffffffff);
 	s.b.let_go = NULL;
-	power(&s, true, 0); /* too late: it is on its way out */
-	power(&s, false, 0);
+	light(&s, PCIE_SLOT_CONTROL_LED_ON); /* too late: it is on its way out */
+	light(&s, PCIE_SLOT_CONTROL_LED_OFF);
 	CHECK(!link_is_up(&s));
 	CHECK(!s.b.let_go);
 	CHECK_EQ(pci_root_port_ask(s.port), -EALREADY);
 
 	acknowledge(&s);
 	pull(&s);
-	CHECK_EQ(status_of(&s), PCIE_SLOT_STATUS_PRESENCE);
-	insert(&s); /* the slot may be used again */
-	power(&s, true, PCIE_SLOT_CONTROL_LED_ON);
+	CHECK_EQ(status_of(&s), 0); /* it was told when it let go */
+	insert(&s);                 /* the slot may be used again */
 	CHECK_EQ(rd(&s.b, 1, 0, 0, 4), 0x56781234);
 	slots_fini(&s);
 }
@@ -186,21 +177,37 @@ TEST(a_guest_that_does_not_answer_may_be_asked_again)
 	slots_fini(&s);
 }
 
-TEST(power_that_nobody_asked_to_turn_off_only_resets)
+TEST(an_indicator_that_nobody_asked_to_turn_off_only_shows)
 {
 	struct slots s;
 
 	slots_init(&s, true);
-	wr(&s.b, 1, 0, PCI_INTERRUPT_LINE, 7, 1);
-	power(&s, false, PCIE_SLOT_CONTROL_LED_OFF);
+	light(&s, PCIE_SLOT_CONTROL_LED_OFF);
 	CHECK(!s.b.let_go);
-	CHECK_EQ(rd(&s.b, 1, 0, 0, 4), 0xffffffff);
-	CHECK(status_of(&s) & PCIE_SLOT_STATUS_PRESENT);
-	power(&s, true, PCIE_SLOT_CONTROL_LED_ON);
-	CHECK_EQ(rd(&s.b, 1, 0, PCI_INTERRUPT_LINE, 1), 0);
-	power(&s, false, PCIE_SLOT_CONTROL_LED_OFF);
+	CHECK_EQ(rd(&s.b, 1, 0, 0, 4), 0x56781234);
 	CHECK_EQ(pci_root_port_ask(s.port), 0); /* it has let go already */
 	CHECK(s.b.let_go == s.port);
+	slots_fini(&s);
+}
+
+TEST(what_is_lost_answers_until_the_guest_has_noticed)
+{
+	struct slots s;
+
+	slots_init(&s, true);
+	listen_by_msi(&s);
+	pci_root_port_lose(s.port);
+	CHECK_EQ(status_of(&s), PCIE_SLOT_STATUS_PRESENCE | PCIE_SLOT_STATUS_LINK);
+	CHECK(!link_is_up(&s));
+	CHECK_EQ(s.b.n_msgs, 1);
+	CHECK_EQ(rd(&s.b, 1, 0, 0, 4), 0x56781234);
+	CHECK(!s.b.let_go);
+	acknowledge(&s);
+	light(&s, PCIE_SLOT_CONTROL_LED_OFF);
+	CHECK(s.b.let_go == s.port);
+	CHECK_EQ(rd(&s.b, 1, 0, 0, 4), 0xffffffff);
+	pull(&s);
+	CHECK_EQ(status_of(&s), 0); /* it was told already */
 	slots_fini(&s);
 }
 
@@ -256,7 +263,7 @@ TEST(messages_are_sent_when_the_level_rises)
 	slots_fini(&s);
 }
 
-TEST(a_reset_gives_power_to_what_is_there)
+TEST(a_reset_keeps_what_is_there)
 {
 	struct slots s;
 
@@ -270,7 +277,6 @@ TEST(a_reset_gives_power_to_what_is_there)
 	device_set_reset(&s.b.devices);
 	CHECK_EQ(status_of(&s), 0);
 	CHECK(!link_is_up(&s));
-	CHECK(slot_rd(&s, PCIE_SLOT_CONTROL) & PCIE_SLOT_CONTROL_POWER_OFF);
 	slots_fini(&s);
 }
 
@@ -289,12 +295,14 @@ TEST(garbage_is_survived)
 			wr(&s.b, 0, RP, find_cap(&s.b, 0, RP, PCI_CAP_ID_MSI) + 2u, seed >> 13, 2);
 		if (i % 97 == 0)
 			(void)pci_root_port_ask(s.port);
+		if (i % 1009 == 0)
+			pci_root_port_lose(s.port);
 		if (s.b.let_go) {
 			s.b.let_go = NULL;
 			pull(&s);
 			insert(&s);
 		}
-		CHECK_EQ(link_is_up(&s), rd(&s.b, 1, 0, 0, 4) != 0xffffffff);
+		CHECK(!link_is_up(&s) || rd(&s.b, 1, 0, 0, 4) != 0xffffffff);
 	}
 	slots_fini(&s);
 }
@@ -324,29 +332,23 @@ TEST(a_saved_question_is_answered_elsewhere)
 	copy_state(&s, &t);
 	CHECK(pci_root_port_is_asked(t.port));
 	CHECK_EQ(t.b.n_msgs, 0); /* it was sent */
-	power(&t, false, PCIE_SLOT_CONTROL_LED_OFF);
+	light(&t, PCIE_SLOT_CONTROL_LED_OFF);
 	CHECK(t.b.let_go == t.port);
 	slots_fini(&t);
 
-	power(&s, false, PCIE_SLOT_CONTROL_LED_OFF);
+	light(&s, PCIE_SLOT_CONTROL_LED_OFF);
 	slots_init(&t, true);
 	copy_state(&s, &t);
 	CHECK(t.b.let_go == t.port); /* let go before, pulled here */
 	CHECK(!link_is_up(&t));
 	slots_fini(&t);
 	slots_fini(&s);
-}
-
-TEST(a_slot_without_power_stays_so_elsewhere)
-{
-	struct slots s, t;
 
 	slots_init(&s, true);
-	power(&s, false, PCIE_SLOT_CONTROL_LED_OFF);
+	pci_root_port_lose(s.port);
 	slots_init(&t, true);
 	copy_state(&s, &t);
-	CHECK(!link_is_up(&t));
-	CHECK_EQ(rd(&t.b, 1, 0, 0, 4), 0xffffffff);
+	CHECK(t.b.let_go == t.port);
 	slots_fini(&t);
 	slots_fini(&s);
 }

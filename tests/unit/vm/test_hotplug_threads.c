@@ -42,7 +42,7 @@ static u32 rough_random(struct rough_vcpu *r)
 	return r->seed >> 8;
 }
 
-/* Turns the power on and off, places the BAR, and uses what is behind it. */
+/* Turns the indicator on and off, places the BAR, and uses what is behind it. */
 static void rough_access(struct rough_vcpu *r)
 {
 	struct rig *g = r->rig;
@@ -53,7 +53,8 @@ static void rough_access(struct rough_vcpu *r)
 	switch (what >> 16 & 7) {
 	case 0:
 		pci_config_write(g->root, 0, RP, slot_control,
-				 what & 1 ? 0 : PCIE_SLOT_CONTROL_POWER_OFF, 2);
+				 what & 1 ? PCIE_SLOT_CONTROL_LED_ON : PCIE_SLOT_CONTROL_LED_OFF,
+				 2);
 		break;
 	case 1:
 		pci_config_write(g->root, 1, 0, PCI_BAR0 + 16, BAR_GPA, 4);
