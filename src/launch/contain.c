@@ -92,6 +92,7 @@ int launch_spawn_confined(struct launch *l, const struct launch_program *p, pid_
 			  struct err *err)
 {
 	const char *argv[LAUNCH_MAX_ARGS + 3] = {0};
+	int fds[LAUNCH_MAX_SPAWN_FDS];
 	struct launch_program own = *p;
 	struct launch_uid uid;
 	char number[16];
@@ -109,6 +110,11 @@ int launch_spawn_confined(struct launch *l, const struct launch_program *p, pid_
 		snprintf(number, sizeof(number), "%u", uid.uid);
 		argv[argc++] = "--uid";
 		argv[argc++] = number;
+	}
+	if (uid.uid && l->leaves_helpers) {
+		memcpy(fds, p->fds, p->n_fds * sizeof(fds[0]));
+		fds[own.n_fds++] = uid.lock;
+		own.fds = fds;
 	}
 	own.argv = argv;
 	own.is_confined = true;

@@ -67,9 +67,17 @@ int launch_add_disk(const char *guest, const struct launch_disk *d, bool is_snap
 }
 
 /* Waits until the user network is there, and leaves its process to itself. */
-static int device_open_net(const struct launch_net *n, struct guest_nic *out, struct err *err)
+static int device_open_net(const char *guest, const struct launch_net *n, struct guest_nic *out,
+			   struct err *err)
 {
-	struct launch l = {.control = -1, .console = -1};
+	const struct launch_request request = {.uids = CONFINE_UIDS_DEFAULT};
+	struct launch l = {.request = &request,
+			   .cgroup = CONFINE_CGROUP_INIT,
+			   .entry = REGISTRY_ENTRY_INIT,
+			   .control = -1,
+			   .console = -1,
+			   .config.name = (char *)guest, /* for messages */
+			   .leaves_helpers = true};
 	int r = launch_open_net(&l, n, out, err);
 
 	if (!r)
@@ -87,7 +95,7 @@ int launch_add_net(const char *guest, const struct launch_net *n, char **out_nam
 	guest_nic_init(&nic);
 	r = device_make_mac(nic.mac, err);
 	if (!r)
-		r = device_open_net(n, &nic, err);
+		r = device_open_net(guest, n, &nic, err);
 	if (!r) {
 		json_t *device = guest_nic_encode(&nic, &fds);
 

@@ -44,6 +44,7 @@ struct launch {
 	unsigned n_ready;
 	struct launch_uid uids[2 + GUEST_MAX_NICS]; /* of confined processes that live */
 	unsigned n_uids;
+	bool leaves_helpers; /* they outlive us, and hold their uid's lock themselves */
 	struct confine_cgroup cgroup;
 	char no_cgroup[160]; /* why there is none; empty: there is, or none was wanted */
 	char *socket_paths[GUEST_MAX_CHANNELS + 2]; /* sockets that we made, to be removed */

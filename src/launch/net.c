@@ -124,7 +124,9 @@ void launch_leave_helpers(struct launch *l)
 {
 	for (unsigned i = 0; i < l->n_ready; i++)
 		close(l->ready[i]);
-	l->n_ready = l->n_helpers = 0;
+	for (unsigned i = 0; i < l->n_uids; i++)
+		fd_close(l->uids[i].lock);
+	l->n_ready = l->n_helpers = l->n_uids = 0;
 }
 
 static int launch_start_slirp(struct launch *l, const struct launch_net *n, unsigned mtu, int sock,
@@ -143,6 +145,8 @@ static int launch_start_slirp(struct launch *l, const struct launch_net *n, unsi
 		argv[argc++] = "--forward";
 		argv[argc++] = n->forwards[i];
 	}
+	if (l->leaves_helpers)
+		argv[argc++] = "--stay";
 	if (pipe2(ready, O_CLOEXEC) < 0) {
 		r = err_errno(err, -errno, "cannot make a pipe");
 	} else {

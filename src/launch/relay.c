@@ -267,8 +267,8 @@ static void relay_on_control(struct relay *r)
 		snprintf(e.text, sizeof(e.text),
 			 "the guest process used more memory than it may (--limit-memory-overhead) "
 			 "and was ended");
-	if (n > 0 && (relay_on_net_event(r, buf, (size_t)n) ||
-		      launch_on_event(r->launch, buf, (size_t)n)))
+	if (n > 0 &&
+	    (relay_on_net_event(r, buf, (size_t)n) || launch_on_event(r->launch, buf, (size_t)n)))
 		return;
 	if (n > 0 && control_parse_event(buf, (size_t)n, &e, &err) < 0)
 		return; /* a newer VMM says more than we know */

@@ -37,6 +37,7 @@ static void pc_free_slot(void *arg)
 	device_free(&s->vdev->dev);
 	s->vdev = NULL;
 	s->function = NULL;
+	s->forced_ns = 0;
 }
 
 static void pc_forget_disk(struct guest_config *c, const char *name)

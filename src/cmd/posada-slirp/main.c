@@ -24,7 +24,7 @@
 
 static const char help[] =
 	"usage: posada-slirp [--fd N] [--ready-fd N] [--forward tcp:[ADDR:]HOSTPORT:GUESTPORT]...\n"
-	"                    [--host on|off] [--mtu N] [--uid N] [--name NAME]\n"
+	"                    [--host on|off] [--mtu N] [--uid N] [--name NAME] [--stay]\n"
 	"\n"
 	"User-mode network of one guest: 10.0.2.0/24 and fec0::/64, with DHCP, DNS and NAT.\n"
 	"\n"
@@ -38,6 +38,7 @@ static const char help[] =
 	"  --host on     let the guest reach the host's loopback services, at 10.0.2.2\n"
 	"                (default off)\n"
 	"  --mtu N       the longest packet, 68 to 65521 (default 1500); the guest must know it\n"
+	"  --stay        don't end with the process that started this one\n"
 	"  --uid N       for root: the uid and gid to go on with, that no other process has\n"
 	"  --name NAME   the guest's name, for messages\n"
 	"\n"
@@ -49,6 +50,7 @@ struct options {
 	struct usernet_options net;
 	struct forward forwards[MAX_FORWARDS];
 	int ready_fd;
+	bool stays;
 	uid_t uid; /* its own; 0: that of who started us */
 };
 
@@ -59,6 +61,7 @@ enum {
 	OPT_HOST,
 	OPT_MTU,
 	OPT_NAME,
+	OPT_STAY,
 	OPT_UID,
 	OPT_HELP,
 };
@@ -70,6 +73,7 @@ static const struct option option_table[] = {
 	{"host", required_argument, NULL, OPT_HOST},
 	{"mtu", required_argument, NULL, OPT_MTU},
 	{"name", required_argument, NULL, OPT_NAME},
+	{"stay", no_argument, NULL, OPT_STAY},
 	{"uid", required_argument, NULL, OPT_UID},
 	{"help", no_argument, NULL, OPT_HELP},
 	{0},
@@ -151,6 +155,9 @@ static int parse_options(int argc, char **argv, struct options *o, struct err *e
 		case OPT_NAME:
 			log_setup_env(optarg);
 			break;
+		case OPT_STAY:
+			o->stays = true;
+			break;
 		case OPT_HELP:
 			fputs(help, stdout);
 			return 1;
@@ -192,7 +199,7 @@ static int run(struct options *o, struct err *err)
 {
 	const struct confine_options confinement = {
 		.uid = o->uid,
-		.is_bound_to_parent = true,
+		.is_bound_to_parent = !o->stays,
 		.readable_file = "/etc/resolv.conf", /* libslirp follows its changes */
 		.has_network = true,
 	};

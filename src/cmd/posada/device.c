@@ -62,13 +62,15 @@ int cmd_device_add(int argc, char **argv)
 		{"disk", "PATH[,readonly=on][,cache=none][,name=NAME][,slot=N]", device_disk,
 		 "a disk: a raw image or block device"},
 		{"net", "user[,...]|tap=IFNAME", device_net, "a network card, as for `posada run`"},
-		{"snapshot", NULL, device_snapshot, "what the guest writes to the disk is forgotten"},
+		{"snapshot", NULL, device_snapshot,
+		 "what the guest writes to the disk is forgotten"},
 	};
 	static const struct option_table table = {
 		.command = "device-add",
 		.usage = "NAME --disk PATH|--net NETWORK [OPTIONS]",
-		.summary = "Gives a running guest a disk or a network card, and prints the device's "
-			   "name.",
+		.summary =
+			"Gives a running guest a disk or a network card, and prints the device's "
+			"name.",
 		.rows = rows,
 		.n_rows = ARRAY_SIZE(rows),
 		.min_args = 1,
@@ -105,7 +107,8 @@ int cmd_device_remove(int argc, char **argv)
 	static const struct option_table table = {
 		.command = "device-remove",
 		.usage = "NAME DEVICE [OPTIONS]",
-		.summary = "Asks a running guest to let go of a disk or network card, and takes it out "
+		.summary = "Asks a running guest to let go of a disk or network card, and takes it "
+			   "out "
 			   "then.\nLinux waits for 5 seconds before it does.",
 		.rows = rows,
 		.n_rows = ARRAY_SIZE(rows),

@@ -218,11 +218,12 @@ static int run_disk_word(struct launch_disk *d, char *word, struct err *err)
 	r = run_place_word(&d->name, &d->slot, word, value, err);
 	if (r)
 		return MIN(r, 0);
-	return err_set(err, -EINVAL,
-		       "a disk has no option '%s'; there is: readonly=on, cache=none, queues=2, "
-		       "packed=on, limit-bps=10M, limit-iops=1000, burst-bytes=64M, burst-ops=5000, "
-		       "name=data, slot=4",
-		       word);
+	return err_set(
+		err, -EINVAL,
+		"a disk has no option '%s'; there is: readonly=on, cache=none, queues=2, "
+		"packed=on, limit-bps=10M, limit-iops=1000, burst-bytes=64M, burst-ops=5000, "
+		"name=data, slot=4",
+		word);
 }
 
 static int run_disk(struct launch_request *q, char *value, struct err *err)
