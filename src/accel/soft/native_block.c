@@ -7,7 +7,8 @@
 #include "accel/soft/exec.h"
 #include "accel/soft/native_priv.h"
 
-#define BLOCK_ROOM (16 * KIB) /* more than any block's code takes; emit counts all the same */
+#define FLAGS_LOOK_AHEAD 12         /* instructions */
+#define BLOCK_ROOM       (16 * KIB) /* more than any block's code takes; emit counts all the same */
 
 /* --- looking at the block --- */
 
@@ -56,11 +57,54 @@ static bool decode_items(struct translation *t)
 	return off == b->n_bytes || t->n_items == ARRAY_SIZE(t->items);
 }
 
-/* Flags are needed at the end of a block: whoever comes next may be interrupted before it sets them. */
+/*
+ * Is the code at off in the block's page, in whatever block, sure to write all flags before it reads any? Then
+ * nobody can tell what they are there but by looking at the frame of an interrupt in between.
+ */
+static bool kills_flags(const struct translation *t, i64 off)
+{
+	const struct sx_decode_mode mode = {
+		.bits = 64, .is_protected = true, .features = t->c->features};
+	struct item it;
+
+	for (unsigned k = 0; k < FLAGS_LOOK_AHEAD && off >= 0 && off < (i64)PAGE_SIZE; k++) {
+		int r = sx_decode(&mode, t->page + off, (unsigned)((i64)PAGE_SIZE - off), &it.i);
+
+		if (r < 0)
+			return false;
+		sx_native_classify(&it);
+		if (!it.is_native || it.flags & FLAGS_READ || it.i.flags & SX_IF_END)
+			return false;
+		if (it.flags & FLAGS_WRITE)
+			return true;
+		off += r;
+	}
+	return false;
+}
+
+/* Whoever comes next may be interrupted before it sets the flags, and may read them. */
+static bool are_flags_live_at_end(const struct translation *t)
+{
+	const struct item *last = &t->items[t->n_items - 1];
+	i64 start = (i64)(t->b->gpa & ~PAGE_MASK);
+	i64 next = start + last->off + last->i.len, target = next + (i64)last->i.imm;
+
+	if (!t->page)
+		return true;
+	switch ((int)sx_insn_op(&last->i)) {
+	case SX_JCC:
+		return !kills_flags(t, next) || !kills_flags(t, target);
+	case SX_JMP:
+		return !kills_flags(t, target);
+	}
+	return last->i.flags & SX_IF_END || !kills_flags(t, next);
+}
+
 static void find_live_flags(struct translation *t)
 {
-	bool is_live = true;
+	bool is_live = are_flags_live_at_end(t);
 
+	t->is_live_at_end = is_live;
 	for (unsigned k = t->n_items; k-- > 0;) {
 		struct item *it = &t->items[k];
 
@@ -137,6 +181,12 @@ static void spill_if_host(struct translation *t)
 		sx_native_spill_flags(t);
 }
 
+static void spill_at_end(struct translation *t)
+{
+	if (t->is_live_at_end)
+		spill_if_host(t);
+}
+
 static void end_jcc(struct translation *t, const struct item *it)
 {
 	i64 next = it->off + it->i.len;
@@ -145,7 +195,7 @@ static void end_jcc(struct translation *t, const struct item *it)
 	if (t->flags != FLAGS_HOST)
 		sx_native_load_flags(t);
 	else
-		sx_native_spill_flags(t); /* leaves them in EFLAGS as well */
+		spill_at_end(t); /* leaves them in EFLAGS as well */
 	taken = e_jcc(&t->e, it->i.cc);
 	go(t, next);
 	if (!t->e.is_full)
@@ -236,7 +286,7 @@ static void end_block(struct translation *t, unsigned index)
 
 	sx_native_flush_xmm(t);
 	if (sx_insn_op(&it->i) != SX_JCC)
-		spill_if_host(t);
+		spill_at_end(t);
 	switch ((int)sx_insn_op(&it->i)) {
 	case SX_JCC:
 		end_jcc(t, it);
@@ -332,7 +382,7 @@ static void emit_items(struct translation *t)
 		check_simd(t, SLOW_NEXT, k);
 	}
 	sx_native_flush_xmm(t);
-	spill_if_host(t);
+	spill_at_end(t);
 	if (t->n_items == ARRAY_SIZE(t->items) ||
 	    t->items[t->n_items - 1].off + t->items[t->n_items - 1].i.len == t->b->n_bytes) {
 		go(t, t->items[t->n_items - 1].off + t->items[t->n_items - 1].i.len);
@@ -419,6 +469,7 @@ bool sx_native_translate(struct sx_cpu *c, struct sx_block *b)
 {
 	static __thread struct translation t;
 	struct sx_native *n = c->native;
+	const struct gmem_range *range;
 
 	if (b->ends_in_fault)
 		return false;
@@ -428,6 +479,7 @@ bool sx_native_translate(struct sx_cpu *c, struct sx_block *b)
 	}
 	t.c = c;
 	t.b = b;
+	t.page = sx_phys_page(c, b->gpa & PAGE_MASK, &range);
 	t.n_items = t.n_slow = 0;
 	t.has_simd = t.has_float = false;
 	t.xmm_valid = t.xmm_dirty = 0;

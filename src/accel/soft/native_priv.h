@@ -92,7 +92,9 @@ struct translation {
 	unsigned n_items;
 	struct sx_native_block *head; /* as written */
 	u8 *entry;                    /* as written */
+	const u8 *page; /* the block's, in host memory: it may change; NULL: not to be had */
 	enum flags_home flags;
+	bool is_live_at_end;      /* flags */
 	bool has_simd, has_float; /* the block */
 	u16 xmm_valid,
 		xmm_dirty; /* XMM registers that are in the host's; newer there than in c->fpu */
