@@ -15,10 +15,13 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "client/client.h"
+#include "client/registry.h"
 #include "cmd/posada/cmd.h"
 #include "cmd/posada/options.h"
 #include "cmd/posada/print.h"
 #include "proto/save_file.h"
+
+#define SAVE_END_TIMEOUT_MS 10000
 
 struct save_wishes {
 	struct json_option json; /* first */
@@ -136,6 +139,9 @@ static int save_to(const char *guest, const char *path, const struct save_wishes
 	}
 	save_sync_directory(path);
 	save_tell(guest, path, w, result);
+	/* Who restores it next finds the name free, and the disks. */
+	if (!w->keeps_running && registry_wait_gone(guest, SAVE_END_TIMEOUT_MS, err) < 0)
+		return err_wrap(err, "guest '%s' is saved, but its process has not ended", guest);
 	return 0;
 }
 
