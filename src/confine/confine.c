@@ -34,6 +34,7 @@ int confine_process(const struct confine_options *o, struct confine_report *out,
 
 	*out = (struct confine_report){0};
 	confine_count_addresses(out);
+	confine_note_label(out);
 	confine_enter_namespaces(o->has_network, out);
 	confine_find_kept(o->readable_file, &kept); /* in its own mount namespace */
 	confine_enter_root(&kept, out);

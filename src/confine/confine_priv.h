@@ -33,6 +33,9 @@ int confine_drop_privileges(struct err *err);
 /* landlock.c: files beneath readable_dir can be read; -1: none. */
 void confine_enter_landlock(int readable_dir, bool has_network, struct confine_report *r);
 
+/* selinux.c: that which the launcher gave us; while there is /proc. */
+void confine_note_label(struct confine_report *r);
+
 /* limits.c: while there is /proc. */
 void confine_count_addresses(struct confine_report *r);
 /* Those that don't depend on the guest. */

@@ -22,6 +22,7 @@
 #define CONTAIN_HELPER_MEMORY   (64 * MIB)
 #define CONTAIN_OVERHEAD        (512 * MIB)
 #define CONTAIN_CPU_OVERHEAD    (64 * MIB)
+#define CONTAIN_UID_PAIRS       65536
 #define CONTAIN_MEMORY_PER_PAGE 64 /* page tables, and what else grows with guest memory */
 
 static u64 contain_memory(const struct launch *l)
@@ -88,6 +89,16 @@ static pid_t contain_add_to_cgroup(const struct launch *l, pid_t process)
 	_exit(0);
 }
 
+/* Its categories are its uid's, or else, after those, its launcher's number's. */
+static int contain_make_label(const struct launch *l, uid_t uid, char out[CONFINE_LABEL_MAX])
+{
+	unsigned pair = uid ? uid - l->request->uids.first : CONTAIN_UID_PAIRS + (unsigned)getpid();
+	struct err err = ERR_INIT;
+
+	/* Without a label the process says so, and doctor why. */
+	return confine_label_make(pair % CONFINE_LABEL_PAIRS, out, &err);
+}
+
 int launch_spawn_confined(struct launch *l, const struct launch_program *p, pid_t *out,
 			  struct err *err)
 {
@@ -95,7 +106,7 @@ int launch_spawn_confined(struct launch *l, const struct launch_program *p, pid_
 	int fds[LAUNCH_MAX_SPAWN_FDS];
 	struct launch_program own = *p;
 	struct launch_uid uid;
-	char number[16];
+	char number[16], label[CONFINE_LABEL_MAX];
 	size_t argc = 0;
 	int r;
 
@@ -116,6 +127,8 @@ int launch_spawn_confined(struct launch *l, const struct launch_program *p, pid_
 		fds[own.n_fds++] = uid.lock;
 		own.fds = fds;
 	}
+	if (p->is_labelled && contain_make_label(l, uid.uid, label) == 0)
+		own.label = label;
 	own.argv = argv;
 	own.is_confined = true;
 	r = launch_spawn(&own, out, err);

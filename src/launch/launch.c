@@ -54,11 +54,13 @@ static int launch_start_vmm(struct launch *l, struct err *err)
 		r = err_errno(err, -errno, "cannot make the control socket");
 	} else {
 		l->control = pair[0];
-		r = launch_spawn_confined(
-			l,
-			&(struct launch_program){
-				.path = path, .argv = argv, .fds = &pair[1], .n_fds = 1},
-			&l->vmm, err);
+		r = launch_spawn_confined(l,
+					  &(struct launch_program){.path = path,
+								   .argv = argv,
+								   .fds = &pair[1],
+								   .n_fds = 1,
+								   .is_labelled = true},
+					  &l->vmm, err);
 		close(pair[1]);
 	}
 	free(path);

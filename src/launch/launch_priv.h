@@ -8,6 +8,7 @@
 
 #include "client/registry.h"
 #include "confine/cgroup.h"
+#include "confine/selinux.h"
 #include "confine/uid.h"
 #include "launch/launch.h"
 
@@ -113,8 +114,10 @@ struct launch_program {
 	const char *const *argv;
 	const int *fds; /* become its descriptors 3, 4, ... */
 	size_t n_fds;
-	int error_fd;     /* where its words go, and not to our stderr; 0: they do */
-	bool is_confined; /* it confines itself with what confine_fork gives it */
+	int error_fd;      /* where its words go, and not to our stderr; 0: they do */
+	bool is_confined;  /* it confines itself with what confine_fork gives it */
+	bool is_labelled;  /* gets an SELinux label of its own, where the host has them */
+	const char *label; /* launch_spawn_confined's: that label; NULL: what the policy says */
 };
 #define LAUNCH_MAX_SPAWN_FDS 8
 #define LAUNCH_MAX_ARGS      (16 + 2 * LAUNCH_MAX_FORWARDS)

@@ -13,6 +13,7 @@
 #include "base/fd.h"
 #include "block/block.h"
 #include "confine/confine.h"
+#include "confine/selinux.h"
 #include "launch/launch_priv.h"
 #include "launch_paths.h"
 
@@ -92,6 +93,9 @@ noreturn static void spawn_child(const struct launch_program *p, int report)
 	if (!r) {
 		report = 3 + (int)p->n_fds;
 		fcntl(report, F_SETFD, FD_CLOEXEC);
+		r = p->label ? confine_label_next_exec(p->label) : 0;
+	}
+	if (!r) {
 		execve(p->path, (char *const *)p->argv, environ);
 		r = -errno;
 	}

@@ -22,6 +22,7 @@
 #include "cmd/posada/print.h"
 #include "confine/cgroup.h"
 #include "confine/confine.h"
+#include "confine/selinux.h"
 #include "confine/uid.h"
 #include "mem/gmem.h"
 
@@ -189,6 +190,16 @@ static void doctor_uids(char *found, char *use, size_t size)
 	snprintf(use, size, "one for each of a guest's processes");
 }
 
+static void doctor_selinux(char *found, char *use, size_t size)
+{
+	char label[CONFINE_LABEL_MAX];
+	struct err err = ERR_INIT;
+	int r = confine_label_make(0, label, &err);
+
+	snprintf(found, size, "%s", r < 0 ? err.text : label);
+	snprintf(use, size, "%s", r < 0 ? "the other layers" : "a label for each guest process");
+}
+
 static const struct doctor_row doctor_rows[] = {
 	{"KVM", doctor_kvm},
 	{"huge pages", doctor_huge_pages},
@@ -198,6 +209,7 @@ static const struct doctor_row doctor_rows[] = {
 	{"/dev/net/tun", doctor_tun},
 	{"cgroups", doctor_cgroups},
 	{"uids", doctor_uids},
+	{"SELinux", doctor_selinux},
 };
 
 /* The row's name as a member's: "huge pages" is huge-pages, "/dev/net/tun" tun. */

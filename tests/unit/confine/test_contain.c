@@ -10,6 +10,7 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "confine/cgroup.h"
+#include "confine/selinux.h"
 #include "confine/uid.h"
 
 /* Not the default, which guests on this host may use meanwhile. */
@@ -137,4 +138,20 @@ TEST(a_group_that_was_left_over_is_removed_and_one_in_use_is_not)
 	CHECK_EQ(confine_cgroup_oom_kills(&first), 0);
 	confine_cgroup_remove(&first);
 	free(path);
+}
+
+TEST(a_label_is_this_hosts_or_there_is_none)
+{
+	char label[CONFINE_LABEL_MAX], other[CONFINE_LABEL_MAX];
+	struct err err = ERR_INIT;
+	int r = confine_label_make(7, label, &err);
+
+	if (r == -ENOSYS || r == -EINVAL) {
+		CHECK(err.text[0]);
+		SKIP("%s", err.text);
+	}
+	CHECK_EQ(r, 0);
+	CHECK(strstr(label, ":posada_vmm_t:s0:c1,c4"));
+	CHECK_EQ(confine_label_make(CONFINE_LABEL_PAIRS - 1, other, &err), 0);
+	CHECK(strstr(other, ":s0:c1022,c1023"));
 }
