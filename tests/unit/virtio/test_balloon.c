@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/err.h"
+#include "device_check.h"
 #include "test.h"
 #include "virtio/balloon_wire.h"
 #include "virtio_driver.h"
@@ -331,5 +332,19 @@ TEST(a_moved_balloon_keeps_its_size)
 	/* The buffer that waited went back to the ring, and was found there again. */
 	CHECK_EQ(info.stats[VBALLOON_TOTAL], 2);
 	vdrv_wait(&b.d, VBALLOON_QUEUE_STATS, 1);
+	vdrv_fini(&b.d);
+}
+
+TEST(a_strangers_state_is_refused_or_harmless)
+{
+	struct bench b = {0};
+	struct virtio_device *v;
+
+	vdrv_init(&b.d);
+	v = new_balloon(&b, 0);
+	vballoon_set_target(v, FAKE_RAM_SIZE / 2);
+	CHECK_SURVIVES_SAVE_AND_LOAD(&v->dev);
+	CHECK_STANDS_DAMAGED_STATE(&v->dev);
+	device_free(&v->dev);
 	vdrv_fini(&b.d);
 }

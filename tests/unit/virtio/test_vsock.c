@@ -10,6 +10,7 @@
 
 #include "base/err.h"
 #include "base/fd.h"
+#include "device_check.h"
 #include "test.h"
 #include "virtio/vsock_wire.h"
 #include "virtio_driver.h"
@@ -697,5 +698,18 @@ TEST(a_receive_buffer_without_room_is_a_broken_rule)
 	CHECK(b.d.v->status & VIRTIO_STATUS_NEEDS_RESET);
 	vdrv_reset(&b.d);
 	CHECK_EQ(b.d.v->status, 0);
+	end(&b);
+}
+
+TEST(a_strangers_state_is_refused_or_harmless)
+{
+	struct bench b = {0};
+	struct virtio_device *v;
+
+	vdrv_init(&b.d);
+	v = new_vsock(&b);
+	CHECK_SURVIVES_SAVE_AND_LOAD(&v->dev);
+	CHECK_STANDS_DAMAGED_STATE(&v->dev);
+	device_free(&v->dev);
 	end(&b);
 }
