@@ -306,6 +306,17 @@ static void vsock_free(struct device *dev)
 	free(d);
 }
 
+static unsigned vsock_count(struct device *dev, struct device_counter *out)
+{
+	const struct vsock *d = container_of(dev, struct vsock, vdev.dev);
+
+	out[0] = (struct device_counter){"connections", d->n_conns};
+	out[1] = (struct device_counter){"opened", d->opened};
+	out[2] = (struct device_counter){"sent-bytes", d->sent_bytes};
+	out[3] = (struct device_counter){"received-bytes", d->received_bytes};
+	return 4;
+}
+
 unsigned vsock_count_connections(struct virtio_device *v)
 {
 	unsigned n;
@@ -344,6 +355,7 @@ static const struct device_ops vsock_device_ops = {
 	.reset = virtio_dev_reset,
 	.quiesce = virtio_dev_quiesce,
 	.resume = virtio_dev_resume,
+	.count = vsock_count,
 	.free = vsock_free,
 };
 

@@ -241,6 +241,7 @@ static bool vsock_conn_take_data(struct vsock_conn *c, u32 len, struct vq_chain 
 		return false;
 	}
 	c->received += len;
+	c->d->sent_bytes += len;
 	for (u32 part, n; len; len -= part) {
 		part = MIN(len, VSOCK_BOUNCE);
 		if (!vq_take(chain, bounce, part))
@@ -303,6 +304,7 @@ static bool vsock_conn_accepted(struct vsock_conn *c)
 	int n = snprintf(line, sizeof(line), "OK %u\n", c->host_port);
 
 	c->state = VSOCK_STATE_OPEN;
+	c->d->opened++;
 	return send(c->watch.fd, line, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL) == n;
 }
 
@@ -402,6 +404,7 @@ static void vsock_conn_spread(struct vsock_conn *c, struct vq_chain **chains, u3
 	while (n > used)
 		vq_unpop(chains[--n]);
 	c->sent += len;
+	c->d->received_bytes += len;
 }
 
 static bool vsock_conn_send_data(struct vsock_conn *c)
@@ -517,6 +520,7 @@ void vsock_on_connected(void *opaque, u32 id, int fd, int error)
 	} else if (c) {
 		c->watch.fd = fd_take(fd);
 		c->state = VSOCK_STATE_OPEN;
+		d->opened++;
 		vsock_conn_owe(c, VSOCK_OWES_RESPONSE);
 		vsock_conn_watch(c);
 	}

@@ -85,6 +85,8 @@ struct vsock {
 	unsigned n_conns; /* dead ones included: they hold a descriptor */
 	struct loop_task bury;
 	u32 next_id, next_port;
+	u64 opened, sent_bytes,
+		received_bytes; /* since the device was made; as the guest sees it */
 
 	/* One more for each connection that the host's side ends. */
 	struct vsock_stray strays[VSOCK_MAX_STRAYS + VSOCK_MAX_CONNS];

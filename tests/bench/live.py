@@ -115,8 +115,11 @@ def resident(pid):
     """MiB of memory that a tree of processes holds, what it shares counted once."""
     total = 0
     for process in children_of(pid):
-        with open(f"/proc/{process}/smaps_rollup", encoding="ascii") as f:
-            total += next(int(line.split()[1]) for line in f if line.startswith("Pss:"))
+        try:
+            with open(f"/proc/{process}/smaps_rollup", encoding="ascii") as f:
+                total += next(int(line.split()[1]) for line in f if line.startswith("Pss:"))
+        except (ProcessLookupError, FileNotFoundError):
+            pass  # it has ended, and holds nothing any more
     return total / 1024
 
 

@@ -129,6 +129,15 @@ many() {
 	kill "$idle"
 }
 
+counted() {
+	"$bin/posada" stats socky >"$work/stats" 2>&1
+	if grep -Eq '^vsock0 +[0-9]+ +[0-9]{3} ' "$work/stats"; then
+		pass "posada stats counts connections"
+	else
+		fail "posada stats counts connections" "$(tail -n 3 "$work/stats")"
+	fi
+}
+
 # The host's ends are gone then, and the guest is told: its old connection ends, new ones come about.
 saved_and_restored() {
 	local old
@@ -167,6 +176,7 @@ guest_calls
 host_calls
 by_command
 many
+counted
 saved_and_restored
 without_its_process
 echo end >&7

@@ -30,12 +30,21 @@ static const struct stats_column stats_nic_columns[] = {
 	{"dropped-frames", ">DROPPED", false},   {NULL, NULL, false},
 };
 
+static const struct stats_column stats_socket_columns[] = {
+	{"connections", ">OPEN", false},
+	{"opened", ">IN ALL", false},
+	{"sent-bytes", ">SENT", true},
+	{"received-bytes", ">RECEIVED", true},
+	{NULL, NULL, false},
+};
+
 static const struct {
 	const char *type, *heading;
 	const struct stats_column *columns;
 } stats_types[] = {
 	{"virtio-blk", "DISK", stats_disk_columns},
 	{"virtio-net", "NETWORK", stats_nic_columns},
+	{"virtio-vsock", "SOCKETS", stats_socket_columns},
 };
 
 static void stats_print_memory(const json_t *memory)

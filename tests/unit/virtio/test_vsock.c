@@ -212,6 +212,17 @@ static void check_host_ended(struct bench *b, int fd)
 	CHECK_EQ(read(fd, &c, 1), 0);
 }
 
+static void check_counters(struct bench *b, u64 opened, u64 sent, u64 received)
+{
+	struct device_counter counters[DEVICE_MAX_COUNTERS];
+
+	CHECK_EQ(b->d.v->dev.ops->count(&b->d.v->dev, counters), 4);
+	CHECK_STR(counters[1].name, "opened");
+	CHECK_EQ(counters[1].value, opened);
+	CHECK_EQ(counters[2].value, sent);
+	CHECK_EQ(counters[3].value, received);
+}
+
 TEST(a_guest_talks_to_a_program_of_the_host)
 {
 	struct bench b;
@@ -230,6 +241,7 @@ TEST(a_guest_talks_to_a_program_of_the_host)
 	CHECK_EQ(le32_get(p.h.fwd_cnt), 5);
 	CHECK(!has_packet(&b));
 	CHECK_EQ(vsock_count_connections(b.d.v), 1);
+	check_counters(&b, 1, 5, 6);
 	close(fd);
 	end(&b);
 }
