@@ -57,6 +57,8 @@ ask_all() {
 	offers "$shell" "posada completion f" fish !zsh
 	offers "$shell" "posada status we" web-1 !db-1
 	offers "$shell" "posada pause " web-1 db-1
+	offers "$shell" "posada restore kernel-f" kernel-file
+	offers "$shell" "posada save web-1 kernel-f" kernel-file !web-1.
 }
 
 start() {

@@ -74,22 +74,33 @@ static void complete_value(const char *word, const char *value)
 	}
 }
 
-/* The n-th word of a usage that isn't an option: "NAME [SIZE] [OPTIONS]". */
+/* What a word of a usage stands for: a guest, a file, one of some words. */
+static void complete_usage_word(const char *word, const char *usage)
+{
+	if (!strncmp(usage, "NAME", 4))
+		complete_guests(word);
+	else if (complete_is_file(usage) || usage[0] < 'A' || usage[0] > 'Z')
+		complete_value(word, usage);
+}
+
+/* The n-th word of a usage that isn't an option: "NAME [SIZE] [OPTIONS]", "[NAME] FILE": what may be
+ * left out may also be what stands behind it. */
 static void complete_argument(const struct option_table *t, const char *word, unsigned n)
 {
 	const char *p = t->usage;
 
 	if (n >= t->max_args)
 		return;
-	for (; n && *p; n--) {
+	for (; *p && *p != '-'; p += strspn(p, " ")) {
+		bool is_optional = *p == '[';
+
+		if (!n)
+			complete_usage_word(word, p + is_optional);
+		if (!n && !is_optional)
+			return;
+		n -= n > 0;
 		p += strcspn(p, " ");
-		p += strspn(p, " ");
 	}
-	p += *p == '[';
-	if (!strncmp(p, "NAME", 4))
-		complete_guests(word);
-	else if (complete_is_file(p) || p[0] < 'A' || p[0] > 'Z')
-		complete_value(word, p);
 }
 
 static void complete_names(const struct option_table *t, const char *word)
