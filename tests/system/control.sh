@@ -59,7 +59,7 @@ everyday() {
 	posada 30 stop web
 	expect "stop" 0
 	no_names "after stop"
-	if grep -q "guest 'web': resumed" "$POSADA_RUNTIME_DIR/web/log"; then
+	if grep -qx 'posada\[web\]: resumed' "$POSADA_RUNTIME_DIR/web/log"; then
 		pass "the log says what happened"
 	else
 		fail "the log says what happened" "$(cat "$POSADA_RUNTIME_DIR/web/log")"

@@ -228,4 +228,11 @@ static inline bool sx_is_v86(const struct sx_cpu *c)
 	return c->mode & SX_MODE_V86;
 }
 
+/* The statistics that others read: one exit more, and the instructions so far. */
+static inline void sx_count_exit(struct sx_cpu *c)
+{
+	c->vcpu.exits++;
+	c->vcpu.insns = c->retired;
+}
+
 #endif

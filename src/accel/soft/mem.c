@@ -44,7 +44,7 @@ static u64 device_read(struct sx_cpu *c, gpa_t gpa, unsigned size)
 
 	if (apic_has(c, gpa))
 		return apic_read(c, gpa, size);
-	c->vcpu.exits++;
+	sx_count_exit(c);
 	sx_outside_begin(c);
 	v = h->mmio_read(h->opaque, gpa, size);
 	sx_outside_end(c);
@@ -59,7 +59,7 @@ static void device_write(struct sx_cpu *c, gpa_t gpa, u64 value, unsigned size)
 		apic_write(c, gpa, value, size);
 		return;
 	}
-	c->vcpu.exits++;
+	sx_count_exit(c);
 	sx_outside_begin(c);
 	h->mmio_write(h->opaque, gpa, value & bytes_mask(size), size);
 	sx_outside_end(c);
