@@ -69,31 +69,31 @@ comes_and_goes() {
 	disk third
 	start "$series" --disk "$work/first"
 
-	ask device-add "$name" --disk "$work/second"
+	ask attach "$name" --disk "$work/second"
 	ok "$series: a disk is added" '^disk1$'
 	after "$series: the guest finds it" '^t: has vda vdb .?$'
 	echo "read vdb" >&7
 	after "$series: and reads it" "^t: vdb begins 'posada secon'"
-	ask device-add "$name" --disk "$work/second"
+	ask attach "$name" --disk "$work/second"
 	refused "$series: a disk is not added twice" 'in use'
-	ask device-add "$name" --disk "$work/third,name=disk1"
+	ask attach "$name" --disk "$work/third,name=disk1"
 	refused "$series: nor a name" "there is a device 'disk1' already"
-	ask device-add "$name" --net user
+	ask attach "$name" --net user
 	ok "$series: a network card is added" '^net0$'
 	after "$series: the guest finds it" '^t: has vda vdb eth0 .?$'
 	echo "write vdb" >&7
 	after "$series: the guest writes to the disk" '^t: wrote vdb'
-	ask device-remove "$name" disk1
+	ask detach "$name" disk1
 	ok "$series: the disk is let go"
 	after "$series: the guest has lost it" '^t: has vda eth0 .?$'
 	head -c 20 "$work/second" | grep -q 'written in the guest' && pass "$series: what it wrote is there" ||
 		fail "$series: what it wrote is there" "it isn't"
-	ask device-add "$name" --disk "$work/second,slot=5"
+	ask attach "$name" --disk "$work/second,slot=5"
 	ok "$series: its name may be used again" '^disk1$'
 	after "$series: in another slot" '^t: has vda vdb eth0 .?$' 2
-	ask device-list "$name" --json
+	ask devices "$name" --json
 	ok "$series: and the list says so" '"slot": 5'
-	ask device-remove "$name" net0
+	ask detach "$name" net0
 	ok "$series: the network card is let go"
 	[ -z "$(processes_left | xargs -r -n1 ps -o comm= -p | grep slirp)" ] && pass "$series: its process has ended" ||
 		fail "$series: its process has ended" "it is still there"
@@ -112,10 +112,10 @@ under_load() {
 	local series=$1 name=$2
 	echo "busy vdb" >&7
 	after "$series: the disk is busy" '^t: busy with vdb'
-	ask device-remove "$name" disk1 --force
+	ask detach "$name" disk1 --force
 	ok "$series: a busy disk is forced out"
 	after "$series: its reader notices" '^t: no longer busy'
-	ask device-add "$name" --disk "$work/second,slot=5"
+	ask attach "$name" --disk "$work/second,slot=5"
 	ok "$series: and hot-plug goes on in the same slot" '^disk1$'
 	after "$series: with a disk that is found" '^t: has vda vdb .?$' 1
 }
@@ -127,9 +127,9 @@ misbehaves() {
 	after "$series: garbage is written to an empty slot" '^t: garbage written'
 	echo "garbage 0000:00:01.4" >&7
 	after "$series: and to a used one" '^t: garbage written' 2
-	ask device-list "$name"
+	ask devices "$name"
 	ok "$series: garbage in slot registers is survived" 'disk1'
-	ask device-remove "$name" disk1 --force
+	ask detach "$name" disk1 --force
 	ok "$series: and the device goes"
 	after "$series: from the guest as well" '^t: has vda .?$' 2
 }
@@ -137,7 +137,7 @@ misbehaves() {
 # A guest that starts anew finds what is there now, and what it was asked for is gone.
 over_a_reset() {
 	local series=$1 name=$2
-	ask device-add "$name" --disk "$work/third,name=data,slot=7"
+	ask attach "$name" --disk "$work/third,name=data,slot=7"
 	ok "$series: a disk is added before a reset" '^data$'
 	ask reset "$name"
 	ok "$series: the guest is reset"
@@ -153,16 +153,16 @@ never_answers() {
 	guest=$!
 	jobs_to_end+=("$guest")
 	wait_for "$out" hello "$guest"
-	"$bin/posada" device-remove "$name" disk0 >"$work/said" 2>&1 &
+	"$bin/posada" detach "$name" disk0 >"$work/said" 2>&1 &
 	local asker=$!
 	wait "$asker"
 	status=$?
 	refused "a guest that doesn't answer is given up" 'has not let go'
-	ask device-list "$name"
+	ask devices "$name"
 	ok "and has the device still" 'disk0.*leaving'
-	ask device-remove "$name" disk0 --force
+	ask detach "$name" disk0 --force
 	ok "and the device can be forced out"
-	ask device-list "$name"
+	ask devices "$name"
 	if grep -q disk0 "$work/said"; then fail "then it is gone" "it is listed"; else pass "then it is gone"; fi
 	posada 30 run --accel soft --quiet --kernel "$kernel" --append ho --disk "$work/first"
 	expect "and its file is free" 0 hello

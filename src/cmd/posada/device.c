@@ -1,5 +1,5 @@
 /*
- * posada device-add, device-remove, device-list: disks and network cards of a guest that runs.
+ * posada attach, detach, devices: disks and network cards of a guest that runs.
  */
 #include <jansson.h>
 #include <stdio.h>
@@ -22,7 +22,7 @@ static int device_fail(const struct err *err)
 	return 1;
 }
 
-/* --- device-add --- */
+/* --- attach --- */
 
 static int device_disk(void *to, char *value, struct err *err)
 {
@@ -66,7 +66,7 @@ int cmd_device_add(int argc, char **argv)
 		 "what the guest writes to the disk is forgotten"},
 	};
 	static const struct option_table table = {
-		.command = "device-add",
+		.command = "attach",
 		.usage = "NAME --disk PATH|--net NETWORK [OPTIONS]",
 		.summary =
 			"Gives a running guest a disk or a network card, and prints the device's "
@@ -87,7 +87,7 @@ int cmd_device_add(int argc, char **argv)
 	return device_add(args[0], &q, &err) < 0 ? device_fail(&err) : 0;
 }
 
-/* --- device-remove --- */
+/* --- detach --- */
 
 struct device_remove {
 	bool is_forced;
@@ -105,7 +105,7 @@ int cmd_device_remove(int argc, char **argv)
 		{"force", NULL, device_force, "don't ask: the guest finds that it is gone"},
 	};
 	static const struct option_table table = {
-		.command = "device-remove",
+		.command = "detach",
 		.usage = "NAME DEVICE [OPTIONS]",
 		.summary = "Asks a running guest to let go of a disk or network card, and takes it "
 			   "out "
@@ -114,7 +114,7 @@ int cmd_device_remove(int argc, char **argv)
 		.n_rows = ARRAY_SIZE(rows),
 		.min_args = 2,
 		.max_args = 2,
-		.missing = "which device of which guest? `posada device-list NAME` lists them",
+		.missing = "which device of which guest? `posada devices NAME` lists them",
 	};
 	struct device_remove o = {0};
 	struct err err = ERR_INIT;
@@ -128,7 +128,7 @@ int cmd_device_remove(int argc, char **argv)
 	return 0;
 }
 
-/* --- device-list --- */
+/* --- devices --- */
 
 static int device_ask(const char *guest, json_t **out, struct err *err)
 {
@@ -158,7 +158,7 @@ int cmd_device_list(int argc, char **argv)
 {
 	static const struct option_row rows[] = {OPTION_JSON};
 	static const struct option_table table = {
-		.command = "device-list",
+		.command = "devices",
 		.usage = "NAME [OPTIONS]",
 		.summary = "Lists a guest's devices and the slots that they are in.",
 		.rows = rows,
