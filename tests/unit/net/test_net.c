@@ -7,6 +7,7 @@
 #include <linux/if_packet.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -624,4 +625,28 @@ TEST(several_queues_are_of_a_tap_that_has_them)
 	CHECK_ERR(err, "without IFF_MULTI_QUEUE");
 	close(fds[0]);
 	loop_free(loop);
+}
+
+TEST(a_tap_that_is_taken_away_takes_the_link_down)
+{
+	struct loop *loop = test_loop();
+	struct err err = ERR_INIT;
+	char command[64];
+	struct ifreq ifr;
+	int fd = open_tap(IFF_VNET_HDR, &ifr);
+	struct net *n;
+
+	if (access("/sbin/ip", X_OK) < 0 && access("/usr/sbin/ip", X_OK) < 0)
+		SKIP("needs ip (iproute2)");
+	CHECK_EQ(net_tap_new(loop, &fd, 1, &n, &err), 0);
+	struct card *c = card_new(n, UINT32_MAX);
+
+	close(host_side(&ifr));
+	settle(loop);
+	snprintf(command, sizeof(command), "ip link del %s", ifr.ifr_name);
+	CHECK_EQ(system(command), 0);
+	STEP_UNTIL(c->n_downs == 1);
+	CHECK_EQ(send_frame(n, 60), 0); /* dropped */
+	settle(loop);
+	test_end(loop, n, c);
 }
