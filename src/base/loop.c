@@ -92,13 +92,17 @@ static void loop_heap_remove(struct loop *l, struct loop_timer *t)
 	loop_heap_down(l, last->heap_slot - 1);
 }
 
-/* Set the timerfd for the earliest timer, unless it is set so already. Under the lock. */
+/*
+ * Set the timerfd for the earliest timer, unless it fires before that anyway: it is then set anew. A
+ * guest that goes to sleep and wakes thousands of times a second moves its timer each time. Under the
+ * lock.
+ */
 static void loop_set_clock(struct loop *l)
 {
 	u64 next = l->n_timers ? MAX(l->heap[0]->deadline_ns, (u64)1) : 0;
 	struct itimerspec its = {0};
 
-	if (next == l->armed_ns)
+	if (!next || (l->armed_ns && l->armed_ns <= next))
 		return;
 	l->armed_ns = next;
 	its.it_value.tv_sec = (time_t)MIN(next / NSEC_PER_SEC, (u64)INT64_MAX / 2);
@@ -172,7 +176,7 @@ void loop_task_post(struct loop *l, struct loop_task *t)
 		list_append(&l->tasks, &t->node);
 	}
 	pthread_mutex_unlock(&l->lock);
-	if (!was_posted)
+	if (!was_posted && !loop_is_current(l))
 		loop_wake(l);
 }
 
@@ -186,18 +190,13 @@ void loop_task_cancel(struct loop *l, struct loop_task *t)
 	pthread_mutex_unlock(&l->lock);
 }
 
-static void loop_on_wake(struct loop_fd *w, u32 events)
+/* Runs the tasks that are posted now; those that they post stay for the next round. */
+static void loop_run_tasks(struct loop *l)
 {
-	struct loop *l = container_of(w, struct loop, wake);
 	struct list last;
-	u64 count;
-
-	(void)events;
-	if (read(w->fd, &count, sizeof(count)) < 0)
-		return;
 
 	pthread_mutex_lock(&l->lock);
-	/* A marker ends this round: tasks posted by tasks run in the next. */
+	/* A marker ends this round. */
 	list_append(&l->tasks, &last);
 	while (l->tasks.next != &last) {
 		struct loop_task *t = list_entry(l->tasks.next, struct loop_task, node);
@@ -210,6 +209,26 @@ static void loop_on_wake(struct loop_fd *w, u32 events)
 	}
 	list_remove(&last);
 	pthread_mutex_unlock(&l->lock);
+}
+
+static bool loop_has_tasks(struct loop *l)
+{
+	bool has;
+
+	pthread_mutex_lock(&l->lock);
+	has = !list_is_empty(&l->tasks);
+	pthread_mutex_unlock(&l->lock);
+	return has;
+}
+
+/* Only wakes: what is posted runs in loop_wait_and_handle. */
+static void loop_on_wake(struct loop_fd *w, u32 events)
+{
+	u64 count;
+
+	(void)events;
+	if (read(w->fd, &count, sizeof(count)) < 0)
+		assert(errno == EAGAIN);
 }
 
 /* --- descriptors --- */
@@ -301,13 +320,15 @@ static void loop_wait_and_handle(struct loop *l, int timeout_ms)
 {
 	/* One at a time: a callback may remove and free any other watch. */
 	struct epoll_event ev;
-	int n = epoll_wait(l->epoll_fd, &ev, 1, timeout_ms);
+	int n = epoll_wait(l->epoll_fd, &ev, 1, loop_has_tasks(l) ? 0 : timeout_ms);
 
 	if (n == 1) {
 		struct loop_fd *w = ev.data.ptr;
 
 		w->fn(w, ev.events);
 	}
+	if (loop_has_tasks(l))
+		loop_run_tasks(l);
 }
 
 static void loop_set_running(struct loop *l, bool is_running)

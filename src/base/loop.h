@@ -27,7 +27,8 @@ void loop_quit(struct loop *l); /* any thread; a loop_run that comes later retur
 void loop_step(struct loop *l, bool may_wait);
 bool loop_is_current(const struct loop *l); /* is this thread inside loop_run(l)? any thread */
 
-/* A watched descriptor (borrowed). events are EPOLLIN, EPOLLOUT; level-triggered. */
+/* A watched descriptor (borrowed). events are EPOLLIN, EPOLLOUT; level-triggered, unless EPOLLET is
+ * among them: an eventfd that nobody reads is told with each write. */
 struct loop_fd {
 	int fd;
 	u32 events;
@@ -56,7 +57,8 @@ struct loop_task {
 	void (*fn)(struct loop_task *t);
 	bool is_posted; /* the loop's, under its lock */
 };
-void loop_task_post(struct loop *l, struct loop_task *t); /* any thread */
+/* Any thread. From a callback of the loop: it runs next, before the loop waits, and costs no wake-up. */
+void loop_task_post(struct loop *l, struct loop_task *t);
 /* Before t is freed: harmless when it isn't posted. Its function may be running, elsewhere. */
 void loop_task_cancel(struct loop *l, struct loop_task *t); /* any thread */
 

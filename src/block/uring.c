@@ -9,6 +9,11 @@
  *
  * Steps wait in a list until the kick, which fills the ring and enters the kernel once. No more
  * steps are in the ring than it has room for completions.
+ *
+ * What the page cache answers is complete when the kick returns: it is reaped by a task that the loop
+ * runs next, and the event that the ring would signal for it is turned off meanwhile. On turns it on
+ * again, fences, and looks once more; the kernel writes a completion, fences, and looks whether the
+ * event is on. So either the kernel signals what came in between, or we see it.
  */
 #include <liburing.h>
 #include <sys/eventfd.h>
@@ -31,6 +36,7 @@ struct raw_uring {
 	struct io_uring ring;
 	struct loop_fd event; /* eventfd that the ring signals */
 	struct loop_timer retry;
+	struct loop_task reap;
 	struct list waiting; /* for the kick */
 	u32 n_in_ring, capacity;
 	bool has_ring;
@@ -100,6 +106,19 @@ static void uring_fill(struct raw_uring *u)
 	}
 }
 
+static int uring_enter(struct raw_uring *u)
+{
+	int r;
+
+	io_uring_cq_eventfd_toggle(&u->ring, false);
+	r = io_uring_submit(&u->ring);
+	io_uring_cq_eventfd_toggle(&u->ring, true);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (io_uring_cq_ready(&u->ring))
+		loop_task_post(u->engine.loop, &u->reap);
+	return r;
+}
+
 static void uring_kick(struct raw_engine *e)
 {
 	struct raw_uring *u = uring_of(e);
@@ -110,7 +129,7 @@ static void uring_kick(struct raw_engine *e)
 		uring_fill(u);
 		if (!io_uring_sq_ready(&u->ring))
 			return;
-		r = io_uring_submit(&u->ring);
+		r = uring_enter(u);
 		if (r == -EINTR)
 			continue;
 		/* The kernel is short of memory: the entries stay, and are offered again. */
@@ -142,14 +161,14 @@ static void uring_reap(struct raw_uring *u)
 	uring_kick(&u->engine);
 }
 
-static void uring_on_event(struct loop_fd *w, u32 events)
+static void uring_on_event(struct loop_fd *w, unused u32 events)
 {
-	u64 count;
-
-	(void)events;
-	if (read(w->fd, &count, sizeof(count)) < 0)
-		return;
 	uring_reap(container_of(w, struct raw_uring, event));
+}
+
+static void uring_on_reap(struct loop_task *t)
+{
+	uring_reap(container_of(t, struct raw_uring, reap));
 }
 
 static void uring_wait(struct raw_engine *e)
@@ -173,6 +192,7 @@ static void uring_free(struct raw_engine *e)
 	struct raw_uring *u = uring_of(e);
 
 	loop_timer_disarm(e->loop, &u->retry);
+	loop_task_cancel(e->loop, &u->reap);
 	loop_fd_remove(e->loop, &u->event);
 	if (u->has_ring)
 		io_uring_queue_exit(&u->ring);
@@ -255,7 +275,9 @@ int raw_uring_new(const struct raw_engine *e, struct raw_engine **out, struct er
 	u->engine.ops = &ops;
 	list_init(&u->waiting);
 	u->retry.fn = uring_on_retry;
-	u->event = (struct loop_fd){.events = EPOLLIN, .fn = uring_on_event};
+	list_init(&u->reap.node);
+	u->reap.fn = uring_on_reap;
+	u->event = (struct loop_fd){.events = EPOLLIN | EPOLLET, .fn = uring_on_event};
 	u->event.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	r = u->event.fd < 0 ? -errno : loop_fd_add(e->loop, &u->event);
 	if (r < 0)

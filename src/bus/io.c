@@ -198,22 +198,30 @@ void io_space_set_doorbell_ops(struct io_space *s, const struct io_doorbell_ops 
 	pthread_mutex_unlock(&s->lock);
 }
 
-/* Rings the doorbell at off, if there is one. Under the device's lock. */
-static bool io_ring(struct io_region *r, u64 off, u64 value, unsigned size)
+/* The descriptor of the doorbell at off, or -1. Under the device's lock. */
+static int io_find_doorbell(struct io_region *r, u64 off, u64 value, unsigned size)
 {
 	list_for_each (node, &r->doorbells) {
 		struct io_doorbell *b = list_entry(node, struct io_doorbell, node);
-		u64 one = 1;
 
-		if (b->off != off || (b->size && b->size != size) ||
-		    (!b->is_any_value && b->value != value))
-			continue;
-		/* EAGAIN: it has been rung 2^64 - 2 times and not been heard; it is ringing. */
-		if (write(b->fd, &one, sizeof(one)) < 0)
-			assert(errno == EAGAIN);
-		return true;
+		if (b->off == off && (!b->size || b->size == size) &&
+		    (b->is_any_value || b->value == value))
+			return b->fd;
 	}
-	return false;
+	return -1;
+}
+
+/*
+ * Without the device's lock, which is the first thing that whoever hears it takes. The device isn't
+ * freed under a vCPU that is in its region, nor then is the descriptor closed.
+ */
+static void io_ring(int fd)
+{
+	u64 one = 1;
+
+	/* EAGAIN: it has been rung 2^64 - 2 times and not been heard; it is ringing. */
+	if (write(fd, &one, sizeof(one)) < 0)
+		assert(errno == EAGAIN);
 }
 
 /* --- mapping --- */
@@ -271,12 +279,17 @@ static u64 io_call_read(struct io_region *r, u64 off, unsigned size)
 
 static void io_call_write(struct io_region *r, u64 off, u64 value, unsigned size)
 {
+	int bell;
+
 	if (!r->ops->is_unlocked)
 		device_lock(r->dev);
-	if (!io_ring(r, off, value, size) && r->ops->write)
+	bell = io_find_doorbell(r, off, value, size);
+	if (bell < 0 && r->ops->write)
 		r->ops->write(r->dev, off, value, size);
 	if (!r->ops->is_unlocked)
 		device_unlock(r->dev);
+	if (bell >= 0)
+		io_ring(bell);
 }
 
 /* The largest piece at off that is aligned, within size, and that the callback takes or exceeds. */
