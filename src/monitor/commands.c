@@ -41,18 +41,8 @@ static void monitor_status(struct monitor *m, struct control_request *r)
 				   "not-confined-by", m->confinement->missing));
 }
 
-/* While it is saved, its state is its file's: true, and the request is answered. */
-static bool monitor_refuses(struct monitor *m, struct control_request *r)
-{
-	if (monitor_is_held(m))
-		control_fail(r, -EBUSY, "the guest is being saved");
-	return monitor_is_held(m);
-}
-
 static void monitor_pause(struct monitor *m, struct control_request *r)
 {
-	if (monitor_refuses(m, r))
-		return;
 	vm_pause(machine_vm(m->machine));
 	monitor_tell(m, CONTROL_PAUSED, "paused");
 	control_reply(r, NULL);
@@ -61,8 +51,6 @@ static void monitor_pause(struct monitor *m, struct control_request *r)
 /* A guest that panicked may be let run on: its kernel mostly waits. */
 static void monitor_resume(struct monitor *m, struct control_request *r)
 {
-	if (monitor_refuses(m, r))
-		return;
 	m->is_panicked = false;
 	vm_resume(machine_vm(m->machine));
 	monitor_tell(m, CONTROL_RESUMED, "resumed");
@@ -81,8 +69,6 @@ static void monitor_reset(struct monitor *m, struct control_request *r)
 {
 	struct err err = ERR_INIT;
 
-	if (monitor_refuses(m, r))
-		return;
 	if (machine_can_reset(m->machine, &err) < 0) {
 		control_fail_err(r, &err);
 		return;
@@ -132,15 +118,31 @@ const char *monitor_command_name(size_t i)
 	return i < ARRAY_SIZE(monitor_commands) ? monitor_commands[i].name : NULL;
 }
 
+/* To a guest that stands because it is being saved: its state is its file's. */
+static bool monitor_is_harmless(const char *name)
+{
+	static const char *const names[] = {"quit", "save", "save-cancel", "status", "subscribe"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (!strcmp(names[i], name))
+			return true;
+	return false;
+}
+
 void monitor_on_request(void *opaque, struct control_request *r)
 {
 	struct monitor *m = opaque;
 
 	for (size_t i = 0; i < ARRAY_SIZE(monitor_commands); i++) {
-		if (!strcmp(monitor_commands[i].name, control_command(r))) {
-			monitor_commands[i].run(m, r);
-			return;
-		}
+		const struct monitor_command *c = &monitor_commands[i];
+
+		if (strcmp(c->name, control_command(r)))
+			continue;
+		if (monitor_is_held(m) && !monitor_is_harmless(c->name))
+			control_fail(r, -EBUSY, "the guest is being saved");
+		else
+			c->run(m, r);
+		return;
 	}
 	control_fail(r, -EBADRQC, "no command '%s'", control_command(r));
 }

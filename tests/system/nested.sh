@@ -32,6 +32,7 @@ test() {
 test "unit tests and guest programs" "$here/nested/guests" "$build" "$cache/kernel-6.1" "$work"
 test "a Debian 6.1 guest with 2 vCPUs, CPU model posada-base" "$here/nested/boot" "$build" "$cache/kernel-6.1" "$work" 2 posada-base
 test "a hostile guest process on KVM" "$here/nested/hostile" "$build" "$cache/kernel-6.1" "$work"
+test "a guest moves between KVM and the software CPU" "$here/nested/moves" "$build" "$cache/kernel-6.1" "$work"
 if [ "${CHECK_TIER:-default}" != default ]; then
 	test "a Debian 6.1 guest with 4 vCPUs" "$here/nested/boot" "$build" "$cache/kernel-6.1" "$work" 4
 	"$here/../../tools/get-kernel" 6.12 "$cache/kernel-6.12" &&

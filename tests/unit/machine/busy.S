@@ -4,7 +4,7 @@
  * Every CPU counts. Each step writes the count, times a number, into the next word of the CPU's own
  * ring of memory, and checks that the word holds what it wrote there one round ago; that the TSC did
  * not step back; and now and then halts until its local APIC's timer, periodic, has interrupted it.
- * The boot CPU says a dot on the serial port each 64th of its interrupts.
+ * The boot CPU says a dot on the serial port each 64th of its interrupts, an X once something was wrong.
  *
  * At REPORT: magic, failures, CPUs that were started; then, 64 bytes for each CPU: steps (64-bit),
  * interrupts, the last TSC (64-bit).
@@ -131,7 +131,10 @@ interrupt:
 	jnz 1f
 	mov $COM1, %edx
 	mov $'.', %al
-	out %al, %dx
+	cmpl $0, REPORT + 4
+	je 2f
+	mov $'X', %al
+2:	out %al, %dx
 1:	movl $0, APIC + APIC_EOI
 	pop %edx
 	pop %eax

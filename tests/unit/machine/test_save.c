@@ -390,9 +390,13 @@ static bool is_unused(const struct save_header *h, const struct save_chunk_wire 
 	for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
 		if (range_fits(at - parts[i].offset, 1, parts[i].size))
 			return false;
-	for (u64 n = 0; n < save_chunks(h->memory_size); n++)
-		if (range_fits(at - le64_get(index[n].offset), 1, le32_get(index[n].stored)))
-			return false;
+	for (u64 n = 0; n < save_chunks(h->memory_size); n++) {
+		u64 in_chunk = at - le64_get(index[n].offset);
+
+		/* A zstd frame's descriptor has a bit that means nothing (RFC 8878, 3.1.1.1.1.4). */
+		if (range_fits(in_chunk, 1, le32_get(index[n].stored)))
+			return in_chunk == 4 && le32_get(index[n].stored) < SAVE_CHUNK;
+	}
 	return true; /* the launcher's part, or between the parts */
 }
 
