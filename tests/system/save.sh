@@ -136,6 +136,19 @@ files_and_disks() {
 	end_of_guest
 }
 
+# --- a file of an older version ---
+
+# save-v1.xz: what it is stands in README.md. The guest in it waits for its power button.
+older_file() {
+	(umask 077 && xz -dc "$here/save-v1.xz" >"$work/v1.save")
+	posada 60 restore --detach "$work/v1.save"
+	expect "a file of format version 1 is restored" 0 "the guest runs, but can't be reset" || return
+	posada 20 reset fixture
+	expect "without its kernel a reset is refused" 1 "can't be reset: its kernel"
+	posada 60 stop fixture --timeout 50
+	expect "the guest in it goes on: it notices its power button" 0
+}
+
 # --- saves that fail ---
 
 failing_saves() {
@@ -214,6 +227,6 @@ if [ "${1-}" = tap-lane ]; then
 fi
 mkdir "$work/small"
 # With words, only those parts.
-for part in ${*:-files_and_disks failing_saves stock_guests tap}; do
+for part in ${*:-files_and_disks older_file failing_saves stock_guests tap}; do
 	$part
 done
