@@ -445,6 +445,10 @@ static bool gen_is_safe(const struct oracle_case *c)
 	/* Pushes reach a little below. */
 	if (!gen_is_safe_range(c->gpr[X86_RSP]) || !gen_is_safe_range(c->gpr[X86_RSP] - 0x10000))
 		return false;
+	/* A far call may push in 32-bit code, at ESP. */
+	if (f->op == SX_CALL_FAR_M && (!gen_is_safe_range((u32)c->gpr[X86_RSP]) ||
+				       !gen_is_safe_range((u32)c->gpr[X86_RSP] - 0x10000)))
+		return false;
 	if (!(c->insn.flags & SX_IF_MEM) || f->op == SX_LEA)
 		return true;
 	if (!gen_is_safe_range(a))

@@ -461,6 +461,19 @@ static u64 vendor_first_fault(u64 address)
 	return vendor_is_data(address, 1) ? ORACLE_DATA + ORACLE_DATA_SIZE : address;
 }
 
+/* #GP by a source in GS, which is null, where the destination would have been a page fault. */
+static void vendor_settle_null_source(const struct oracle_case *c, struct oracle_result *native)
+{
+	u64 at, value;
+
+	if (native->vector != X86_GP || c->bits == 64 || c->gs || c->insn.seg != X86_GS ||
+	    vendor_element(c, native->gpr[X86_RDI], false, false, &at, &value))
+		return;
+	native->vector = X86_PF;
+	native->error = 4; /* a read by user code, no page */
+	native->cr2 = vendor_first_fault(at);
+}
+
 static void vendor_settle_string(const struct oracle_case *c, struct oracle_result *native)
 {
 	bool is_cmps = sx_insn_op(&c->insn) == SX_CMPS;
@@ -470,6 +483,8 @@ static void vendor_settle_string(const struct oracle_case *c, struct oracle_resu
 
 	if (native->rip != c->rip || native->vector == X86_BP)
 		return;
+	if (is_cmps)
+		vendor_settle_null_source(c, native);
 	if (is_cmps && native->vector == X86_PF &&
 	    !vendor_element(c, si, true, false, &at_si, &a) &&
 	    !vendor_element(c, di, false, false, &at_di, &b) &&
