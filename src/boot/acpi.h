@@ -53,9 +53,10 @@ struct acpi_pm {
 	bool is_timer_32bit;
 	u16 smi_cmd; /* port: writing these values there passes the block to the guest and back */
 	u8 acpi_enable, acpi_disable;
-	u8 sci;         /* the interrupt's GSI */
-	u8 s5_type;     /* SLP_TYP of power off */
-	u8 hotplug_gpe; /* bit number of the hot-plug event */
+	u8 sci;           /* the interrupt's GSI */
+	u8 s5_type;       /* SLP_TYP of power off */
+	u8 hotplug_gpe;   /* bit number of the hot-plug event */
+	u16 hotplug_port; /* dev/acpi_slots.h's registers; 0: none, slots tell by themselves */
 	u16 reset_port;
 	u8 reset_value;
 };

@@ -29,6 +29,8 @@ enum {
 	AML_DUAL_NAME = 0x2e,
 	AML_MULTI_NAME = 0x2f,
 	AML_EXT = 0x5b,
+	AML_EXT_REGION = 0x80,
+	AML_EXT_FIELD = 0x81,
 	AML_EXT_DEVICE = 0x82,
 	AML_IF = 0xa0,
 	AML_ELSE = 0xa1,
@@ -297,6 +299,35 @@ void aml_name_hid(struct aml *a, const char *name, const char *hid)
 		aml_eisaid(a, hid);
 	else
 		aml_string(a, hid);
+}
+
+/* --- registers --- */
+
+#define AML_SYSTEM_IO          1
+#define AML_FIELD_DWORD_ACCESS 3 /* no lock, other bits preserved */
+
+void aml_port_region(struct aml *a, const char *name, u16 port, u8 size)
+{
+	aml_byte(a, AML_EXT);
+	aml_byte(a, AML_EXT_REGION);
+	aml_path(a, name);
+	aml_byte(a, AML_SYSTEM_IO);
+	aml_int(a, port);
+	aml_int(a, size);
+}
+
+void aml_dword_field(struct aml *a, const char *region, const char *const names[], unsigned n)
+{
+	aml_byte(a, AML_EXT);
+	aml_byte(a, AML_EXT_FIELD);
+	aml_begin(a);
+	aml_path(a, region);
+	aml_byte(a, AML_FIELD_DWORD_ACCESS);
+	for (unsigned i = 0; i < n; i++) {
+		aml_path(a, names[i]);
+		aml_byte(a, 32); /* bits, as a package length */
+	}
+	aml_end(a);
 }
 
 /* --- resource templates --- */

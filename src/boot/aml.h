@@ -27,8 +27,10 @@ enum aml_op {
 	AML_LOCAL0 = 0x60,
 	AML_ARG0 = 0x68,
 	AML_STORE = 0x70,       /* source, target */
+	AML_NO_TARGET = 0x00,   /* where a target may be left out */
 	AML_AND = 0x7b,         /* a, b, target */
 	AML_OR = 0x7d,          /* a, b, target */
+	AML_NOTIFY = 0x86,      /* object, value */
 	AML_DWORD_FIELD = 0x8a, /* buffer, byte index, name: CreateDWordField */
 	AML_LNOT = 0x92,        /* a */
 	AML_LEQUAL = 0x93,      /* a, b */
@@ -60,6 +62,10 @@ void aml_name(struct aml *a, const char *name);
 void aml_name_int(struct aml *a, const char *name, u64 v);
 /* An EISA id where it has that form ("PNP0501"), else a string ("QEMU0001"). */
 void aml_name_hid(struct aml *a, const char *name, const char *hid);
+
+/* Ports of a device (OperationRegion), and a field of 32-bit registers over them, its names in order. */
+void aml_port_region(struct aml *a, const char *name, u16 port, u8 size);
+void aml_dword_field(struct aml *a, const char *region, const char *const names[], unsigned n);
 
 /* Resource templates (6.4). */
 #define AML_RES_MAX 512

@@ -196,16 +196,38 @@ static void dsdt_emit_isa(const struct acpi_config *c, struct aml *a)
 	aml_end(a);
 }
 
-static void dsdt_emit_root_port(const struct acpi_root_port *p, unsigned index, struct aml *a)
+/* The registers of dev/acpi_slots.h. */
+static void dsdt_emit_slot_registers(const struct acpi_config *c, struct aml *a)
 {
+	static const char *const names[] = {"HPIN", "HPRQ", "HPEJ"};
+
+	aml_port_region(a, "HPRG", c->pm.hotplug_port, 4 * ARRAY_SIZE(names));
+	aml_dword_field(a, "HPRG", names, ARRAY_SIZE(names));
+}
+
+static const char *dsdt_port_name(unsigned index, char name[8])
+{
+	snprintf(name, 8, "RP%02X", index & 0xff);
+	return name;
+}
+
+static void dsdt_emit_root_port(const struct acpi_config *c, unsigned index, struct aml *a)
+{
+	const struct acpi_root_port *p = &c->root_ports[index];
 	char name[8];
 
-	snprintf(name, sizeof(name), "RP%02X", index & 0xff);
-	aml_device(a, name);
+	aml_device(a, dsdt_port_name(index, name));
 	aml_name_int(a, "_ADR", dsdt_adr(p->dev, p->fn));
 	aml_device(a, "SLOT");
 	aml_name_int(a, "_ADR", 0);
 	aml_name_int(a, "_SUN", p->slot);
+	if (c->pm.hotplug_port) {
+		aml_method(a, "_EJ0", 1, false);
+		aml_op(a, AML_STORE);
+		aml_int(a, BIT(index));
+		aml_path(a, "HPEJ");
+		aml_end(a);
+	}
 	aml_end(a);
 	aml_end(a);
 }
@@ -222,8 +244,10 @@ static void dsdt_emit_host_bridge(const struct acpi_config *c, struct aml *a)
 	dsdt_emit_osc(c, a);
 	dsdt_emit_prt(c, a);
 	dsdt_emit_isa(c, a);
+	if (c->pm.hotplug_port)
+		dsdt_emit_slot_registers(c, a);
 	for (u32 i = 0; i < c->n_root_ports; i++)
-		dsdt_emit_root_port(&c->root_ports[i], i, a);
+		dsdt_emit_root_port(c, i, a);
 	aml_end(a);
 }
 
@@ -261,23 +285,59 @@ static void dsdt_emit_reserved(const struct acpi_config *c, struct aml *a)
 	aml_end(a);
 }
 
-static void dsdt_emit_power(const struct acpi_config *c, struct aml *a)
+/* Local0 = register; register = Local0, which clears it; each slot whose bit stands is told. */
+static void dsdt_emit_notify_slots(const struct acpi_config *c, const char *reg, u8 what,
+				   struct aml *a)
+{
+	char name[8], path[32];
+
+	aml_op(a, AML_STORE);
+	aml_path(a, reg);
+	aml_local(a, 0);
+	aml_op(a, AML_STORE);
+	aml_local(a, 0);
+	aml_path(a, reg);
+	for (u32 i = 0; i < c->n_root_ports; i++) {
+		aml_if(a);
+		aml_op(a, AML_AND);
+		aml_local(a, 0);
+		aml_int(a, BIT(i));
+		aml_op(a, AML_NO_TARGET);
+		aml_op(a, AML_NOTIFY);
+		snprintf(path, sizeof(path), "\\_SB.PCI0.%s.SLOT", dsdt_port_name(i, name));
+		aml_path(a, path);
+		aml_int(a, what);
+		aml_end(a);
+	}
+}
+
+#define NOTIFY_DEVICE_CHECK  1 /* ACPI 6.4, table 5.164 */
+#define NOTIFY_EJECT_REQUEST 3
+
+/* The hot-plug event, edge-triggered. */
+static void dsdt_emit_hotplug_event(const struct acpi_config *c, struct aml *a)
 {
 	char event[8];
 
+	snprintf(event, sizeof(event), "_E%02X", c->pm.hotplug_gpe);
+	aml_scope(a, "_GPE");
+	aml_method(a, event, 0, true);
+	if (c->pm.hotplug_port) {
+		dsdt_emit_notify_slots(c, "\\_SB.PCI0.HPIN", NOTIFY_DEVICE_CHECK, a);
+		dsdt_emit_notify_slots(c, "\\_SB.PCI0.HPRQ", NOTIFY_EJECT_REQUEST, a);
+	}
+	aml_end(a);
+	aml_end(a);
+}
+
+static void dsdt_emit_power(const struct acpi_config *c, struct aml *a)
+{
 	aml_name(a, "_S5");
 	aml_package(a, 4);
 	aml_int(a, c->pm.s5_type);
 	aml_int(a, c->pm.s5_type);
 	aml_int(a, 0);
 	aml_int(a, 0);
-	aml_end(a);
-
-	/* Edge-triggered hot-plug event; what it tells comes with the devices that raise it. */
-	snprintf(event, sizeof(event), "_E%02X", c->pm.hotplug_gpe);
-	aml_scope(a, "_GPE");
-	aml_method(a, event, 0, false);
-	aml_end(a);
 	aml_end(a);
 }
 
@@ -292,4 +352,5 @@ void acpi_dsdt_emit(const struct acpi_config *c, struct aml *a)
 		dsdt_emit_reserved(c, a);
 	aml_end(a);
 	dsdt_emit_power(c, a);
+	dsdt_emit_hotplug_event(c, a);
 }

@@ -97,6 +97,17 @@ void pm_raise_gpe(struct pm *pm, unsigned gpe)
 	device_unlock(&pm->dev);
 }
 
+bool pm_gpe_is_enabled(struct pm *pm, unsigned gpe)
+{
+	bool is_enabled;
+
+	assert(gpe < PM_GPES);
+	device_lock(&pm->dev);
+	is_enabled = pm->pm1_cnt & PM_CNT_SCI_EN && pm->gpe_en & BIT(gpe);
+	device_unlock(&pm->dev);
+	return is_enabled;
+}
+
 /* --- registers --- */
 
 static void pm_sleep(struct pm *pm, u16 cnt)

@@ -24,5 +24,7 @@ struct io_region *pm_apm_io(struct pm *pm); /* two ports at PM_APM_PORT */
 void pm_press_power_button(struct pm *pm);
 /* A device raises general-purpose event 0 to PM_GPES - 1; the guest clears it. */
 void pm_raise_gpe(struct pm *pm, unsigned gpe);
+/* Does the guest listen to it? */
+bool pm_gpe_is_enabled(struct pm *pm, unsigned gpe);
 
 #endif

@@ -17,6 +17,8 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/time.h"
+#include "dev/acpi_slots.h"
+#include "dev/pm.h"
 #include "machine/machine_priv.h"
 #include "pci/bridge.h"
 #include "pci/pci.h"
@@ -74,6 +76,7 @@ static void pc_take_out(struct machine *m, unsigned slot)
 
 	memcpy(name, s->vdev->dev.name, sizeof(name));
 	pci_root_port_pull(m->root_ports[slot - 1]);
+	acpi_slots_forget(m->acpi_slots, slot - 1);
 	vm_settle(m->vm);
 	vm_call_on_io(m->vm, pc_free_slot, s);
 	if (kind == MACHINE_DISK)
@@ -83,6 +86,35 @@ static void pc_take_out(struct machine *m, unsigned slot)
 	log_info("device '%s' was removed from slot %u", name, slot);
 	if (m->ops.device_removed)
 		m->ops.device_removed(m->ops.opaque, name);
+}
+
+/* --- by ACPI: what a guest that listens to the event is told --- */
+
+static bool pc_has_acpi(const struct machine *m)
+{
+	return pm_gpe_is_enabled(m->pm, PC_GPE_SLOTS);
+}
+
+void pc_tell_inserted(struct machine *m, unsigned slot)
+{
+	if (!pc_has_acpi(m))
+		return;
+	acpi_slots_insert(m->acpi_slots, slot - 1);
+	pm_raise_gpe(m->pm, PC_GPE_SLOTS);
+}
+
+static void pc_ask_by_acpi(struct machine *m, unsigned slot)
+{
+	acpi_slots_ask(m->acpi_slots, slot - 1);
+	pm_raise_gpe(m->pm, PC_GPE_SLOTS);
+}
+
+void pc_on_ejected(void *opaque, u32 slots)
+{
+	struct machine *m = opaque;
+
+	__atomic_fetch_or(&m->let_go, slots, __ATOMIC_RELEASE);
+	loop_task_post(vm_main_loop(m->vm), &m->let_go_task);
 }
 
 /* --- the guest lets go --- */
@@ -138,7 +170,10 @@ static void pc_force(struct machine *m, unsigned slot)
 		s->forced_ns = time_mono_ns() + PC_FORCED_NS;
 	if (!m->forced_timer.heap_slot)
 		loop_timer_arm(vm_main_loop(m->vm), &m->forced_timer, s->forced_ns);
-	pci_root_port_lose(m->root_ports[slot - 1]);
+	if (pc_has_acpi(m))
+		pc_ask_by_acpi(m, slot);
+	else
+		pci_root_port_lose(m->root_ports[slot - 1]);
 }
 
 void pc_init_hotplug(struct machine *m)
@@ -157,8 +192,11 @@ void pc_fini_hotplug(struct machine *m)
 
 void pc_finish_removals(struct machine *m)
 {
-	for (unsigned i = 0; i < m->n_root_ports; i++)
+	for (unsigned i = 0; i < m->n_root_ports; i++) {
 		pci_root_port_finish_ask(m->root_ports[i]);
+		if (acpi_slots_is_asked(m->acpi_slots, i))
+			__atomic_fetch_or(&m->let_go, BIT32(i), __ATOMIC_RELEASE);
+	}
 	pc_take_out_let_go(m);
 }
 
@@ -182,6 +220,8 @@ int machine_remove_device(struct machine *m, const char *name, bool is_forced, s
 		return err_set(err, -EOPNOTSUPP, "device '%s' belongs to the board", name);
 	if (is_forced)
 		pc_force(m, slot);
+	else if (pc_has_acpi(m))
+		pc_ask_by_acpi(m, slot);
 	else if (pci_root_port_ask(m->root_ports[slot - 1]) < 0)
 		return err_set(err, -EBUSY, "the guest is about to let go of '%s'", name);
 	return 0;
@@ -199,7 +239,8 @@ unsigned machine_list_devices(struct machine *m, struct machine_device *out)
 		out[n] = (struct machine_device){
 			.kind = s->kind,
 			.slot = i + 1,
-			.is_asked = pci_root_port_is_asked(m->root_ports[i]),
+			.is_asked = pci_root_port_is_asked(m->root_ports[i]) ||
+				    acpi_slots_is_asked(m->acpi_slots, i),
 		};
 		snprintf(out[n].name, sizeof(out[n].name), "%s", s->vdev->dev.name);
 		n++;

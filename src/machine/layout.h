@@ -31,6 +31,8 @@
 #define PC_PM_BASE        0x600
 #define PC_PM_SIZE        0x80
 #define PC_RESET_PORT     0xcf9
+#define PC_SLOTS_PORT     0xae00 /* dev/acpi_slots.h */
+#define PC_GPE_SLOTS      1
 
 /* Interrupts (ISA numbers; PIRQA to PIRQH are pins 16 to 23 of the IOAPIC). */
 #define PC_IRQ_TIMER    0

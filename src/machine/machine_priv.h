@@ -26,6 +26,7 @@ struct pit;
 struct pm;
 struct reset_port;
 struct rtc;
+struct acpi_slots;
 struct serial;
 struct virtio_device;
 
@@ -67,6 +68,7 @@ struct machine {
 	struct pci_device *host_bridge, *lpc;
 	struct pci_device *root_ports[PC_ROOT_PORTS_MAX];
 	struct pc_slot slots[PC_ROOT_PORTS_MAX];
+	struct acpi_slots *acpi_slots;
 	unsigned n_root_ports;
 	bool is_started; /* what is plugged from here on, the guest is told of */
 	u32 let_go;      /* atomic: a bit for each port whose device the guest let go */
@@ -121,7 +123,9 @@ void pc_limit(struct virtio_device *v, enum machine_device_kind kind, const stru
 /* hotplug.c */
 void pc_init_hotplug(struct machine *m);
 void pc_fini_hotplug(struct machine *m);
-void pc_on_let_go(void *opaque, struct pci_device *port);         /* for the ports */
+void pc_on_let_go(void *opaque, struct pci_device *port); /* for the ports */
+void pc_tell_inserted(struct machine *m, unsigned slot);  /* by ACPI; the port tells by itself */
+void pc_on_ejected(void *opaque, u32 slots);
 unsigned pc_find_slot(const struct machine *m, const char *name); /* 0: there is none */
 /* What the guest was asked to let go of goes now: it starts anew. */
 void pc_finish_removals(struct machine *m);

@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "bus/io.h"
 #include "chr/chr.h"
+#include "dev/acpi_slots.h"
 #include "dev/debug_exit.h"
 #include "dev/fw_cfg.h"
 #include "dev/hpet.h"
@@ -324,6 +325,9 @@ static void pc_add_power(struct machine *m)
 
 	m->pm = pm_new(vm_clock(m->vm), isa_irq_line(&m->isa, PC_IRQ_SCI), &events);
 	pc_adopt(m, pm_device(m->pm));
+	m->acpi_slots = acpi_slots_new(pc_on_ejected, m);
+	pc_adopt(m, acpi_slots_device(m->acpi_slots));
+	pc_map_ports(m, PC_SLOTS_PORT, acpi_slots_io(m->acpi_slots));
 	pc_map_ports(m, PM_APM_PORT, pm_apm_io(m->pm));
 	pc_adopt(m, reset_port_device(reset));
 	pc_map_ports(m, RESET_PORT_A, reset_port_a_io(reset));

@@ -12,6 +12,7 @@
 #include "boot/acpi.h"
 #include "boot/boot.h"
 #include "boot/smbios.h"
+#include "dev/acpi_slots.h"
 #include "dev/fw_cfg.h"
 #include "dev/hpet.h"
 #include "dev/pm_regs.h"
@@ -75,7 +76,8 @@ static void pc_describe_chips(const struct machine *m, struct acpi_config *c)
 		.acpi_disable = PM_APM_ACPI_DISABLE,
 		.sci = PC_IRQ_SCI,
 		.s5_type = PM_S5_TYPE,
-		.hotplug_gpe = 1,
+		.hotplug_gpe = PC_GPE_SLOTS,
+		.hotplug_port = PC_SLOTS_PORT,
 		.reset_port = PC_RESET_PORT,
 		.reset_value = RESET_CONTROL_FULL,
 	};
@@ -93,7 +95,7 @@ static void pc_describe_pci(const struct machine *m, struct acpi_config *c,
 	c->last_bus = 0xff;
 	c->mem32 = (struct acpi_window){PC_MMIO32_GPA, PC_MMIO32_END - PC_MMIO32_GPA};
 	c->mem64 = (struct acpi_window){pc_mmio64_base(m), PC_MMIO64_SIZE};
-	c->osc_granted = ACPI_OSC_HOTPLUG | ACPI_OSC_PME | ACPI_OSC_AER | ACPI_OSC_PCIE_CAP;
+	c->osc_granted = ACPI_OSC_PME | ACPI_OSC_AER | ACPI_OSC_PCIE_CAP; /* hot-plug is ACPI's */
 	c->lpc_dev = PC_SLOT_LPC;
 	for (unsigned dev = 0; dev < ACPI_PCI_DEVICES; dev++)
 		for (unsigned pin = 0; pin < ACPI_PCI_PINS; pin++)
@@ -118,6 +120,7 @@ static int pc_write_acpi(struct machine *m, struct err *err)
 		{PM_APM_PORT, 2, true},
 		{0x4d0, 2, true},
 		{RESET_PORT_A, 1, true},
+		{PC_SLOTS_PORT, ACPI_SLOTS_PORTS, true},
 	};
 	struct acpi_root_port ports[PC_ROOT_PORTS_MAX];
 	struct acpi_config c = {

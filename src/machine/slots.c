@@ -89,10 +89,12 @@ void pc_plug_at(struct machine *m, struct virtio_device *v, unsigned slot,
 	*s = (struct pc_slot){.machine = m, .kind = kind, .vdev = v, .function = p};
 	device_adopt(vm_devices(m->vm), &v->dev); /* before its transport: freed after it */
 	device_adopt(vm_devices(m->vm), &p->dev);
-	if (m->is_started)
+	if (m->is_started) {
 		pci_root_port_insert(m->root_ports[slot - 1], p);
-	else
+		pc_tell_inserted(m, slot);
+	} else {
 		pci_root_port_plug(m->root_ports[slot - 1], p);
+	}
 }
 
 void pc_plug(struct machine *m, struct virtio_device *v)

@@ -49,6 +49,7 @@ static struct acpi_config make_config(void)
 		       .acpi_disable = 3,
 		       .sci = 9,
 		       .hotplug_gpe = 1,
+		       .hotplug_port = 0xae00,
 		       .reset_port = 0xcf9,
 		       .reset_value = 6},
 		.rtc_century = 0x32,
