@@ -97,8 +97,10 @@ int launch_add_net(const char *guest, const struct launch_net *n, char **out_nam
 	if (!r)
 		r = device_open_net(guest, n, &nic, err);
 	if (!r) {
-		json_t *device = guest_nic_encode(&nic, &fds);
+		json_t *device;
 
+		nic.spec = launch_net_text(n); /* for a guest that is saved and restored */
+		device = guest_nic_encode(&nic, &fds);
 		r = device_send(guest, device, numbers, fds.n, out_name, err);
 	}
 	guest_nic_fini(&nic);

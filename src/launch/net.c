@@ -264,8 +264,11 @@ int launch_open_net(struct launch *l, const struct launch_net *n, struct guest_n
 {
 	int pair[2], r;
 
-	out->name = n->name ? str_dup(n->name) : NULL;
-	out->slot = n->slot;
+	/* A guest that is restored brings its own. */
+	if (n->name && !out->name)
+		out->name = str_dup(n->name);
+	if (n->slot)
+		out->slot = n->slot;
 	out->n_more_fds = 0;
 	out->n_queues = MAX(n->n_queues, 1u);
 	out->is_packed = n->is_packed;

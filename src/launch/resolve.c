@@ -116,8 +116,10 @@ int launch_open_disk(const struct launch_disk *d, bool is_snapshot, struct guest
 			return err_errno(err, -errno,
 					 "cannot make a file in /var/tmp for --snapshot");
 	}
-	out->name = d->name ? str_dup(d->name) : NULL;
-	out->slot = d->slot;
+	if (d->name && !out->name)
+		out->name = str_dup(d->name);
+	if (d->slot)
+		out->slot = d->slot;
 	out->path = str_dup(d->path);
 	out->is_readonly = d->is_readonly;
 	out->cache = d->cache;
