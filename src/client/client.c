@@ -192,14 +192,15 @@ static int client_greet(struct client *c, struct err *err)
 	return 0;
 }
 
-int client_new(int sock, const char *name, struct client **out, struct err *err)
+static int client_open(int sock, const char *name, int timeout_ms, struct client **out,
+		       struct err *err)
 {
 	struct client *c = NEW(struct client);
 	int r;
 
 	c->sock = sock;
 	c->name = str_dup(name);
-	c->timeout_ms = CLIENT_TIMEOUT_MS;
+	c->timeout_ms = timeout_ms;
 	c->events = json_array();
 	r = client_greet(c, err);
 	if (r < 0)
@@ -209,9 +210,19 @@ int client_new(int sock, const char *name, struct client **out, struct err *err)
 	return r;
 }
 
-int client_connect(const char *name, struct client **out, struct err *err)
+int client_new(int sock, const char *name, struct client **out, struct err *err)
+{
+	return client_open(sock, name, CLIENT_TIMEOUT_MS, out, err);
+}
+
+int client_connect_within(const char *name, int timeout_ms, struct client **out, struct err *err)
 {
 	int sock, r = registry_connect(name, REGISTRY_CONTROL, SOCK_SEQPACKET, &sock, err);
 
-	return r < 0 ? r : client_new(sock, name, out, err);
+	return r < 0 ? r : client_open(sock, name, timeout_ms, out, err);
+}
+
+int client_connect(const char *name, struct client **out, struct err *err)
+{
+	return client_connect_within(name, CLIENT_TIMEOUT_MS, out, err);
 }

@@ -19,6 +19,8 @@ struct json_t;
 
 /* By its name (registry.h); returns after the greeting. */
 int client_connect(const char *name, struct client **out, struct err *err);
+/* With another timeout, for the greeting as well. */
+int client_connect_within(const char *name, int timeout_ms, struct client **out, struct err *err);
 /* Over a socket that is connected, which it takes over; name is for messages. */
 int client_new(int sock, const char *name, struct client **out, struct err *err);
 void client_free(struct client *c); /* NULL is fine */

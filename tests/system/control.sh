@@ -165,6 +165,10 @@ signals() {
 	done
 	posada 30 status s
 	expect "a guest whose launcher is stopped runs on" 0 'state +running'
+	kill -STOP "$(pid_of s vmm)"
+	posada 30 ps
+	expect "a guest process that is stopped doesn't answer" 0 '^s +no answer +- +-'
+	kill -CONT "$(pid_of s vmm)"
 	kill -CONT "$launcher"
 	posada 60 stop s
 	expect "and ends in order when it is continued" 0

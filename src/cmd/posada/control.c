@@ -27,11 +27,10 @@ static int control_ask(const char *name, const char *command, int timeout_ms, js
 		       struct err *err)
 {
 	AUTO(client_free) struct client *c = NULL;
-	int r = client_connect(name, &c, err);
+	int r = client_connect_within(name, timeout_ms, &c, err);
 
 	if (r < 0)
 		return r;
-	client_set_timeout(c, timeout_ms);
 	return client_call(c, command, NULL, NULL, 0, out, err);
 }
 
@@ -61,8 +60,13 @@ static void control_print_row(struct print_table *t, const json_t *guest)
 
 	print_cell(t, "%s", json_text(guest, "name"));
 	print_cell(t, "%s", json_text(guest, "state"));
-	print_cell(t, "%ld", json_number(guest, "cpus"));
-	print_cell(t, "%s", print_size(memory, (u64)json_number(guest, "memory")));
+	if (json_object_get(guest, "cpus")) {
+		print_cell(t, "%ld", json_number(guest, "cpus"));
+		print_cell(t, "%s", print_size(memory, (u64)json_number(guest, "memory")));
+	} else {
+		print_cell(t, "-");
+		print_cell(t, "-");
+	}
 	print_cell(t, "%s", print_duration(age, started ? (u64)(time(NULL) - started) : 0));
 	print_cell(t, "%ld", json_number(guest, "vmm"));
 }
