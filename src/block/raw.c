@@ -308,7 +308,8 @@ void raw_step_done(struct raw_engine *e, struct blk_request *r, int result)
 
 void raw_round_done(struct raw_engine *e)
 {
-	blk_end_round(&e->raw->blk);
+	if (e->raw) /* a spare engine has no disk, whatever wakes it */
+		blk_end_round(&e->raw->blk);
 }
 
 /* --- the disk --- */
