@@ -313,7 +313,7 @@ void loop_quit(struct loop *l)
 bool loop_is_current(const struct loop *l)
 {
 	return __atomic_load_n(&l->is_running, __ATOMIC_ACQUIRE) &&
-	       pthread_equal(l->thread, pthread_self());
+	       pthread_equal(__atomic_load_n(&l->thread, __ATOMIC_RELAXED), pthread_self());
 }
 
 static void loop_wait_and_handle(struct loop *l, int timeout_ms)
@@ -334,7 +334,7 @@ static void loop_wait_and_handle(struct loop *l, int timeout_ms)
 static void loop_set_running(struct loop *l, bool is_running)
 {
 	if (is_running)
-		l->thread = pthread_self();
+		__atomic_store_n(&l->thread, pthread_self(), __ATOMIC_RELAXED);
 	__atomic_store_n(&l->is_running, is_running, __ATOMIC_RELEASE);
 }
 
