@@ -24,6 +24,11 @@ class Posada:
         argv = argv or tools.posada(guest, "soft") + ["--name", self.NAME]
         self.run = Run(argv, limit, self.env)
 
+    def start(self, *words):
+        """A command that goes on beside us: lines of the guest are timed when they are read."""
+        return subprocess.Popen([self.program, *words], env=dict(os.environ, **self.env),
+                                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+
     def command(self, *words):
         """Seconds from the command's start to its end."""
         began = time.monotonic()

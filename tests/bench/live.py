@@ -5,7 +5,7 @@ import time
 
 from control import Posada, Qemu
 from rounds import Row, Side, alternate
-from runner import Run, children_of
+from runner import BenchError, Run, children_of
 
 TITLE = "A running guest: save, restore, hot-plug, memory given back; software CPU"
 ABOUT = """\
@@ -83,21 +83,21 @@ def plug_figures(run, add, remove):
     figures = {}
     run.wait_for("bench: watching")
     time.sleep(1)  # the guest has nothing else to do by then
-    before = len(run.result.find_all("bench: add"))
-    began = time.monotonic() - run.started
-    add()
-    figures["add"] = (seconds_to(run, before + 1, "bench: add") - began) * 1e3
-    began = time.monotonic() - run.started
-    remove()
-    figures["remove"] = (seconds_to(run, 1, "bench: remove") - began) * 1e3
+    for name, act, text in (("add", add, "bench: add"), ("remove", remove, "bench: remove")):
+        before = len(run.result.find_all(text))
+        began = time.monotonic() - run.started
+        command = act()
+        figures[name] = (seconds_to(run, before + 1, text) - began) * 1e3
+        if command and command.wait() != 0:
+            raise BenchError(f"{name}: exit status {command.returncode}")
     return figures
 
 
 def posada_plug(tools):
     path = make_spare_disk(tools)
     with Posada(tools, tools.linux_guest("6.1", "plug"), LIMIT) as guest:
-        return plug_figures(guest.run, lambda: guest.command("attach", guest.NAME, "--disk", path),
-                            lambda: guest.command("detach", guest.NAME, "disk0"))
+        return plug_figures(guest.run, lambda: guest.start("attach", guest.NAME, "--disk", path),
+                            lambda: guest.start("detach", guest.NAME, "disk0"))
 
 
 def qemu_plug(tools):
@@ -108,7 +108,10 @@ def qemu_plug(tools):
             qemu.command("blockdev-add", driver="raw", **{"node-name": "spare"},
                          file={"driver": "file", "filename": path})
             qemu.command("device_add", driver="virtio-blk-pci", drive="spare", id="spare", bus="spare-port")
-        return plug_figures(qemu.run, add, lambda: qemu.command("device_del", id="spare"))
+
+        def remove():
+            qemu.command("device_del", id="spare")
+        return plug_figures(qemu.run, add, remove)
 
 
 def resident(pid):
