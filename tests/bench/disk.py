@@ -1,4 +1,4 @@
-"""virtio-blk in a guest: 4 KiB requests, one at a time."""
+"""virtio-blk in a guest: 4 KiB requests, one at a time, and of two CPUs at once with one and two queues."""
 
 import os
 
@@ -9,14 +9,16 @@ TITLE = "virtio-blk, software CPU"
 ABOUT = """\
 Linux 6.1 with one vCPU and 256 MiB; a static C program (tests/bench/guest/disk.c) makes 4 KiB requests
 with O_DIRECT, one at a time, 2000 a phase, on a raw file of 64 MiB. Both programs at their default cache
-mode (through the host's page cache): what counts is the way from the guest and back. Time for each
-request; CPU time is of all processes, the guest's own work included."""
+mode (through the host's page cache): what counts is the way from the guest and back. Two CPUs: a guest
+with two vCPUs, four threads bound to each, all at once with 2000 requests a thread. Time for each request;
+CPU time is of all processes, the guest's own work included."""
 
 LIMIT = 180
 PER = 1e6  # requests: seconds for so many are microseconds for one
 IMAGE_MIB = 64
 PHASES = {"disk-read-seq": "read, in order", "disk-read-random": "read, random",
           "disk-write-seq": "write, in order", "disk-write-random": "write, random"}
+PHASES_AT_ONCE = {"disk-read-cpus": "read, random", "disk-write-cpus": "write, random"}
 
 
 def make_image(path):
@@ -29,12 +31,22 @@ def make_image(path):
     os.rename(path + ".new", path)
 
 
+def measure_kind(tools, rounds, prefix, phases, guest):
+    """Both sides with one guest: the sides, and their rows."""
+    sides = [Side("posada", lambda: measure_phases(tools.posada(guest, "soft"), phases, LIMIT, PER)),
+             Side("QEMU", lambda: measure_phases(tools.qemu(guest, "tcg"), phases, LIMIT, PER))]
+    alternate(f"disk {prefix}".rstrip(": "), rounds, sides)
+    rows = [Row(f"{prefix}{words}: {figure_words} time a request", *sides, f"{phase} {figure}", "µs")
+            for phase, words in phases.items() for figure, figure_words in (("wall", "wall"), ("cpu", "CPU"))]
+    return sides, rows
+
+
 def measure(tools, rounds):
-    guest = tools.linux_guest("6.1", "disk", disk=tools.path("disk.img"))
-    make_image(guest.disk)
-    ours = Side("posada", lambda: measure_phases(tools.posada(guest, "soft"), PHASES, LIMIT, PER))
-    theirs = Side("QEMU", lambda: measure_phases(tools.qemu(guest, "tcg"), PHASES, LIMIT, PER))
-    alternate("disk", rounds, [ours, theirs])
-    rows = [Row(f"{words}: {figure_words} time a request", ours, theirs, f"{phase} {figure}", "µs")
-            for phase, words in PHASES.items() for figure, figure_words in (("wall", "wall"), ("cpu", "CPU"))]
-    return [ours, theirs], rows
+    image = tools.path("disk.img")
+    make_image(image)
+    kinds = [measure_kind(tools, rounds, "", PHASES, tools.linux_guest("6.1", "disk", disk=image))]
+    for queues, words in ((1, "1 queue"), (2, "2 queues")):
+        guest = tools.linux_guest("6.1", "disk", disk=image, queues=queues, cpus=2)
+        guest.append += f" bench.size={guest.cpus}"
+        kinds.append(measure_kind(tools, rounds, f"2 CPUs, {words}: ", PHASES_AT_ONCE, guest))
+    return [side for sides, _ in kinds for side in sides], [row for _, rows in kinds for row in rows]

@@ -16,7 +16,7 @@ class Guest:
     disk: str = None
     has_net: bool = False
     tap: str = None  # an interface, instead of the user network
-    queues: int = 1  # of the tap
+    queues: int = 1  # of the disk and the tap
     has_debug_exit: bool = False
 
 
@@ -48,7 +48,7 @@ class Tools:
         if guest.append:
             argv += ["--append", guest.append]
         if guest.disk:
-            argv += ["--disk", guest.disk]
+            argv += ["--disk", f"{guest.disk},queues={guest.queues}"]
         if guest.tap:
             argv += ["--net", f"tap={guest.tap},queues={guest.queues}"]
         elif guest.has_net:
@@ -68,7 +68,7 @@ class Tools:
             argv += ["-append", guest.append]
         if guest.disk:
             argv += ["-drive", f"file={guest.disk},format=raw,if=none,id=disk",
-                     "-device", "virtio-blk-pci,drive=disk"]
+                     "-device", f"virtio-blk-pci,drive=disk,num-queues={guest.queues}"]
         if guest.tap:
             argv += ["-netdev", f"tap,id=net,ifname={guest.tap},script=no,downscript=no,queues={guest.queues}",
                      "-device", f"virtio-net-pci,netdev=net,mq={'on' if guest.queues > 1 else 'off'}"]

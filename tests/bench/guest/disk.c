@@ -1,10 +1,14 @@
 /*
- * disk DEVICE: 4 KiB requests of a block device, one at a time, past the page cache.
+ * disk DEVICE [CPUS]: 4 KiB requests of a block device, past the page cache.
  *
- * Four phases, each between two lines for the host, which takes the times: reads in order, reads at
- * random, writes in order, writes at random. The random numbers are the same in every run.
+ * Without CPUS one at a time, in four phases: reads in order, reads at random, writes in order, writes
+ * at random. With CPUS in two, reads and writes at random, of so many CPUs at once with a few threads
+ * bound to each. A phase is between two lines for the host, which takes the times. The random numbers
+ * are the same in every run.
  */
 #include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,51 +19,145 @@
 
 #define BLOCK    4096u
 #define REQUESTS 2000u
+#define MAX_CPUS 8u
+#define DEPTH    4u /* threads of a CPU, hence its requests under way */
 
-static unsigned long long random_state = 88172645463325252ull;
+/* Who makes requests: a thread, or the whole program. */
+struct client {
+	pthread_t thread;
+	unsigned cpu;
+	int fd;
+	int is_write, is_random;
+	unsigned long long n_blocks;
+	unsigned long long random_state;
+	char *block;
+};
 
 /* Marsaglia's xorshift64. */
-static unsigned long long random_next(void)
+static unsigned long long random_next(unsigned long long *state)
 {
-	random_state ^= random_state << 13;
-	random_state ^= random_state >> 7;
-	random_state ^= random_state << 17;
-	return random_state;
+	*state ^= *state << 13;
+	*state ^= *state >> 7;
+	*state ^= *state << 17;
+	return *state;
 }
 
-static int run_phase(const char *name, int fd, char *block, unsigned long long n_blocks,
-		     int is_write, int is_random)
+static int client_init(struct client *client, int fd, unsigned long long n_blocks, unsigned number)
 {
-	printf("bench: begin %s\n", name);
+	*client = (struct client){
+		.cpu = number / DEPTH,
+		.fd = fd,
+		.n_blocks = n_blocks,
+		.random_state = 88172645463325252ull + number,
+		.block = aligned_alloc(BLOCK, BLOCK),
+	};
+	if (!client->block)
+		return -1;
+	memset(client->block, 0x5a, BLOCK);
+	return 0;
+}
+
+static int make_requests(struct client *client)
+{
 	for (unsigned i = 0; i < REQUESTS; i++) {
-		unsigned long long at = (is_random ? random_next() : i) % n_blocks;
-		off_t offset = (off_t)(at * BLOCK);
-		ssize_t n = is_write ? pwrite(fd, block, BLOCK, offset)
-				     : pread(fd, block, BLOCK, offset);
+		unsigned long long at = client->is_random ? random_next(&client->random_state) : i;
+		off_t offset = (off_t)(at % client->n_blocks * BLOCK);
+		ssize_t n = client->is_write ? pwrite(client->fd, client->block, BLOCK, offset)
+					     : pread(client->fd, client->block, BLOCK, offset);
 
 		if (n != BLOCK) {
-			printf("bench: failed %s: request %u: %m\n", name, i);
+			printf("bench: failed disk: request %u: %m\n", i);
 			return -1;
 		}
 	}
+	return 0;
+}
+
+static int run_phase(const char *name, struct client *client, int is_write, int is_random)
+{
+	client->is_write = is_write;
+	client->is_random = is_random;
+	printf("bench: begin %s\n", name);
+	if (make_requests(client) < 0)
+		return -1;
 	printf("bench: end %s %u\n", name, REQUESTS);
+	return 0;
+}
+
+static int run_alone(int fd, unsigned long long n_blocks)
+{
+	struct client client;
+
+	if (client_init(&client, fd, n_blocks, 0) < 0)
+		return -1;
+	if (run_phase("disk-read-seq", &client, 0, 0) < 0 ||
+	    run_phase("disk-read-random", &client, 0, 1) < 0 ||
+	    run_phase("disk-write-seq", &client, 1, 0) < 0 ||
+	    run_phase("disk-write-random", &client, 1, 1) < 0)
+		return -1;
+	return 0;
+}
+
+/* A thread that cannot be bound or whose request fails ends the program: the phase has no end line. */
+static void *client_thread(void *opaque)
+{
+	struct client *client = opaque;
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(client->cpu, &set);
+	if (sched_setaffinity(0, sizeof(set), &set) < 0) {
+		printf("bench: failed disk: CPU %u: %m\n", client->cpu);
+		exit(1);
+	}
+	if (make_requests(client) < 0)
+		exit(1);
+	return NULL;
+}
+
+static int run_phase_at_once(const char *name, struct client *clients, unsigned n, int is_write)
+{
+	printf("bench: begin %s\n", name);
+	for (unsigned i = 0; i < n; i++) {
+		clients[i].is_write = is_write;
+		clients[i].is_random = 1;
+		if (pthread_create(&clients[i].thread, NULL, client_thread, &clients[i]) != 0) {
+			printf("bench: failed %s: no thread\n", name);
+			return -1;
+		}
+	}
+	for (unsigned i = 0; i < n; i++)
+		pthread_join(clients[i].thread, NULL);
+	printf("bench: end %s %u\n", name, n * REQUESTS);
+	return 0;
+}
+
+static int run_at_once(int fd, unsigned long long n_blocks, unsigned cpus)
+{
+	static struct client clients[MAX_CPUS * DEPTH];
+	unsigned n = cpus * DEPTH;
+
+	for (unsigned i = 0; i < n; i++) {
+		if (client_init(&clients[i], fd, n_blocks, i) < 0)
+			return -1;
+	}
+	if (run_phase_at_once("disk-read-cpus", clients, n, 0) < 0 ||
+	    run_phase_at_once("disk-write-cpus", clients, n, 1) < 0)
+		return -1;
 	return 0;
 }
 
 int main(int argc, char **argv)
 {
-	int fd = argc == 2 ? open(argv[1], O_RDWR | O_DIRECT) : -1;
-	char *block = aligned_alloc(BLOCK, BLOCK);
+	int fd = argc >= 2 ? open(argv[1], O_RDWR | O_DIRECT) : -1;
+	unsigned long cpus = argc > 2 ? strtoul(argv[2], NULL, 10) : 0;
 	unsigned long long size = 0;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	if (fd < 0 || !block || ioctl(fd, BLKGETSIZE64, &size) < 0 || size < BLOCK) {
+	if (fd < 0 || cpus > MAX_CPUS || ioctl(fd, BLKGETSIZE64, &size) < 0 || size < BLOCK) {
 		printf("bench: failed disk: cannot open the device: %m\n");
 		return 1;
 	}
-	memset(block, 0x5a, BLOCK);
-	return run_phase("disk-read-seq", fd, block, size / BLOCK, 0, 0) < 0 ||
-	       run_phase("disk-read-random", fd, block, size / BLOCK, 0, 1) < 0 ||
-	       run_phase("disk-write-seq", fd, block, size / BLOCK, 1, 0) < 0 ||
-	       run_phase("disk-write-random", fd, block, size / BLOCK, 1, 1) < 0;
+	return cpus ? run_at_once(fd, size / BLOCK, (unsigned)cpus) < 0
+		    : run_alone(fd, size / BLOCK) < 0;
 }
