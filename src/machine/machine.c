@@ -71,6 +71,8 @@ int machine_new(struct guest_config *config, struct loop *main_loop, const struc
 	if (!r)
 		r = machine_make_vm(m, main_loop, err);
 	if (!r)
+		r = host_sleep_init(&m->host_sleep, main_loop, vm_clock(m->vm), err);
+	if (!r)
 		r = pc_build_memory(m, err);
 	if (!r)
 		r = machine_make_accel(m, err);
@@ -91,6 +93,7 @@ void machine_free(struct machine *m)
 	if (!m)
 		return;
 	if (m->vm) {
+		host_sleep_fini(&m->host_sleep);
 		pc_fini_hotplug(m);
 		pc_fini_networks(m);
 		vm_free_devices(m->vm);

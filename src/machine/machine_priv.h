@@ -6,6 +6,7 @@
 
 #include "base/loop.h"
 #include "boot/memmap.h"
+#include "clock/host_sleep.h"
 #include "irqchip/pic.h"
 #include "machine/layout.h"
 #include "machine/machine.h"
@@ -72,9 +73,10 @@ struct machine {
 	unsigned n_root_ports;
 	bool is_started; /* what is plugged from here on, the guest is told of */
 	u32 let_go;      /* atomic: a bit for each port whose device the guest let go */
-	struct loop_task let_go_task;   /* takes them out */
-	u32 lost;                       /* atomic: a bit for each slot whose network has left */
-	struct loop_task lost_task;     /* tells */
+	struct loop_task let_go_task; /* takes them out */
+	u32 lost;                     /* atomic: a bit for each slot whose network has left */
+	struct loop_task lost_task;   /* tells */
+	struct host_sleep host_sleep;
 	struct loop_timer forced_timer; /* takes out what the guest doesn't let go */
 	struct blk_engines *engines;
 	struct chr *serial_chr;
