@@ -159,13 +159,19 @@ bool sx_native_callout(struct sx_cpu *c, u32 index, u32 off, struct sx_native_bl
 
 /* --- in and out --- */
 
+/* What native code hands back is looked at before it is followed: it may have a bug, or been overwritten. */
+static bool is_own_code(const struct sx_native *n, const void *at)
+{
+	return (const u8 *)at >= n->write + n->common && (const u8 *)at < n->write + n->used;
+}
+
 /* Leads an end of native code, or the entry of a stale block, to what is there now. */
 static void link_to(struct sx_cpu *c, u8 *at, bool is_entry, const struct sx_block *to)
 {
 	const struct sx_native *n = c->native;
 	u8 *target = to->native - n->exec + n->write;
 
-	assert(at >= n->write + n->common && at < n->write + n->used);
+	assert(is_own_code(n, at));
 	if (!is_entry) {
 		e_patch(at, target);
 	} else if (at != target) {
@@ -184,7 +190,10 @@ static uintptr_t run_native(struct sx_cpu *c, const u8 *code, struct sx_native_b
 
 		c->native->n_exits++;
 		*out = (struct sx_native_block *)(left >> 2);
-		if ((left & 3) != NATIVE_INTERPRET || !sx_sse_is_ready(c, (*out)->has_float))
+		if ((left & 3) != NATIVE_INTERPRET)
+			return left;
+		assert(is_own_code(c->native, *out));
+		if (!sx_sse_is_ready(c, (*out)->has_float))
 			return left;
 		code = (*out)->block->native;
 	}
