@@ -116,10 +116,13 @@ void sx_native_flush_xmm(struct translation *t); /* c->fpu has them all, the hos
 void sx_native_insn(struct translation *t, unsigned index);
 void sx_native_load_flags(struct translation *t);
 void sx_native_spill_flags(struct translation *t);
+
+/* native_mem.c: reg = the operand's offset, LEA's result; r10 = its linear address. R11 is scratch. */
+void sx_native_offset(struct translation *t, const struct item *it, unsigned reg);
+void sx_native_address(struct translation *t, const struct item *it);
 /* r10 = host address of size bytes at the linear address in r10; else to the slow path. */
 void sx_native_check(struct translation *t, unsigned index, unsigned size, bool is_write,
 		     bool may_rejoin);
-void sx_native_address(struct translation *t, const struct item *it);
 void sx_native_add_slow(struct translation *t, enum slow_kind kind, u8 *field, unsigned index);
 
 /* The host register that has the guest's, by way of scratch if it is in memory. */
