@@ -22,6 +22,13 @@ enum vcpu_stop vcpu_broken(struct vcpu *v, int code, const char *fmt, ...)
 	return VCPU_STOP_BROKEN;
 }
 
+void vcpu_count(struct vcpu *v, void (*visit)(void *opaque, const struct vcpu_counter *n),
+		void *opaque)
+{
+	if (v->ops->count)
+		v->ops->count(v, visit, opaque);
+}
+
 void vcpu_free(struct vcpu *v)
 {
 	if (v)

@@ -22,6 +22,7 @@ struct err;
 struct gmem;
 struct vclock;
 struct vcpu;
+struct vcpu_counter;
 
 #define ACCEL_MAX_VCPUS 32
 
@@ -92,7 +93,16 @@ struct vcpu_ops {
 	/* Only where the accelerator has the local APIC itself (accel->has_lapic). */
 	int (*get_lapic)(struct vcpu *v, struct x86_lapic_state *out, struct err *err);
 	int (*set_lapic)(struct vcpu *v, const struct x86_lapic_state *in, struct err *err);
+	/* Tells what else was counted: vcpu_count. NULL: nothing was. */
+	void (*count)(struct vcpu *v, void (*visit)(void *opaque, const struct vcpu_counter *n),
+		      void *opaque);
 	void (*free)(struct vcpu *v);
+};
+
+/* One figure of an accelerator's own; both names are constants. */
+struct vcpu_counter {
+	const char *group, *name;
+	u64 value;
 };
 
 struct vcpu {
@@ -178,6 +188,10 @@ static inline bool vcpu_is_wanted(const struct vcpu *v)
 
 /* For makers: notes why and returns VCPU_STOP_BROKEN. */
 enum vcpu_stop vcpu_broken(struct vcpu *v, int code, const char *fmt, ...) printf_like(3, 4);
+
+/* Visits every figure, the groups each in one go. Any thread: figures may be a moment old. */
+void vcpu_count(struct vcpu *v, void (*visit)(void *opaque, const struct vcpu_counter *n),
+		void *opaque);
 
 void vcpu_free(struct vcpu *v);   /* NULL is fine */
 void accel_free(struct accel *a); /* its vCPUs must be gone */

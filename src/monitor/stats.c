@@ -28,6 +28,33 @@ static json_t *stats_vcpus(struct vm *vm)
 	return all;
 }
 
+static void stats_on_counter(void *opaque, const struct vcpu_counter *n)
+{
+	json_t *groups = opaque, *group = json_object_get(groups, n->group);
+	u64 sum = n->value;
+
+	if (!group) {
+		group = json_object();
+		json_object_set_new(groups, n->group, group);
+	}
+	sum += (u64)json_integer_value(json_object_get(group, n->name));
+	json_object_set_new(group, n->name, stats_number(sum));
+}
+
+/* The accelerator's own figures, of all vCPUs together: 32 of them would not fit into a message. NULL:
+ * it has none. */
+static json_t *stats_accelerator(struct vm *vm)
+{
+	json_t *groups = json_object();
+
+	for (unsigned i = 0; i < vm_vcpu_count(vm); i++)
+		vcpu_count(vm_vcpu(vm, i), stats_on_counter, groups);
+	if (json_object_size(groups))
+		return groups;
+	json_decref(groups);
+	return NULL;
+}
+
 /* Those that count, and those whose driver made mistakes. */
 static void stats_on_device(void *opaque, const struct machine_device_stats *d)
 {
@@ -68,9 +95,10 @@ static json_t *stats_memory(struct monitor *m)
 void monitor_stats(struct monitor *m, struct control_request *r)
 {
 	/* Without a balloon there is none to tell of. */
-	control_reply(r, json_pack("{s:o, s:o, s:o, s:o, s:o*}", "clock-ns",
+	control_reply(r, json_pack("{s:o, s:o, s:o, s:o, s:o*, s:o*}", "clock-ns",
 				   stats_number(machine_clock_ns(m->machine)), "vcpus",
 				   stats_vcpus(machine_vm(m->machine)), "memory", stats_memory(m),
-				   "devices", stats_devices(m->machine), "balloon",
+				   "devices", stats_devices(m->machine), "accelerator",
+				   stats_accelerator(machine_vm(m->machine)), "balloon",
 				   monitor_balloon_json(m)));
 }

@@ -45,7 +45,7 @@ everyday() {
 	posada 30 stats web
 	expect "stats" 0 'memory +512 MiB; of the host: [0-9.]+ [KM]iB' '^  0 +[0-9]+ +[0-9]+ +[0-9.]+'
 	posada 30 stats web --json
-	expect "stats --json" 0 '"exits": [1-9]' '"resident": [1-9]'
+	expect "stats --json" 0 '"exits": [1-9]' '"resident": [1-9]' '"decoded": [1-9]' '"port-write": [1-9]'
 	posada 30 pause web
 	expect "pause" 0
 	posada 30 pause web

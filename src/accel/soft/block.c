@@ -70,7 +70,7 @@ void sx_cache_drop(struct sx_cpu *c)
 	madvise(k->arena, ARENA_SIZE, MADV_DONTNEED);
 	k->used = 0;
 	k->is_dropped = false;
-	k->n_drops++;
+	sx_count(c, SX_N_BLOCK_DROP);
 	sx_native_drop(c);
 }
 
@@ -223,6 +223,7 @@ static struct sx_block *find_crossing(struct sx_cpu *c, u64 lin, const u8 *first
 	u32 mode = c->mode;
 	u8 bytes[SX_INSN_MAX];
 
+	sx_count(c, SX_N_BLOCK_CROSSING);
 	memcpy(bytes, first, n);
 	if (e->host)
 		memcpy(bytes + n, e->host, SX_INSN_MAX - n);
@@ -259,7 +260,7 @@ static struct sx_block *block_new(struct sx_cpu *c, const struct sx_itlb_entry *
 	if (!decode_run(c, b, e->host + off, (unsigned)PAGE_SIZE - off))
 		return NULL;
 	k->used += align_up((u64)(block_limit(b) - (u8 *)b), 64);
-	k->n_decoded++;
+	sx_count(c, SX_N_BLOCK_DECODED);
 	sx_native_watch(c, b);
 	slot = hash_slot(k, gpa, c->mode);
 	b->next = *slot;
@@ -275,6 +276,7 @@ static bool revalidate(struct sx_cpu *c, struct sx_block *b, const struct sx_itl
 	if (b->ends_in_fault || /* the bytes that made it are not kept */
 	    memcmp(b->bytes, e->host + (b->gpa & ~PAGE_MASK), b->n_bytes))
 		return false;
+	sx_count(c, SX_N_BLOCK_REVALIDATED);
 	b->word = word;
 	sx_native_revalidated(c, b);
 	return true;
@@ -298,6 +300,7 @@ static struct sx_block *find_physical(struct sx_cpu *c, const struct sx_itlb_ent
 		b = b->next;
 	if (!b || sx_block_is_fresh(b) || revalidate(c, b, e))
 		return b;
+	sx_count(c, SX_N_BLOCK_STALE);
 	unlink_block(c->cache, b);
 	return NULL;
 }

@@ -59,8 +59,6 @@ struct sx_cache {
 	u64 used;
 	u8 *crossing;    /* blocks of instructions that cross pages */
 	bool is_dropped; /* native code's room is full: start over in the run loop */
-	u64 n_drops;     /* statistics */
-	u64 n_decoded;   /* statistics: blocks made */
 };
 
 /*

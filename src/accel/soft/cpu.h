@@ -19,6 +19,7 @@
 #define ACCEL_SOFT_CPU_H
 
 #include "accel/accel.h"
+#include "accel/soft/count.h"
 #include "accel/soft/tlb.h"
 
 struct gmem_map;
@@ -198,6 +199,8 @@ struct sx_cpu {
 	bool intr_waits; /* an interrupt waits for IF to be set */
 	bool nmi_waits;  /* an NMI waits for IRET */
 
+	struct sx_counts counts;
+
 	/* A handler of the current block was replaced, to leave the block: mem.c. */
 	struct sx_insn *replaced;
 	void (*replaced_fn)(struct sx_cpu *c, const struct sx_insn *i);
@@ -228,9 +231,15 @@ static inline bool sx_is_v86(const struct sx_cpu *c)
 	return c->mode & SX_MODE_V86;
 }
 
-/* The statistics that others read: one exit more, and the instructions so far. */
-static inline void sx_count_exit(struct sx_cpu *c)
+static inline void sx_count(struct sx_cpu *c, enum sx_count which)
 {
+	c->counts.n[which]++;
+}
+
+/* The statistics that others read: one exit more, and the instructions so far. */
+static inline void sx_count_exit(struct sx_cpu *c, enum sx_count which)
+{
+	sx_count(c, which);
 	c->vcpu.exits++;
 	c->vcpu.insns = c->retired;
 }

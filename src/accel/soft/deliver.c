@@ -218,6 +218,24 @@ static void note_debug(struct sx_cpu *c, const struct sx_event *e)
 		c->dr7 &= ~X86_DR7_GD;
 }
 
+static void count_event(struct sx_cpu *c, const struct sx_event *e)
+{
+	switch ((int)e->kind) {
+	case X86_EVENT_EXCEPTION:
+		c->counts.exceptions[e->vector % SX_N_VECTORS]++;
+		break;
+	case X86_EVENT_SOFT:
+		sx_count(c, SX_N_EVENT_SOFT);
+		break;
+	case X86_EVENT_NMI:
+		sx_count(c, SX_N_EVENT_NMI);
+		break;
+	default:
+		sx_count(c, SX_N_EVENT_INTERRUPT);
+		break;
+	}
+}
+
 void sx_event_deliver(struct sx_cpu *c)
 {
 	struct sx_event e = c->event;
@@ -231,6 +249,7 @@ void sx_event_deliver(struct sx_cpu *c)
 	c->delivering_exception = e.kind == X86_EVENT_EXCEPTION;
 	c->is_ext = e.kind != X86_EVENT_SOFT;
 	note_debug(c, &e);
+	count_event(c, &e);
 	if (e.kind == X86_EVENT_NMI)
 		c->nmi_blocked = true;
 	if (e.kind == X86_EVENT_SOFT)

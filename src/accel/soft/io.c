@@ -44,7 +44,7 @@ u64 sx_io_read(struct sx_cpu *c, u16 port, unsigned size)
 	u64 v;
 
 	sx_debug_io(c, port, size);
-	sx_count_exit(c);
+	sx_count_exit(c, SX_N_EXIT_PORT_READ);
 	sx_outside_begin(c);
 	v = h->port_read(h->opaque, port, size);
 	sx_outside_end(c);
@@ -56,7 +56,7 @@ void sx_io_write(struct sx_cpu *c, u16 port, u64 value, unsigned size)
 	const struct accel_host *h = &c->accel->accel.host;
 
 	sx_debug_io(c, port, size);
-	sx_count_exit(c);
+	sx_count_exit(c, SX_N_EXIT_PORT_WRITE);
 	sx_outside_begin(c);
 	h->port_write(h->opaque, port, value & bytes_mask(size), size);
 	sx_outside_end(c);

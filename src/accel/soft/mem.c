@@ -44,7 +44,7 @@ static u64 device_read(struct sx_cpu *c, gpa_t gpa, unsigned size)
 
 	if (apic_has(c, gpa))
 		return apic_read(c, gpa, size);
-	sx_count_exit(c);
+	sx_count_exit(c, SX_N_EXIT_MMIO_READ);
 	sx_outside_begin(c);
 	v = h->mmio_read(h->opaque, gpa, size);
 	sx_outside_end(c);
@@ -59,7 +59,7 @@ static void device_write(struct sx_cpu *c, gpa_t gpa, u64 value, unsigned size)
 		apic_write(c, gpa, value, size);
 		return;
 	}
-	sx_count_exit(c);
+	sx_count_exit(c, SX_N_EXIT_MMIO_WRITE);
 	sx_outside_begin(c);
 	h->mmio_write(h->opaque, gpa, value & bytes_mask(size), size);
 	sx_outside_end(c);
@@ -107,6 +107,7 @@ static void xlat_touch(struct sx_cpu *c, const struct sx_insn *i, const struct s
 {
 	if (!x->is_code)
 		return;
+	sx_count(c, SX_N_CODE_WRITTEN);
 	gmem_code_written(x->range->block, x->block_page);
 	leave_after(c, i, x->code);
 }
@@ -176,8 +177,10 @@ static void load_any(struct sx_cpu *c, const struct sx_insn *i, u64 lin, void *b
 	struct sx_xlat x, y;
 
 	sx_translate(c, i, lin, SX_READ, set, &x);
-	if (first < size)
+	if (first < size) {
+		sx_count(c, SX_N_MISS_CROSSING);
 		sx_translate(c, i, wrap(c, lin + first), SX_READ, set, &y);
+	}
 	sx_debug_access(c, lin, size, false);
 	xlat_load(c, &x, buf, first);
 	if (first < size)
@@ -191,8 +194,10 @@ static void store_any(struct sx_cpu *c, const struct sx_insn *i, u64 lin, const 
 	struct sx_xlat x, y;
 
 	sx_translate(c, i, lin, SX_WRITE, set, &x);
-	if (first < size)
+	if (first < size) {
+		sx_count(c, SX_N_MISS_CROSSING);
 		sx_translate(c, i, wrap(c, lin + first), SX_WRITE, set, &y);
+	}
 	sx_debug_access(c, lin, size, true);
 	xlat_store(c, i, &x, buf, first);
 	if (first < size)

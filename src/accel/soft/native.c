@@ -119,6 +119,12 @@ void sx_native_drop(struct sx_cpu *c)
 
 /* --- one instruction by the interpreter --- */
 
+static enum sx_op op_of(const struct sx_block *one)
+{
+	/* Entries without length are no instructions. */
+	return sx_insn_op(&one->insn[!one->insn[0].len]);
+}
+
 /* At RIP. False: nothing was done, for making room would take away the code that called us. */
 static bool step(struct sx_cpu *c, unsigned *out_len)
 {
@@ -132,6 +138,7 @@ static bool step(struct sx_cpu *c, unsigned *out_len)
 	one = sx_block_find(c);
 	c->mode &= ~(u32)SX_MODE_STEP;
 	*out_len = one->n_bytes;
+	c->counts.callouts[op_of(one)]++;
 	sx_block_enter(c, one);
 	c->block = NULL;
 	/* A mode that steps by itself keeps the bit. */
@@ -145,13 +152,15 @@ bool sx_native_callout(struct sx_cpu *c, u32 index, u32 off, struct sx_native_bl
 	u64 start = c->gpr[SX_RIP];
 	unsigned len;
 
-	c->native->n_callouts++;
+	sx_count(c, n->unknown & BIT(index) ? SX_N_CALLOUT_UNKNOWN : SX_N_CALLOUT_MEMORY);
 	c->gpr[SX_RIP] = start + off;
 	c->retired -= n->n_insns - index;
 	if (!step(c, &len) || __atomic_load_n(&c->request, __ATOMIC_RELAXED) ||
 	    c->mode != n->mode || __atomic_load_n(n->code, __ATOMIC_ACQUIRE) != n->word ||
-	    c->gpr[SX_RIP] != start + off + len)
+	    c->gpr[SX_RIP] != start + off + len) {
+		sx_count(c, SX_N_CALLOUT_LEAVES);
 		return true;
+	}
 	c->gpr[SX_RIP] = start;
 	c->retired += n->n_insns - index - 1;
 	return false;
@@ -188,7 +197,7 @@ static uintptr_t run_native(struct sx_cpu *c, const u8 *code, struct sx_native_b
 	for (;;) {
 		uintptr_t left = enter(code);
 
-		c->native->n_exits++;
+		sx_count(c, left == NATIVE_STEP ? SX_N_LEFT_STEP : SX_N_LEFT_GO_ON + (left & 3));
 		*out = (struct sx_native_block *)(left >> 2);
 		if ((left & 3) != NATIVE_INTERPRET)
 			return left;

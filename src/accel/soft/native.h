@@ -34,6 +34,7 @@ struct sx_native_block {
 	u32 n_insns;
 	u32 mode;
 	bool has_float; /* it wants MXCSR */
+	u64 unknown; /* a bit for each instruction that isn't translated: to tell callouts apart */
 	struct sx_block *block;
 };
 
@@ -48,7 +49,6 @@ struct sx_native {
 	u64 common; /* bytes at the start: code that all blocks share */
 	const u8 *enter, *leave, *look_up, *call_out; /* executable addresses of that */
 	u32 heat; /* how often a block is entered before it is translated */
-	u64 n_blocks, n_insns, n_callouts, n_exits; /* statistics */
 };
 
 /*

@@ -449,6 +449,15 @@ static void emit_slow(struct translation *t, const struct slow *s)
 	}
 }
 
+static u64 unknown_items(const struct translation *t)
+{
+	u64 unknown = 0;
+
+	for (unsigned k = 0; k < t->n_items; k++)
+		unknown |= t->items[k].is_native ? 0 : BIT(k);
+	return unknown;
+}
+
 static void emit_head(struct translation *t)
 {
 	struct emit *e = &t->e;
@@ -460,6 +469,7 @@ static void emit_head(struct translation *t)
 		.n_insns = t->n_items,
 		.mode = t->b->mode,
 		.has_float = t->has_float,
+		.unknown = unknown_items(t),
 		.block = t->b,
 	};
 	e->at += sizeof(*t->head);
@@ -486,8 +496,10 @@ bool sx_native_translate(struct sx_cpu *c, struct sx_block *b)
 	t.e = (struct emit){.at = n->write + n->used,
 			    .end = n->write + n->used + BLOCK_ROOM,
 			    .to_exec = n->exec - n->write};
-	if (!decode_items(&t) || !t.n_items || !is_worth_it(&t))
+	if (!decode_items(&t) || !t.n_items || !is_worth_it(&t)) {
+		sx_count(c, SX_N_TRANSLATION_REFUSED);
 		return false;
+	}
 	find_live_flags(&t);
 	emit_head(&t);
 	emit_entry(&t);
@@ -500,8 +512,9 @@ bool sx_native_translate(struct sx_cpu *c, struct sx_block *b)
 	if (t.e.is_full)
 		return false;
 	n->used = align_up((u64)(t.e.at - n->write), 32);
-	n->n_blocks++;
-	n->n_insns += t.n_items;
+	sx_count(c, SX_N_TRANSLATED);
+	c->counts.n[SX_N_TRANSLATED_INSN] += t.n_items;
+	c->counts.n[SX_N_TRANSLATED_BYTE] += (u64)(t.e.at - (u8 *)t.head);
 	b->native = t.entry + t.e.to_exec;
 	return true;
 }

@@ -111,10 +111,13 @@ static bool serve(struct sx_cpu *c, enum vcpu_stop *stop)
 		*stop = VCPU_STOP_RESET;
 		return true;
 	}
-	if ((r & SX_REQ_CLOCK) && (c->kvm_system_time & 1))
+	if ((r & SX_REQ_CLOCK) && (c->kvm_system_time & 1)) {
+		sx_count(c, SX_N_REQUEST_CLOCK);
 		sx_kvmclock_write_time(c);
+	}
 	if (!(r & ~keep & SX_REQ_KICK))
 		return false;
+	sx_count(c, SX_N_REQUEST_KICK);
 	c->vcpu.insns = c->retired;
 	if (vcpu_is_wanted(&c->vcpu)) {
 		/* What else the kick was for is looked at when run is entered again. */

@@ -54,6 +54,7 @@ static void vcpu_free_(struct vcpu *v)
 
 	__atomic_store_n(&c->accel->vcpu[v->id], NULL, __ATOMIC_RELEASE);
 	sx_cache_fini(c);
+	sx_counts_fini(c);
 	sx_native_free(c);
 }
 
@@ -62,6 +63,7 @@ static const struct vcpu_ops vcpu_ops = {
 	.kick = vcpu_kick_,
 	.get_state = sx_state_get,
 	.set_state = sx_state_set,
+	.count = sx_counts_visit,
 	.free = vcpu_free_,
 };
 
@@ -81,6 +83,7 @@ static int vcpu_new(struct accel *a, unsigned id, const struct x86_cpuid *cpuid,
 	/* Hypercalls exist whatever virtualization CPUID offers to the guest itself. */
 	c->features = sx_features_from_cpuid(cpuid) | BIT(SX_F_VMX) | BIT(SX_F_SVM);
 	c->apic_page = ~(u64)0;
+	sx_counts_init(c);
 	sx_cache_init(c);
 	sx_tlb_init(c);
 	x86_cpu_reset(&power_on, id == 0);

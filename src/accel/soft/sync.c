@@ -64,6 +64,7 @@ void sx_wait_request(struct sx_cpu *c)
 {
 	u32 r;
 
+	sx_count(c, SX_N_EXIT_HALT);
 	sx_outside_begin(c);
 	gmem_leave(c->accel->accel.gmem);
 	__atomic_store_n(&c->is_sleeping, 1, __ATOMIC_SEQ_CST);
@@ -82,6 +83,7 @@ void sx_serve_flushes(struct sx_cpu *c)
 	u32 wanted = __atomic_load_n(&c->flush_wanted, __ATOMIC_SEQ_CST);
 
 	if (r & SX_REQ_FLUSH_TLB) {
+		sx_count(c, SX_N_REQUEST_FLUSH_TLB);
 		/* A new memory map: let go of the old one. */
 		gmem_leave(c->accel->accel.gmem);
 		gmem_enter(c->accel->accel.gmem);
@@ -89,8 +91,10 @@ void sx_serve_flushes(struct sx_cpu *c)
 		c->last_range = NULL;
 		sx_tlb_flush(c);
 	}
-	if (r & SX_REQ_FLUSH_WRITES)
+	if (r & SX_REQ_FLUSH_WRITES) {
+		sx_count(c, SX_N_REQUEST_FLUSH_WRITES);
 		sx_tlb_flush_writes(c);
+	}
 	__atomic_store_n(&c->flush_done, wanted, __ATOMIC_SEQ_CST);
 	sync_progressed(c);
 }
@@ -163,6 +167,7 @@ u32 sx_code_mark(struct sx_cpu *c, struct gmem_block *b, u64 page)
 	lock_outside(c, &c->accel->code_lock);
 	word = gmem_code_mark(b, page, &is_new);
 	if (is_new) {
+		sx_count(c, SX_N_CODE_PAGE);
 		sx_tlb_flush_writes_to(c, b->hva + (page << PAGE_SHIFT));
 		sx_flush_everywhere(c->accel, c, SX_REQ_FLUSH_WRITES);
 	}

@@ -59,6 +59,7 @@ static void drop_jumps(struct sx_cpu *c, bool is_kernel_too)
 
 void sx_tlb_flush(struct sx_cpu *c)
 {
+	sx_count(c, SX_N_FLUSH_ALL);
 	for (unsigned s = 0; s < SX_TLB_SETS; s++) {
 		for (unsigned k = 0; k < c->tlbs.n_filled[s]; k++)
 			slot_clear(&c->tlbs.set[s][c->tlbs.filled[s][k]]);
@@ -72,6 +73,7 @@ void sx_tlb_flush(struct sx_cpu *c)
 
 void sx_tlb_flush_local(struct sx_cpu *c)
 {
+	sx_count(c, SX_N_FLUSH_LOCAL);
 	for (unsigned s = 0; s < SX_TLB_SETS; s++) {
 		unsigned kept = 0;
 
@@ -96,6 +98,7 @@ void sx_tlb_flush_page(struct sx_cpu *c, u64 lin)
 {
 	u64 mask = c->tlbs.large[lin >> 63].mask;
 
+	sx_count(c, SX_N_FLUSH_PAGE);
 	/* A page that is a piece of a large one takes all the others with it: flush everything. */
 	if (mask && !((lin ^ c->tlbs.large[lin >> 63].base) & mask)) {
 		sx_tlb_flush(c);
@@ -114,6 +117,7 @@ void sx_tlb_flush_page(struct sx_cpu *c, u64 lin)
 
 void sx_tlb_flush_writes(struct sx_cpu *c)
 {
+	sx_count(c, SX_N_FLUSH_WRITES);
 	for (unsigned s = 0; s < SX_TLB_SETS; s++) {
 		for (unsigned k = 0; k < c->tlbs.n_filled[s]; k++)
 			c->tlbs.set[s][c->tlbs.filled[s][k]].write = SX_TLB_NONE;
@@ -186,6 +190,13 @@ static void check_canonical(struct sx_cpu *c, const struct sx_insn *i, u64 lin)
 	sx_throw(c, i, sx_uses_stack(c, i) ? X86_SSEG : X86_GP, 0);
 }
 
+static void count_miss(struct sx_cpu *c, u64 lin, enum sx_access access, enum sx_tlb_set set)
+{
+	sx_count(c, access == SX_WRITE ? SX_N_MISS_WRITE : SX_N_MISS_READ);
+	if (access == SX_WRITE && sx_tlb_slot(c->tlbs.set[set], lin)->read == (lin & PAGE_MASK))
+		sx_count(c, SX_N_MISS_PROTECTED);
+}
+
 void sx_translate(struct sx_cpu *c, const struct sx_insn *i, u64 lin, enum sx_access access,
 		  enum sx_tlb_set set, struct sx_xlat *out)
 {
@@ -193,22 +204,25 @@ void sx_translate(struct sx_cpu *c, const struct sx_insn *i, u64 lin, enum sx_ac
 	int code;
 	u8 *host;
 
+	count_miss(c, lin, access, set);
 	check_canonical(c, i, lin);
 	code = sx_mmu_walk(c, lin, access, set, &w);
 	if (code >= 0)
 		sx_throw_page_fault(c, i, lin, (u32)code);
 
 	*out = (struct sx_xlat){.gpa = w.page + (lin & ~PAGE_MASK)};
-	if (w.page == c->apic_page)
+	host = w.page == c->apic_page ? NULL : sx_phys_page(c, w.page, &out->range);
+	if (!host) {
+		sx_count(c, SX_N_MISS_DEVICE);
 		return;
-	host = sx_phys_page(c, w.page, &out->range);
-	if (!host)
-		return;
+	}
 	out->block_page = (out->range->offset + (w.page - out->range->gpa)) >> PAGE_SHIFT;
 	assert(out->range->block->code); /* gmem was made to track code */
 	out->code = &out->range->block->code[out->block_page];
 	out->is_code = __atomic_load_n(out->code, __ATOMIC_SEQ_CST) & GMEM_CODE_PRESENT;
 	out->host = host;
+	if (access == SX_WRITE && out->is_code)
+		sx_count(c, SX_N_MISS_CODE_PAGE);
 	if (access == SX_WRITE && !out->range->is_readonly) {
 		u64 *dirty = __atomic_load_n(&out->range->block->dirty, __ATOMIC_ACQUIRE);
 
@@ -230,6 +244,7 @@ const struct sx_itlb_entry *sx_translate_code(struct sx_cpu *c, u64 lin)
 
 	if (e->tag == tag)
 		return e;
+	sx_count(c, SX_N_MISS_CODE);
 	check_canonical(c, NULL, lin);
 	code = sx_mmu_walk(c, lin, SX_EXEC, c->cpl == 3 ? SX_TLB_USER : SX_TLB_SUPERVISOR, &w);
 	if (code >= 0)

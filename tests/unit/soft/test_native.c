@@ -19,6 +19,28 @@ static struct sx_native *native_of(struct core *k)
 	return sx_cpu_of(k->vcpu[0])->native;
 }
 
+struct wanted_count {
+	const char *group, *name;
+	u64 sum;
+};
+
+static void add_count(void *opaque, const struct vcpu_counter *n)
+{
+	struct wanted_count *w = opaque;
+
+	if (!strcmp(n->group, w->group) && (!w->name || !strcmp(n->name, w->name)))
+		w->sum += n->value;
+}
+
+/* name NULL: all of the group. */
+static u64 count_of(struct core *k, const char *group, const char *name)
+{
+	struct wanted_count w = {.group = group, .name = name};
+
+	vcpu_count(k->vcpu[0], add_count, &w);
+	return w.sum;
+}
+
 /* clang-format off */
 CODE(count, "xor %ebx, %ebx\n mov $100000, %ecx\n"
 	    "1: add %ecx, %ebx\n dec %ecx\n jnz 1b\n" STOP);
@@ -34,8 +56,33 @@ TEST(a_loop_is_translated_and_stays_in_native_code)
 	core_load(&k, CORE_CODE, count, CODE_SIZE(count));
 	CHECK_EQ(core_run(&k, &s), VCPU_STOP_REQUEST);
 	CHECK_EQ(s.gpr[X86_RBX], 5000050000 & 0xffffffff);
-	CHECK(native_of(&k)->n_blocks >= 2);
-	CHECK(native_of(&k)->n_exits < 100);
+	CHECK(count_of(&k, "translations", "blocks") >= 2);
+	CHECK(count_of(&k, "native-exits", NULL) < 100);
+	core_fini(&k);
+}
+
+/* clang-format off */
+CODE(counted, "mov $100, %ecx\n"
+	      "1: mov (0x30000), %eax\n sidt (0x30100)\n"
+	      "inc %ebx\n cmp $50, %ebx\n jb 1b\n" STOP);
+/* clang-format on */
+
+TEST(what_the_interpreter_does_for_native_code_is_counted_by_name)
+{
+	struct core k;
+	struct x86_cpu_state s;
+
+	core_init(&k);
+	core_long_mode(&k, &s);
+	s.gpr[X86_RBX] = 0;
+	core_load(&k, CORE_CODE, counted, CODE_SIZE(counted));
+	CHECK_EQ(core_run(&k, &s), VCPU_STOP_REQUEST);
+	CHECK(count_of(&k, "callout-instructions", "SIDT") >= 25);
+	CHECK(count_of(&k, "callouts", "untranslated") >= 25);
+	CHECK(count_of(&k, "tlb-misses", "read") >= 1);
+	CHECK(count_of(&k, "tlb-misses", "write") >= 1);
+	CHECK(count_of(&k, "blocks", "decoded") >= 2);
+	CHECK(count_of(&k, "code-pages", "marked") >= 1);
 	core_fini(&k);
 }
 
@@ -94,7 +141,7 @@ TEST(native_code_starts_over_when_its_room_is_full)
 	core_load(&k, CORE_CODE, many, CODE_SIZE(many));
 	CHECK_EQ(core_run(&k, &s), VCPU_STOP_REQUEST);
 	CHECK_EQ(s.gpr[X86_RBX], 20 * 256);
-	CHECK(sx_cpu_of(k.vcpu[0])->cache->n_drops > 1);
+	CHECK(count_of(&k, "blocks", "drops") > 1);
 	core_fini(&k);
 }
 

@@ -1,0 +1,88 @@
+/*
+ * What a vCPU did, counted: blocks and translations, TLB misses, callouts, exits, requests, faults.
+ *
+ * Always on: a counter is one add to the vCPU's own memory, on paths that cost a hundred times that.
+ * Nothing that a TLB hit, or an instruction of translated code, passes through is counted but the
+ * instructions themselves (sx_cpu.retired). Readers are other threads: a figure may be a moment old.
+ *
+ * A counter more is a line here and a sx_count where it happens.
+ */
+#ifndef ACCEL_SOFT_COUNT_H
+#define ACCEL_SOFT_COUNT_H
+
+#include "base/base.h"
+
+struct sx_cpu;
+struct vcpu;
+struct vcpu_counter;
+
+/* clang-format off */
+/* X(NAME, group, name): the group and the name that the control socket shows. */
+#define SX_COUNTS(X) \
+	X(BLOCK_DECODED, "blocks", "decoded") \
+	X(BLOCK_REVALIDATED, "blocks", "revalidated") /* its page was written, it was not */ \
+	X(BLOCK_STALE, "blocks", "stale") /* it was */ \
+	X(BLOCK_CROSSING, "blocks", "crossing") /* lookups of an instruction across two pages */ \
+	X(BLOCK_DROP, "blocks", "drops") /* of all blocks: the memory for them was full */ \
+	X(TRANSLATED, "translations", "blocks") \
+	X(TRANSLATED_INSN, "translations", "instructions") \
+	X(TRANSLATED_BYTE, "translations", "bytes") \
+	X(TRANSLATION_REFUSED, "translations", "refused") /* not worth it */ \
+	X(MISS_READ, "tlb-misses", "read") \
+	X(MISS_WRITE, "tlb-misses", "write") \
+	X(MISS_CODE, "tlb-misses", "code") \
+	X(MISS_PROTECTED, "tlb-misses", "write-withheld") /* of the writes: readable by the TLB */ \
+	X(MISS_CODE_PAGE, "tlb-misses", "code-page") /* of the writes: decoded code stands there */ \
+	X(MISS_DEVICE, "tlb-misses", "device") /* of all: no memory there */ \
+	X(MISS_CROSSING, "tlb-misses", "crossing") /* accesses over two pages */ \
+	X(FLUSH_ALL, "tlb-flushes", "all") \
+	X(FLUSH_LOCAL, "tlb-flushes", "local") /* CR3 */ \
+	X(FLUSH_PAGE, "tlb-flushes", "page") \
+	X(FLUSH_WRITES, "tlb-flushes", "writes") \
+	X(CALLOUT_MEMORY, "callouts", "memory") /* the TLB hadn't got it */ \
+	X(CALLOUT_UNKNOWN, "callouts", "untranslated") /* nobody translates it */ \
+	X(CALLOUT_LEAVES, "callouts", "left") /* of them: native code was left after it */ \
+	X(LEFT_GO_ON, "native-exits", "go-on") /* nothing found, an end that isn't translated, a request */ \
+	X(LEFT_LINK, "native-exits", "link") \
+	X(LEFT_REPLACE, "native-exits", "replace") \
+	X(LEFT_INTERPRET, "native-exits", "simd") \
+	X(LEFT_STEP, "native-exits", "step") /* the TLB hadn't got what ended the block */ \
+	X(EXIT_PORT_READ, "exits", "port-read") \
+	X(EXIT_PORT_WRITE, "exits", "port-write") \
+	X(EXIT_MMIO_READ, "exits", "mmio-read") \
+	X(EXIT_MMIO_WRITE, "exits", "mmio-write") \
+	X(EXIT_HALT, "exits", "halt") \
+	X(REQUEST_KICK, "requests", "kick") \
+	X(REQUEST_FLUSH_TLB, "requests", "flush-tlb") \
+	X(REQUEST_FLUSH_WRITES, "requests", "flush-writes") \
+	X(REQUEST_CLOCK, "requests", "clock") \
+	X(CODE_PAGE, "code-pages", "marked") /* a page became one with decoded code */ \
+	X(CODE_WRITTEN, "code-pages", "written") \
+	X(EVENT_INTERRUPT, "events", "interrupts") \
+	X(EVENT_SOFT, "events", "software-interrupts") \
+	X(EVENT_NMI, "events", "nmis")
+/* clang-format on */
+
+enum sx_count {
+#define X(name, group, text) SX_N_##name,
+	SX_COUNTS(X)
+#undef X
+		SX_N_COUNTS,
+};
+
+#define SX_N_VECTORS 32
+
+struct sx_counts {
+	u64 n[SX_N_COUNTS];
+	u64 exceptions[SX_N_VECTORS]; /* delivered, by vector */
+	u64 *callouts; /* instructions that native code left to the interpreter, by enum sx_op */
+};
+
+void sx_counts_init(struct sx_cpu *c);
+void sx_counts_fini(struct sx_cpu *c);
+
+/* vcpu_ops.count. Any thread. */
+void sx_counts_visit(struct vcpu *v, void (*visit)(void *opaque, const struct vcpu_counter *n),
+		     void *opaque);
+
+#endif
