@@ -3,6 +3,7 @@
  */
 #include "block/block.h"
 
+#include "base/err.h"
 #include "block/block_priv.h"
 
 static bool blk_request_is_sound(const struct blk *b, const struct blk_request *r)
@@ -15,7 +16,21 @@ static bool blk_request_is_sound(const struct blk *b, const struct blk_request *
 	    (!r->n_iov || r->n_iov > BLK_IOV_MAX || r->bytes > BLK_BYTES_MAX))
 		return false;
 	return r->bytes && is_aligned(r->offset | r->bytes, b->block_size) &&
-	       range_fits(r->offset, r->bytes, b->size);
+	       range_fits(r->offset, r->bytes, blk_limit(b, r->op == BLK_READ));
+}
+
+static void blk_on_kick_task(struct loop_task *t)
+{
+	blk_kick(container_of(t, struct blk, kick_task));
+}
+
+void blk_init(struct blk *b, const struct blk_ops *ops, struct loop *loop, const char *engine)
+{
+	b->ops = ops;
+	b->loop = loop;
+	b->engine = engine;
+	list_init(&b->kick_task.node);
+	b->kick_task.fn = blk_on_kick_task;
 }
 
 void blk_submit(struct blk *b, struct blk_request *r)
@@ -27,6 +42,11 @@ void blk_submit(struct blk *b, struct blk_request *r)
 void blk_kick(struct blk *b)
 {
 	b->ops->kick(b);
+}
+
+void blk_kick_later(struct blk *b)
+{
+	loop_task_post(b->loop, &b->kick_task);
 }
 
 void blk_set_round(struct blk *b, void (*round)(void *opaque), void *opaque)
@@ -43,7 +63,25 @@ void blk_end_round(struct blk *b)
 
 void blk_drain(struct blk *b)
 {
+	blk_kick(b);
 	b->ops->drain(b);
+}
+
+int blk_status(struct blk *b, u64 offset, u64 bytes, struct blk_status *out)
+{
+	assert(bytes && range_fits(offset, bytes, b->size));
+	*out = (struct blk_status){.bytes = bytes, .is_data = true, .is_allocated = true};
+	return b->ops->status ? b->ops->status(b, offset, bytes, out) : 0;
+}
+
+int blk_resize(struct blk *b, u64 size, struct err *err)
+{
+	assert(is_aligned(size, b->block_size));
+	if (b->is_readonly)
+		return err_set(err, -EROFS, "it is open for reading only");
+	if (!b->ops->resize)
+		return err_set(err, -ENOTSUP, "its size can't be changed");
+	return b->ops->resize(b, size, err);
 }
 
 void blk_free(struct blk *b)
@@ -51,5 +89,7 @@ void blk_free(struct blk *b)
 	if (!b)
 		return;
 	blk_drain(b);
+	if (b->kick_task.is_posted)
+		loop_task_cancel(b->loop, &b->kick_task);
 	b->ops->free(b);
 }

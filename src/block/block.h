@@ -21,12 +21,13 @@
 
 #include "base/base.h"
 #include "base/list.h"
+#include "base/loop.h"
 
 struct blk;
 struct err;
-struct loop;
 
 #define BLK_SECTOR    512u
+#define BLK_SIZE_MAX  ((u64)1 << 62)    /* no disk and no file is larger */
 #define BLK_IOV_MAX   1024u             /* pieces of one request (IOV_MAX) */
 #define BLK_BYTES_MAX ((u64)0x7ffff000) /* of one request (MAX_RW_COUNT of Linux) */
 
@@ -51,9 +52,23 @@ struct blk_request {
 	/* The disk's. */
 	struct list node;
 	u64 progress; /* bytes done by earlier, short, transfers */
+	void *waiter; /* io.h */
 	void *extra;  /* a bounce buffer, a layer's own request */
 	int result;
 	u8 step;
+};
+
+/* What a stretch of a disk is: for copies, maps and jobs. */
+struct blk_status {
+	u64 bytes; /* that are the same, from where was asked; at least 1, at most what was asked for */
+	bool is_data;      /* false: it reads as zeros, or is_allocated is false */
+	bool is_zero;      /* it reads as zeros */
+	bool is_allocated; /* this layer decides; else what is beneath it does */
+	bool is_compressed;
+	bool has_offset; /* the bytes are at offset in the layer's (data) file, as they are */
+	u64 offset;
+	unsigned
+		depth; /* how many layers beneath the one that was asked; the bottom's by default */
 };
 
 /* For the makers of disks; users call the functions below. */
@@ -62,25 +77,56 @@ struct blk_ops {
 	void (*kick)(struct blk *b);
 	void (*drain)(struct blk *b);
 	void (*free)(struct blk *b);
+	int (*status)(struct blk *b, u64 offset, u64 bytes,
+		      struct blk_status *out);                   /* NULL: data */
+	int (*resize)(struct blk *b, u64 size, struct err *err); /* NULL: it can't be */
 };
+
+struct image_ops; /* image/image.h */
 
 struct blk {
 	const struct blk_ops *ops;
-	const char *engine; /* static: "io_uring", "threads", "overlay" */
+	const struct image_ops *image; /* what an image format can do beyond; or NULL */
+	struct loop *loop;
+	const char *engine; /* static: "io_uring", "threads", "overlay", "qcow2" */
 	u64 size;           /* bytes, a multiple of block_size */
 	u32 block_size;     /* granularity of requests: 512, or 4096 for such disks */
 	bool is_readonly;
+	bool is_container;           /* an image's file: reads behind the end give zeros ... */
+	bool is_growable;            /* ... and writes make it larger */
 	void (*round)(void *opaque); /* blk_set_round; or NULL */
 	void *round_opaque;
+	struct loop_task kick_task; /* blk_kick_later */
 };
+
+/* By its maker, first; b is zeroed. */
+void blk_init(struct blk *b, const struct blk_ops *ops, struct loop *loop, const char *engine);
+
+/* How far reads, or else writes, may reach. */
+static inline u64 blk_limit(const struct blk *b, bool is_read)
+{
+	return (is_read ? b->is_container : b->is_growable) ? BLK_SIZE_MAX : b->size;
+}
 
 void blk_submit(struct blk *b, struct blk_request *r);
 void blk_kick(struct blk *b);
+/* Before the loop waits again: for those who don't know whose round it is. */
+void blk_kick_later(struct blk *b);
 void blk_set_round(struct blk *b, void (*round)(void *opaque), void *opaque);
 /* Waits for everything submitted; all done() have been called on return. */
 void blk_drain(struct blk *b);
 void blk_free(struct blk *b); /* drains; NULL is fine */
 AUTO_FN(blk_free, struct blk *)
+
+/*
+ * What the stretch from offset on is; bytes > 0, inside the disk. May wait, as io.h says.
+ */
+int blk_status(struct blk *b, u64 offset, u64 bytes, struct blk_status *out);
+/*
+ * Another size, a multiple of block_size: what is new reads as zeros; what is cut off is lost, at
+ * which nothing may be out there. May wait. -ENOTSUP where it can't be.
+ */
+int blk_resize(struct blk *b, u64 size, struct err *err);
 
 /* --- makers: they take the descriptor over on success, and open nothing --- */
 
@@ -104,6 +150,9 @@ AUTO_FN(blk_engines_free, struct blk_engines *)
 
 struct blk_raw_options {
 	bool is_readonly;
+	/* The file of an image, not a disk's contents: of any size, 0 too; behind its end there are zeros, and
+	 * (in a regular file) writes make it larger. */
+	bool is_container;
 	enum blk_engine engine;
 	struct blk_engines *engines; /* take one of these (borrowed); NULL: make one */
 	/* Run first by each thread of the threads engine, to confine itself; or NULL. */

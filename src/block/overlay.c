@@ -394,10 +394,9 @@ int blk_overlay_new(struct loop *loop, struct blk *base, int fd,
 
 	assert(o);
 	memset(o, 0, sizeof(*o));
-	o->blk = (struct blk){.ops = &ops,
-			      .engine = "overlay",
-			      .size = base->size,
-			      .block_size = base->block_size};
+	blk_init(&o->blk, &ops, loop, "overlay");
+	o->blk.size = base->size;
+	o->blk.block_size = base->block_size;
 	o->loop = loop;
 	list_init(&o->may_allocate);
 	list_init(&o->free_ops);

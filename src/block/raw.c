@@ -49,9 +49,8 @@ struct blk_raw {
 	struct blk blk;
 	struct loop *loop;
 	struct raw_engine *engine;
-	struct blk_engines *engines; /* where it came from; or NULL */
-	int fd;                      /* owned */
-
+	struct blk_engines *engines;    /* where it came from; or NULL */
+	int fd;                         /* owned */
 	u32 memory_align;               /* of buffers, by the file's will; 1: any */
 	bool can_punch, can_zero_range; /* until the file system says no */
 	u32 n_out;                      /* requests submitted whose done() wasn't called */
@@ -180,6 +179,8 @@ static void raw_submit(struct blk *b, struct blk_request *r)
 	r->progress = 0;
 	r->step = RAW_SYNC;
 	raw->n_out++;
+	if (b->is_growable && r->op != BLK_FLUSH && r->op != BLK_READ)
+		b->size = MAX(b->size, r->offset + r->bytes);
 	switch (r->op) {
 	case BLK_READ:
 	case BLK_WRITE:
@@ -248,11 +249,28 @@ void raw_describe(struct raw_engine *e, struct blk_request *r, struct raw_op *ou
 	*out = op;
 }
 
+/* Behind a container's end there are zeros. */
+static void raw_read_behind_end(struct blk_raw *raw, struct blk_request *r)
+{
+	while (r->progress < r->bytes) {
+		u64 n = MIN(r->bytes - r->progress, RAW_ZEROS_SIZE);
+
+		blk_iov_scatter(r, raw_zeros, n);
+		blk_iov_advance(r, n);
+		r->progress += n;
+	}
+	raw_complete(raw, r, 0);
+}
+
 /* Some bytes were transferred. */
 static void raw_transferred(struct blk_raw *raw, struct blk_request *r, int result)
 {
 	u64 bytes = (u64)result;
 
+	if (!bytes && r->op == BLK_READ && raw->blk.is_container) {
+		raw_read_behind_end(raw, r);
+		return;
+	}
 	/* The file is shorter than it was when opened, or the device is full without saying so. */
 	if (!bytes) {
 		raw_complete(raw, r, -EIO);
@@ -340,6 +358,43 @@ static void raw_free(struct blk *b)
 	free(raw);
 }
 
+/* By what the file system says about holes; where it says nothing, all is data. */
+static int raw_status(struct blk *b, u64 offset, u64 bytes, struct blk_status *out)
+{
+	int fd = raw_of(b)->fd;
+	off_t data = lseek(fd, (off_t)offset, SEEK_DATA), end;
+
+	out->has_offset = true;
+	out->offset = offset;
+	if (data < 0 && errno != ENXIO) /* it can't tell */
+		return 0;
+	if (data < 0 || (u64)data > offset) {
+		out->is_data = false;
+		out->is_zero = true;
+		out->bytes = data < 0 ? bytes : MIN(bytes, (u64)data - offset);
+		return 0;
+	}
+	end = lseek(fd, (off_t)offset, SEEK_HOLE);
+	if (end > data)
+		out->bytes = MIN(bytes, (u64)end - offset);
+	return 0;
+}
+
+static int raw_resize(struct blk *b, u64 size, struct err *err)
+{
+	struct blk_raw *raw = raw_of(b);
+	struct stat st;
+
+	if (fstat(raw->fd, &st) < 0)
+		return err_errno(err, -errno, "cannot examine the file");
+	if (!S_ISREG(st.st_mode))
+		return err_set(err, -ENOTSUP, "the size of a device can't be changed here");
+	if (ftruncate(raw->fd, (off_t)size) < 0)
+		return err_errno(err, -errno, "cannot change its size");
+	b->size = size;
+	return 0;
+}
+
 /* What direct I/O asks of memory and offsets. */
 static void raw_direct_align(int fd, u32 *out_memory, u32 *out_offset)
 {
@@ -390,6 +445,14 @@ static int raw_find_size(struct blk_raw *raw, struct err *err)
 		return err_set(err, r, "it is neither a file nor a block device");
 	if (r < 0)
 		return err_errno(err, r, "cannot find out its size");
+	if (raw->blk.is_container) {
+		struct stat st;
+
+		raw->blk.size = align_up(MIN(size, BLK_SIZE_MAX), block);
+		raw->blk.is_growable =
+			!raw->blk.is_readonly && fstat(raw->fd, &st) == 0 && S_ISREG(st.st_mode);
+		return 0;
+	}
 	if (!size)
 		return err_set(err, -EINVAL, "it is empty");
 	if (size % block)
@@ -442,12 +505,15 @@ int blk_raw_new(struct loop *loop, int fd, const struct blk_raw_options *o, stru
 		.kick = raw_kick,
 		.drain = raw_drain,
 		.free = raw_free,
+		.status = raw_status,
+		.resize = raw_resize,
 	};
 	struct blk_raw *raw = NEW(struct blk_raw);
 	int r;
 
-	raw->blk.ops = &ops;
+	blk_init(&raw->blk, &ops, loop, NULL);
 	raw->blk.is_readonly = o->is_readonly;
+	raw->blk.is_container = o->is_container;
 	raw->loop = loop;
 	raw->fd = fd;
 	list_init(&raw->finished);

@@ -86,7 +86,8 @@ static void fake_free(struct blk *b)
 	free(fake_of(b));
 }
 
-static const struct blk_ops fake_ops = {fake_submit, fake_kick, fake_drain, fake_free};
+static const struct blk_ops fake_ops = {
+	.submit = fake_submit, .kick = fake_kick, .drain = fake_drain, .free = fake_free};
 
 static struct fake_disk *fake_new(bool is_readonly)
 {
