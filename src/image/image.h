@@ -22,6 +22,7 @@
 #include "block/block.h"
 
 struct json_t;
+struct work_pool;
 
 /* --- names inside images --- */
 
@@ -64,6 +65,8 @@ struct img_open_options {
 	const void *secret;
 	size_t secret_bytes;
 	u64 cache_bytes; /* for metadata; 0: a default that serves a disk of some hundred GiB */
+	/* Threads for compression (base/work.h), until the image is closed; NULL: none. */
+	struct work_pool *workers;
 };
 
 struct img_option { /* of create: NAME=VALUE */

@@ -1,0 +1,176 @@
+/*
+ * Work for other threads. See work.h.
+ */
+#include "base/work.h"
+
+#include <pthread.h>
+
+#include "base/alloc.h"
+#include "base/co.h"
+#include "base/err.h"
+#include "base/list.h"
+#include "base/loop.h"
+
+#define WORK_STACK (256 * KIB)
+
+/* On the stack of the coroutine that waits for it. */
+struct work {
+	struct list node;
+	void (*fn)(void *arg);
+	void *arg;
+	struct co *co;
+	bool is_done; /* the loop's thread */
+};
+
+struct work_pool {
+	struct loop *loop;
+	struct loop_task finish;
+	pthread_t *threads;
+	unsigned n_threads;
+	int (*enter)(void *opaque, struct err *err);
+	void *enter_opaque;
+
+	pthread_mutex_t lock; /* guards all below */
+	pthread_cond_t has_work, has_begun;
+	struct list queue, finished;
+	unsigned n_begun;
+	struct err failure; /* of a thread that could not begin */
+	bool is_quitting;
+};
+
+static void work_begin(struct work_pool *p)
+{
+	struct err err = ERR_INIT;
+	int r = p->enter ? p->enter(p->enter_opaque, &err) : 0;
+
+	pthread_mutex_lock(&p->lock);
+	if (r < 0)
+		p->failure = err;
+	p->n_begun++;
+	pthread_cond_signal(&p->has_begun);
+	pthread_mutex_unlock(&p->lock);
+}
+
+static void *work_thread(void *arg)
+{
+	struct work_pool *p = arg;
+
+	work_begin(p);
+	pthread_mutex_lock(&p->lock);
+	for (;;) {
+		struct work *w;
+
+		while (list_is_empty(&p->queue) && !p->is_quitting)
+			pthread_cond_wait(&p->has_work, &p->lock);
+		if (p->is_quitting)
+			break;
+		w = list_entry(p->queue.next, struct work, node);
+		list_remove(&w->node);
+		pthread_mutex_unlock(&p->lock);
+		w->fn(w->arg);
+		pthread_mutex_lock(&p->lock);
+		list_append(&p->finished, &w->node);
+		loop_task_post(p->loop, &p->finish);
+	}
+	pthread_mutex_unlock(&p->lock);
+	return NULL;
+}
+
+static void work_on_finish(struct loop_task *t)
+{
+	struct work_pool *p = container_of(t, struct work_pool, finish);
+
+	pthread_mutex_lock(&p->lock);
+	while (!list_is_empty(&p->finished)) {
+		struct work *w = list_entry(p->finished.next, struct work, node);
+
+		list_remove(&w->node);
+		pthread_mutex_unlock(&p->lock);
+		w->is_done = true;
+		co_wake(w->co);
+		pthread_mutex_lock(&p->lock);
+	}
+	pthread_mutex_unlock(&p->lock);
+}
+
+void work_run(struct work_pool *p, void (*fn)(void *arg), void *arg)
+{
+	struct work w = {.fn = fn, .arg = arg, .co = co_self()};
+
+	if (!p || !w.co) {
+		fn(arg);
+		return;
+	}
+	pthread_mutex_lock(&p->lock);
+	list_append(&p->queue, &w.node);
+	pthread_cond_signal(&p->has_work);
+	pthread_mutex_unlock(&p->lock);
+	while (!w.is_done)
+		co_wait();
+}
+
+void work_pool_free(struct work_pool *p)
+{
+	if (!p)
+		return;
+	pthread_mutex_lock(&p->lock);
+	p->is_quitting = true;
+	pthread_cond_broadcast(&p->has_work);
+	pthread_mutex_unlock(&p->lock);
+	for (unsigned i = 0; i < p->n_threads; i++)
+		pthread_join(p->threads[i], NULL);
+	assert(list_is_empty(&p->finished) && list_is_empty(&p->queue));
+	loop_task_cancel(p->loop, &p->finish);
+	pthread_cond_destroy(&p->has_work);
+	pthread_cond_destroy(&p->has_begun);
+	pthread_mutex_destroy(&p->lock);
+	free(p->threads);
+	free(p);
+}
+
+static int work_start(struct work_pool *p, unsigned n, struct err *err)
+{
+	pthread_attr_t attr;
+	int r = 0;
+
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, WORK_STACK);
+	while (r == 0 && p->n_threads < n) {
+		r = -pthread_create(&p->threads[p->n_threads], &attr, work_thread, p);
+		if (r == 0)
+			p->n_threads++;
+	}
+	pthread_attr_destroy(&attr);
+	pthread_mutex_lock(&p->lock);
+	while (p->n_begun < p->n_threads)
+		pthread_cond_wait(&p->has_begun, &p->lock);
+	pthread_mutex_unlock(&p->lock);
+	if (r < 0)
+		return err_errno(err, r, "cannot start threads");
+	*err = p->failure;
+	return err->code;
+}
+
+int work_pool_new(struct loop *loop, unsigned n_threads,
+		  int (*enter)(void *opaque, struct err *err), void *opaque, struct work_pool **out,
+		  struct err *err)
+{
+	AUTO(work_pool_free) struct work_pool *p = NEW(struct work_pool);
+	int r;
+
+	p->loop = loop;
+	p->enter = enter;
+	p->enter_opaque = opaque;
+	p->threads = NEW_ARRAY(pthread_t, n_threads);
+	p->finish.fn = work_on_finish;
+	list_init(&p->finish.node);
+	list_init(&p->queue);
+	list_init(&p->finished);
+	pthread_mutex_init(&p->lock, NULL);
+	pthread_cond_init(&p->has_work, NULL);
+	pthread_cond_init(&p->has_begun, NULL);
+	r = work_start(p, n_threads, err);
+	if (r == 0)
+		*out = take(p);
+	return r;
+}
