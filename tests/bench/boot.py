@@ -30,12 +30,16 @@ def measure_boot(argv):
     return figures
 
 
+def boot_sides(tools, series):
+    guest = tools.linux_guest(series, "off")
+    return [Side(f"posada, {series}", lambda: measure_boot(tools.posada(guest, "soft"))),
+            Side(f"QEMU, {series}", lambda: measure_boot(tools.qemu(guest, "tcg")))]
+
+
 def measure(tools, rounds):
     all_sides, rows = [], []
     for series in SERIES:
-        guest = tools.linux_guest(series, "off")
-        ours = Side(f"posada, {series}", lambda guest=guest: measure_boot(tools.posada(guest, "soft")))
-        theirs = Side(f"QEMU, {series}", lambda guest=guest: measure_boot(tools.qemu(guest, "tcg")))
+        ours, theirs = boot_sides(tools, series)
         all_sides += [ours, theirs]
         rows += [
             Row(f"{series}: CPU time to init", ours, theirs, "init_cpu", "s",

@@ -14,6 +14,7 @@ class Guest:
     memory: int = 256  # MiB
     cpus: int = 1
     disk: str = None
+    is_snapshot: bool = False
     has_net: bool = False
     tap: str = None  # an interface, instead of the user network
     queues: int = 1  # of the disk and the tap
@@ -23,8 +24,9 @@ class Guest:
 class Tools:
     """Where things are. Directories come from ./bench."""
 
-    def __init__(self, release, cache):
+    def __init__(self, release, cache, only=None):
         self.cache = cache
+        self.only = only  # names of rows, where only some are asked for
         self.program = os.path.join(release, "src/cmd/posada")
 
     def path(self, name):
@@ -38,6 +40,12 @@ class Tools:
         return Guest(self.path(f"../kernel-{series}/vmlinuz"), self.path(f"initrd-{series}"),
                      f"console=ttyS0 quiet panic=-1 bench.do={job}", **more)
 
+    def demo_guest(self):
+        """The demo's Debian, whole: its disk isn't written to."""
+        where = self.path("../guest")
+        return Guest(f"{where}/vmlinuz", f"{where}/initrd", "console=ttyS0 root=/dev/vda quiet", memory=1024,
+                     cpus=2, disk=f"{where}/root.img", is_snapshot=True, has_net=True)
+
     def posada(self, guest, accel):
         argv = [self.program, "run", "--quiet", "--accel", accel, "--memory", f"{guest.memory}M",
                 "--cpus", str(guest.cpus), "--kernel", guest.kernel, "--on-reboot", "stop"]
@@ -49,6 +57,8 @@ class Tools:
             argv += ["--append", guest.append]
         if guest.disk:
             argv += ["--disk", f"{guest.disk},queues={guest.queues}"]
+        if guest.is_snapshot:
+            argv += ["--snapshot"]
         if guest.tap:
             argv += ["--net", f"tap={guest.tap},queues={guest.queues}"]
         elif guest.has_net:
@@ -67,7 +77,8 @@ class Tools:
         if guest.append:
             argv += ["-append", guest.append]
         if guest.disk:
-            argv += ["-drive", f"file={guest.disk},format=raw,if=none,id=disk",
+            snapshot = "on" if guest.is_snapshot else "off"
+            argv += ["-drive", f"file={guest.disk},format=raw,if=none,id=disk,snapshot={snapshot}",
                      "-device", f"virtio-blk-pci,drive=disk,num-queues={guest.queues}"]
         if guest.tap:
             argv += ["-netdev", f"tap,id=net,ifname={guest.tap},script=no,downscript=no,queues={guest.queues}",

@@ -13,7 +13,6 @@ is user and system time of all processes, and the figure to trust: the wall time
 wander. Each section says on what host, in how many rounds and at what load it was made, and the command
 that repeats it; `./bench` repeats all.
 """
-COLUMNS = ["", "posada", "QEMU", "ratio", "aim"]
 
 
 def first_match(path, pattern):
@@ -39,13 +38,15 @@ def describe_qemu():
 
 
 def table(rows):
-    lines = ["| " + " | ".join(COLUMNS) + " |", "|---|---:|---:|---:|---|"]
+    columns = rows[0].COLUMNS
+    rule = "|---|" + "---:|" * (len(columns) - 2) + "---|"
+    lines = ["| " + " | ".join(columns) + " |", rule]
     return "\n".join(lines + ["| " + " | ".join(row.cells()) + " |" for row in rows])
 
 
 def problems(sides):
     return [f"{'SKIP' if side.may_skip else 'FAIL'} {side.name}: {side.problem}"
-            for side in sides if side.problem]
+            for side in sides if side.problem] + [f"FAIL: {side.row_problem}" for side in sides if side.row_problem]
 
 
 def section(group, name, sides, rows, rounds, load):

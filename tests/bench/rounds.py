@@ -16,7 +16,8 @@ class Side:
         self.run = run
         self.may_skip = may_skip  # a host may lack what it needs
         self.figures = []
-        self.problem = None
+        self.problem = None  # why it has no figures
+        self.row_problem = None  # what is wrong with some of them
 
     def pick(self, figure, how):
         values = [f[figure] for f in self.figures if figure in f]
@@ -45,6 +46,8 @@ def alternate(title, rounds, sides):
 class Row:
     """A line of a table: a figure of one side, and of the other where there is one."""
 
+    COLUMNS = ["", "posada", "QEMU", "ratio", "aim"]
+
     name: str
     posada: Side
     qemu: Side
@@ -61,10 +64,14 @@ class Row:
         value = side.pick(self.figure, self.how)
         return "-" if value is None else f"{value:.{digits(value)}f} {self.unit}"
 
-    def ratio(self):
+    def value(self):
         ours = self.posada.pick(self.figure, self.how)
         theirs = self.qemu.pick(self.figure, self.how) if self.qemu else None
-        return f"{ours / theirs:.2f}" if ours is not None and theirs else "-"
+        return ours / theirs if ours is not None and theirs else None
+
+    def ratio(self):
+        value = self.value()
+        return "-" if value is None else f"{value:.2f}"
 
     def cells(self):
         return [self.name, self.cell(self.posada), self.cell(self.qemu), self.ratio(), self.aim]

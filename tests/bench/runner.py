@@ -138,6 +138,15 @@ class Run:
             if not self._read():
                 self.fail(f"it ended before it said '{text}'")
 
+    def wait_for_text(self, text):
+        """Until it is there, also without the end of its line."""
+        while text.encode() not in self.buffer and not any(text in line.text for line in self.result.lines[-64:]):
+            if not self._read():
+                self.fail(f"it ended before it said '{text}'")
+
+    def elapsed(self):
+        return time.monotonic() - self.started
+
     def wait_for_byte(self):
         while self.result.first_byte is None:
             if not self._read():
