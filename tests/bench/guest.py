@@ -77,8 +77,9 @@ class Tools:
         if guest.append:
             argv += ["-append", guest.append]
         if guest.disk:
-            snapshot = "on" if guest.is_snapshot else "off"
-            argv += ["-drive", f"file={guest.disk},format=raw,if=none,id=disk,snapshot={snapshot}",
+            # The last guest may still be about to go, and hold its lock.
+            more = ",snapshot=on,file.locking=off" if guest.is_snapshot else ""
+            argv += ["-drive", f"file={guest.disk},format=raw,if=none,id=disk{more}",
                      "-device", f"virtio-blk-pci,drive=disk,num-queues={guest.queues}"]
         if guest.tap:
             argv += ["-netdev", f"tap,id=net,ifname={guest.tap},script=no,downscript=no,queues={guest.queues}",

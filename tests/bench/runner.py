@@ -144,8 +144,9 @@ class Run:
             if not self._read():
                 self.fail(f"it ended before it said '{text}'")
 
-    def elapsed(self):
-        return time.monotonic() - self.started
+    def used(self):
+        """Wall and CPU time until now."""
+        return time.monotonic() - self.started, cpu_of(self.pid)
 
     def wait_for_byte(self):
         while self.result.first_byte is None:

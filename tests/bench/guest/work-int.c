@@ -287,7 +287,7 @@ static uint64_t indirect(unsigned count)
 }
 
 const struct work work_int[] = {
-	{"intloop", intloop},	{"branches", branches}, {"list", list},	    {"qsort", sort},
-	{"sieve", sieve},	{"hash", hash},		{"sha256", sha256}, {"fib", fib},
-	{"switch", bytecode},	{"indirect", indirect}, {NULL, NULL},
+	{"intloop", intloop}, {"branches", branches}, {"list", list},     {"qsort", sort},
+	{"sieve", sieve},     {"hash", hash},         {"sha256", sha256}, {"fib", fib},
+	{"switch", bytecode}, {"indirect", indirect}, {NULL, NULL},
 };

@@ -196,8 +196,16 @@ static uint64_t file(unsigned count)
 }
 
 const struct work work_kernel[] = {
-	{"getpid", call},	  {"signal", signals},		{"yield", yield},
-	{"clock", clocks},	  {"fault", faults},		{"mprotect", protect},
-	{"fork", fork_only},	  {"exec-static", exec_static}, {"exec-dynamic", exec_dynamic},
-	{"pipe", ping_pong},	  {"file", file},		{NULL, NULL},
+	{"getpid", call},
+	{"signal", signals},
+	{"yield", yield},
+	{"clock", clocks},
+	{"fault", faults},
+	{"mprotect", protect},
+	{"fork", fork_only},
+	{"exec-static", exec_static},
+	{"exec-dynamic", exec_dynamic},
+	{"pipe", ping_pong},
+	{"file", file},
+	{NULL, NULL},
 };

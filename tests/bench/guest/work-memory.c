@@ -91,6 +91,6 @@ static uint64_t rewrite(unsigned count)
 }
 
 const struct work work_memory[] = {
-	{"memcpy", copy},	    {"strlen", length}, {"movsb", movsb},
+	{"memcpy", copy},          {"strlen", length},   {"movsb", movsb},
 	{"random", random_access}, {"rewrite", rewrite}, {NULL, NULL},
 };
