@@ -32,15 +32,15 @@ sx_insn_fn *sx_bind_io(struct sx_insn *i);
 sx_insn_fn *sx_bind_far(struct sx_insn *i);
 sx_insn_fn *sx_bind_control(struct sx_insn *i);
 /* What a SIMD instruction needs and does, as far as the translator wants to know. */
-enum sx_simd_class {
-	SX_SIMD_OTHER, /* not for it: MMX, strings, what has more operands than it shows */
-	SX_SIMD_PLAIN, /* moves and integers */
-	SX_SIMD_FLOAT, /* MXCSR is read and written */
-	SX_SIMD_FLAGS, /* writes EFLAGS */
-	SX_SIMD_FLAGS_FLOAT,
-	SX_SIMD_XMM0, /* reads XMM0 as well */
+struct sx_simd_traits {
+	bool is_plain; /* it has no operands but those that it shows and these; else not for it */
+	u8 needs;      /* enum sx_fpu_need */
+	bool is_mmx;
+	bool writes_flags;
+	bool writes_operand; /* the first */
+	bool reads_xmm0, writes_xmm0;
 };
-enum sx_simd_class sx_simd_class(const struct sx_insn *i);
+struct sx_simd_traits sx_simd_traits(const struct sx_insn *i);
 
 /* x87, MMX, SSE and what follows, FXSAVE, XSAVE, LDMXCSR: simd_bind.c. */
 sx_insn_fn *sx_bind_fpu(struct sx_insn *i, unsigned off);

@@ -104,6 +104,7 @@ struct sx_fpu_live {
 	bool fp;  /* so they do, and the host's MXCSR is the guest's: all exceptions masked */
 	bool x87; /* CR0 lets x87 run; the host's x87 registers are the guest's, fpu's are stale */
 	bool is_x87_unmasked; /* the guest wants to see some of its exceptions */
+	bool x87_masked;      /* x87, and it wants to see none: for native code */
 };
 
 /* An event to be delivered through the IDT. */

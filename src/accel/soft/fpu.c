@@ -48,7 +48,7 @@ static void x87_load(struct sx_cpu *c)
 			 : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8",
 			   "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
 	c->fpu_live.x87 = true;
-	c->fpu_live.is_x87_unmasked = (f->fcw & 0x3f) != 0x3f;
+	sx_x87_note_masks(c, f->fcw);
 }
 
 /* FNINIT leaves the registers empty and exceptions masked, as the ABI and the library want it. */
@@ -65,7 +65,7 @@ static void x87_unload(struct sx_cpu *c)
 	for (unsigned n = 0; n < 8; n++)
 		memcpy(f->st[n], x.st[n], 10);
 	c->fpu_live.x87 = false;
-	c->fpu_live.is_x87_unmasked = false;
+	c->fpu_live.is_x87_unmasked = c->fpu_live.x87_masked = false;
 }
 
 void sx_fpu_sync(struct sx_cpu *c)
@@ -123,7 +123,7 @@ void sx_fp_enter(struct sx_cpu *c, const struct sx_insn *i)
 	c->fpu_live.fp = true;
 }
 
-bool sx_sse_is_ready(struct sx_cpu *c, bool wants_fp)
+static bool sse_is_ready(struct sx_cpu *c, bool wants_fp)
 {
 	if ((c->cr0 & (X86_CR0_EM | X86_CR0_TS)) || !(c->cr4 & X86_CR4_OSFXSR))
 		return false;
@@ -132,6 +132,26 @@ bool sx_sse_is_ready(struct sx_cpu *c, bool wants_fp)
 	else if (!c->fpu_live.fp)
 		sx_fp_enter(c, NULL);
 	return !wants_fp || c->fpu_live.fp;
+}
+
+static bool x87_is_ready(struct sx_cpu *c)
+{
+	if (c->cr0 & (X86_CR0_EM | X86_CR0_TS))
+		return false;
+	if (!c->fpu_live.x87) {
+		sx_x87_update_summary(&c->fpu);
+		if (c->fpu.fsw & SX_FSW_ES)
+			return false;
+		x87_load(c);
+	}
+	return c->fpu_live.x87_masked;
+}
+
+bool sx_fpu_is_ready(struct sx_cpu *c, unsigned needs)
+{
+	if ((needs & (SX_NEEDS_SSE | SX_NEEDS_FP)) && !sse_is_ready(c, needs & SX_NEEDS_FP))
+		return false;
+	return !(needs & SX_NEEDS_X87) || x87_is_ready(c);
 }
 
 /*

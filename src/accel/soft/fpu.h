@@ -58,9 +58,15 @@ void sx_sse_enter(struct sx_cpu *c, const struct sx_insn *i);
 /* The same, and loads MXCSR when its exceptions are masked: fpu_live.fp says whether. */
 void sx_fp_enter(struct sx_cpu *c, const struct sx_insn *i);
 
-/* The same for native code: without raising anything. False: SSE instructions may not run or, where
- * wants_fp, MXCSR has exceptions unmasked. */
-bool sx_sse_is_ready(struct sx_cpu *c, bool wants_fp);
+/* What instructions want of c->fpu_live. */
+enum sx_fpu_need {
+	SX_NEEDS_SSE = 1 << 0,
+	SX_NEEDS_FP = 1 << 1,  /* MXCSR in the host's: includes SSE */
+	SX_NEEDS_X87 = 1 << 2, /* x87 or MMX, all exceptions masked */
+};
+/* Makes ready for native code what it needs, without raising anything. False: instructions may not run,
+ * or exceptions are unmasked or pending. */
+bool sx_fpu_is_ready(struct sx_cpu *c, unsigned needs);
 
 /* May x87 instructions run? Raises #NM, and the pending #MF; then loads the registers. */
 void sx_x87_enter(struct sx_cpu *c, const struct sx_insn *i);
@@ -82,6 +88,13 @@ bool sx_x87_settle(struct sx_cpu *c);
 static inline u16 sx_x87_valid_fcw(u16 fcw)
 {
 	return (fcw & 0x1f3f) | 0x40;
+}
+
+/* The registers are in the host's, with this control word. */
+static inline void sx_x87_note_masks(struct sx_cpu *c, u16 fcw)
+{
+	c->fpu_live.is_x87_unmasked = (fcw & 0x3f) != 0x3f;
+	c->fpu_live.x87_masked = !c->fpu_live.is_x87_unmasked;
 }
 
 /* Error summary and busy, made of the exceptions and their masks. */

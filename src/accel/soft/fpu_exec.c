@@ -187,7 +187,7 @@ static noinline void x87_fldcw_work(struct sx_cpu *c, const struct sx_insn *i)
 	fcw = (u16)sx_load(c, i, sx_ea(c, i, 2, false), 2);
 	x87_begin(c, i);
 	x87_call_mem(i, &fcw);
-	c->fpu_live.is_x87_unmasked = (fcw & SX_MXCSR_FLAGS) != SX_MXCSR_FLAGS;
+	sx_x87_note_masks(c, fcw);
 	if (c->fpu_live.is_x87_unmasked)
 		sx_x87_settle(c);
 }

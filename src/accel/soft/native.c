@@ -202,7 +202,7 @@ static uintptr_t run_native(struct sx_cpu *c, const u8 *code, struct sx_native_b
 		if ((left & 3) != NATIVE_INTERPRET)
 			return left;
 		assert(is_own_code(c->native, *out));
-		if (!sx_sse_is_ready(c, (*out)->has_float))
+		if (!sx_fpu_is_ready(c, (*out)->fpu_needs))
 			return left;
 		code = (*out)->block->native;
 	}

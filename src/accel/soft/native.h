@@ -33,8 +33,8 @@ struct sx_native_block {
 	u32 word;  /* ... under which the block is good */
 	u32 n_insns;
 	u32 mode;
-	bool has_float; /* it wants MXCSR */
 	u64 unknown; /* a bit for each instruction that isn't translated: to tell callouts apart */
+	u32 fpu_needs; /* enum sx_fpu_need */
 	struct sx_block *block;
 };
 

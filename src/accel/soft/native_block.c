@@ -5,6 +5,7 @@
 #include "accel/soft/block.h"
 #include "accel/soft/decode.h"
 #include "accel/soft/exec.h"
+#include "accel/soft/fpu.h"
 #include "accel/soft/native_priv.h"
 
 #define FLAGS_LOOK_AHEAD 12         /* instructions */
@@ -18,17 +19,6 @@ static bool is_near(const struct item *it)
 	i64 disp = (i64)it->i.disp + it->off + it->i.len;
 
 	return !(it->i.flags & SX_IF_RIP) || disp == (i32)disp;
-}
-
-static void note_simd(struct translation *t, const struct item *it)
-{
-	enum sx_simd_class class;
-
-	if (!it->is_native || !sx_native_is_simd(&it->i))
-		return;
-	class = sx_simd_class(&it->i);
-	t->has_simd = true;
-	t->has_float |= class == SX_SIMD_FLOAT || class == SX_SIMD_FLAGS_FLOAT;
 }
 
 static bool decode_items(struct translation *t)
@@ -51,7 +41,8 @@ static bool decode_items(struct translation *t)
 		/* What ends a block and isn't ours is the interpreter's: the code ends before it. */
 		if ((it->i.flags & SX_IF_END) && !it->is_native)
 			return true;
-		note_simd(t, it);
+		if (it->is_native)
+			t->fpu_needs |= sx_native_fpu_needs(&it->i);
 		t->n_items++;
 	}
 	return off == b->n_bytes || t->n_items == ARRAY_SIZE(t->items);
@@ -284,7 +275,7 @@ static void end_block(struct translation *t, unsigned index)
 	const struct item *it = &t->items[index];
 	i64 next = it->off + it->i.len;
 
-	sx_native_flush_xmm(t);
+	sx_native_flush_fpu(t);
 	if (sx_insn_op(&it->i) != SX_JCC)
 		spill_at_end(t);
 	switch ((int)sx_insn_op(&it->i)) {
@@ -331,16 +322,28 @@ static void emit_call_out(struct translation *t, unsigned index)
 		e_patch(field, t->c->native->call_out - e->to_exec);
 }
 
-/* May SIMD instructions run now, and is the host's MXCSR the guest's? */
-static void check_simd(struct translation *t, enum slow_kind otherwise, unsigned index)
+/* May SIMD instructions run now, and are MXCSR and the x87 registers the guest's, as far as they are needed? */
+static void check_fpu(struct translation *t, enum slow_kind otherwise, unsigned index)
 {
 	const struct sx_fpu_live *live = &t->c->fpu_live;
+	const struct {
+		unsigned need;
+		const bool *flag;
+	} checks[] = {
+		{SX_NEEDS_X87, &live->x87_masked},
+		{SX_NEEDS_FP, &live->fp},
+		{SX_NEEDS_SSE, &live->sse},
+	};
+	unsigned needs =
+		t->fpu_needs & SX_NEEDS_FP ? t->fpu_needs & ~(unsigned)SX_NEEDS_SSE : t->fpu_needs;
 
-	if (!t->has_simd)
-		return;
-	e_op(&t->e, 1, 0x80, 7, opd_near(t->has_float ? &live->fp : &live->sse), 1); /* cmp */
-	e_u8(&t->e, 0);
-	sx_native_add_slow(t, otherwise, e_jcc(&t->e, 4), index);
+	for (size_t k = 0; k < ARRAY_SIZE(checks); k++) {
+		if (!(needs & checks[k].need))
+			continue;
+		e_op(&t->e, 1, 0x80, 7, opd_near(checks[k].flag), 1); /* cmp */
+		e_u8(&t->e, 0);
+		sx_native_add_slow(t, otherwise, e_jcc(&t->e, 4), index);
+	}
 }
 
 static void emit_entry(struct translation *t)
@@ -356,7 +359,7 @@ static void emit_entry(struct translation *t)
 	e_op(e, 4, 0x83, 7, opd_near(&t->c->request), 1); /* cmp request, 0 */
 	e_u8(e, 0);
 	sx_native_add_slow(t, SLOW_REQUEST, e_jcc(e, 5), 0);
-	check_simd(t, SLOW_INTERPRET, 0);
+	check_fpu(t, SLOW_INTERPRET, 0);
 	e_op(e, 8, 0x81, 0, opd_near(&t->c->retired), 4);
 	e_i32(e, t->n_items);
 	t->flags = FLAGS_MEMORY;
@@ -376,12 +379,12 @@ static void emit_items(struct translation *t)
 			continue;
 		}
 		spill_if_host(t);
-		sx_native_flush_xmm(t);
+		sx_native_flush_fpu(t);
 		emit_call_out(t, k);
 		t->flags = FLAGS_MEMORY;
-		check_simd(t, SLOW_NEXT, k);
+		check_fpu(t, SLOW_NEXT, k);
 	}
-	sx_native_flush_xmm(t);
+	sx_native_flush_fpu(t);
 	spill_at_end(t);
 	if (t->n_items == ARRAY_SIZE(t->items) ||
 	    t->items[t->n_items - 1].off + t->items[t->n_items - 1].i.len == t->b->n_bytes) {
@@ -401,8 +404,9 @@ static void leave_with(struct translation *t, u64 left)
 static void emit_slow_callout(struct translation *t, const struct slow *s)
 {
 	sx_native_store_xmm(t, s->xmm_dirty);
+	sx_native_store_fip(t, s->x87_off);
 	emit_call_out(t, s->index);
-	check_simd(t, SLOW_NEXT, s->index);
+	check_fpu(t, SLOW_NEXT, s->index);
 	sx_native_load_xmm(t, s->xmm_valid);
 	if (s->loads_flags)
 		sx_native_load_flags(t);
@@ -468,8 +472,8 @@ static void emit_head(struct translation *t)
 		.word = t->b->word,
 		.n_insns = t->n_items,
 		.mode = t->b->mode,
-		.has_float = t->has_float,
 		.unknown = unknown_items(t),
+		.fpu_needs = t->fpu_needs,
 		.block = t->b,
 	};
 	e->at += sizeof(*t->head);
@@ -491,7 +495,8 @@ bool sx_native_translate(struct sx_cpu *c, struct sx_block *b)
 	t.b = b;
 	t.page = sx_phys_page(c, b->gpa & PAGE_MASK, &range);
 	t.n_items = t.n_slow = 0;
-	t.has_simd = t.has_float = false;
+	t.fpu_needs = 0;
+	t.x87_off = X87_NONE;
 	t.xmm_valid = t.xmm_dirty = 0;
 	t.e = (struct emit){.at = n->write + n->used,
 			    .end = n->write + n->used + BLOCK_ROOM,

@@ -39,11 +39,12 @@ void sx_native_classify(struct item *it)
 	if (is_high_byte(i) || !is_plain_address(i) || is_moffs(i))
 		return;
 	it->is_native = true;
+	if (sx_native_is_x87(i)) {
+		it->flags = sx_native_x87_flags(i);
+		return;
+	}
 	if (sx_native_is_simd(i)) {
-		enum sx_simd_class class = sx_simd_class(i);
-
-		it->flags =
-			class == SX_SIMD_FLAGS || class == SX_SIMD_FLAGS_FLOAT ? FLAGS_WRITE : 0;
+		it->flags = sx_simd_traits(i).writes_flags ? FLAGS_WRITE : 0;
 		return;
 	}
 	switch ((int)sx_insn_op(i)) {

@@ -377,6 +377,10 @@ static void one(struct translation *t, unsigned index)
 	enum sx_op op = sx_insn_op(i);
 	unsigned wide = i->size > 1;
 
+	if (sx_native_is_x87(i)) {
+		sx_native_x87(t, index);
+		return;
+	}
 	if (sx_native_is_simd(i)) {
 		sx_native_simd(t, index);
 		return;

@@ -55,8 +55,11 @@ void sx_native_add_slow(struct translation *t, enum slow_kind kind, u8 *field, u
 		return;
 	}
 	/* Where a callout comes back, and with what flags, is known when the instruction is done. */
-	t->slow[t->n_slow++] = (struct slow){
-		.kind = kind, .field = field, .index = index, .xmm_dirty = t->xmm_dirty};
+	t->slow[t->n_slow++] = (struct slow){.kind = kind,
+					     .field = field,
+					     .index = index,
+					     .xmm_dirty = t->xmm_dirty,
+					     .x87_off = t->x87_off};
 }
 
 void sx_native_check(struct translation *t, unsigned index, unsigned size, bool is_write,

@@ -81,8 +81,11 @@ struct slow {
 	u8 *rejoin;
 	bool loads_flags;
 	u16 xmm_dirty, xmm_valid; /* at the jump, and where it comes back */
+	u32 x87_off;              /* at the jump */
 };
 #define SLOW_MAX 320
+
+#define X87_NONE (~(u32)0)
 
 struct translation {
 	struct sx_cpu *c;
@@ -94,10 +97,11 @@ struct translation {
 	u8 *entry;                    /* as written */
 	const u8 *page; /* the block's, in host memory: it may change; NULL: not to be had */
 	enum flags_home flags;
-	bool is_live_at_end;      /* flags */
-	bool has_simd, has_float; /* the block */
+	bool is_live_at_end; /* flags */
+	unsigned fpu_needs;  /* the block's: enum sx_fpu_need */
 	u16 xmm_valid,
 		xmm_dirty; /* XMM registers that are in the host's; newer there than in c->fpu */
+	u32 x87_off; /* of the x87 instruction whose address c->fpu.fip hasn't got yet; X87_NONE */
 	struct slow slow[SLOW_MAX];
 	unsigned n_slow;
 };
@@ -105,12 +109,20 @@ struct translation {
 /* native_classify.c: which flags it touches, and whether native_insn can do it. */
 void sx_native_classify(struct item *it);
 
-/* native_simd.c */
+/* native_simd.c: MMX and SSE. */
 bool sx_native_is_simd(const struct sx_insn *i);
 void sx_native_simd(struct translation *t, unsigned index);
 void sx_native_store_xmm(struct translation *t, u16 which);
 void sx_native_load_xmm(struct translation *t, u16 which);
-void sx_native_flush_xmm(struct translation *t); /* c->fpu has them all, the host's none */
+/* c->fpu has all XMM registers, the host's none, and the address of the last x87 instruction. */
+void sx_native_flush_fpu(struct translation *t);
+
+/* native_x87.c */
+bool sx_native_is_x87(const struct sx_insn *i);
+u8 sx_native_x87_flags(const struct sx_insn *i); /* FLAGS_* */
+void sx_native_x87(struct translation *t, unsigned index);
+void sx_native_store_fip(struct translation *t, u32 off); /* X87_NONE: does nothing */
+unsigned sx_native_fpu_needs(const struct sx_insn *i);
 
 /* native_insn.c */
 void sx_native_insn(struct translation *t, unsigned index);

@@ -1,6 +1,6 @@
 /*
- * SSE instructions to host instructions: themselves, with general registers renamed and memory operands
- * replaced. XMM registers are in the host's of the same number from their first use in a block to its end, or
+ * MMX and SSE instructions to host instructions: themselves, with general registers renamed and memory
+ * operands replaced. The MMX registers are the host's while the x87 registers are. XMM registers are in the host's of the same number from their first use in a block to its end, or
  * to a callout; c->fpu has them in between.
  */
 #include "accel/soft/bind.h"
@@ -12,7 +12,7 @@
 
 bool sx_native_is_simd(const struct sx_insn *i)
 {
-	return sx_simd_class(i) != SX_SIMD_OTHER;
+	return sx_simd_traits(i).is_plain;
 }
 
 /* --- registers --- */
@@ -38,10 +38,12 @@ void sx_native_load_xmm(struct translation *t, u16 which)
 	}
 }
 
-void sx_native_flush_xmm(struct translation *t)
+void sx_native_flush_fpu(struct translation *t)
 {
 	sx_native_store_xmm(t, t->xmm_dirty);
 	t->xmm_dirty = t->xmm_valid = 0;
+	sx_native_store_fip(t, t->x87_off);
+	t->x87_off = X87_NONE;
 }
 
 static void want_xmm(struct translation *t, unsigned n)
@@ -52,6 +54,11 @@ static void want_xmm(struct translation *t, unsigned n)
 }
 
 /* --- operands --- */
+
+static bool is_mmx(const struct sx_operand *o)
+{
+	return o->kind == SX_OPD_P || o->kind == SX_OPD_Q || o->kind == SX_OPD_N;
+}
 
 static bool is_xmm(const struct sx_operand *o)
 {
@@ -66,8 +73,7 @@ struct simd {
 static struct simd operands_of(const struct sx_insn *i)
 {
 	const struct sx_form *f = sx_insn_form(i);
-	enum sx_simd_class class = sx_simd_class(i);
-	bool writes = class != SX_SIMD_FLAGS && class != SX_SIMD_FLAGS_FLOAT;
+	bool writes = sx_simd_traits(i).writes_operand;
 
 	switch ((int)f->shape) {
 	case SX_SHAPE_REG_RM:
@@ -112,6 +118,8 @@ static struct opd rm_register(struct translation *t, const struct sx_insn *i, co
 			t->xmm_dirty |= (u16)BIT32(i->rm);
 		return opd_reg(i->rm);
 	}
+	if (is_mmx(s->rm))
+		return opd_reg(i->rm);
 	/* A general register that is written is written whole: its upper half is cleared. */
 	if (s->writes_rm && host_of(i->rm) == IN_MEMORY)
 		return opd_reg(H_R14);
@@ -128,6 +136,8 @@ static unsigned reg_register(struct translation *t, const struct sx_insn *i, con
 			t->xmm_dirty |= (u16)BIT32(i->reg);
 		return i->reg;
 	}
+	if (is_mmx(s->reg))
+		return i->reg;
 	if (s->writes_reg && host_of(i->reg) == IN_MEMORY)
 		return H_R11;
 	return guest_in(t, i->reg, H_R11);
@@ -139,11 +149,16 @@ void sx_native_simd(struct translation *t, unsigned index)
 	struct simd s = operands_of(i);
 	bool is_mem = i->flags & SX_IF_MEM;
 	struct opd rm = opd_base(H_R10, 0);
+	struct sx_simd_traits traits = sx_simd_traits(i);
 	unsigned reg;
 
+	if (sx_insn_op(i) == SX_EMMS) {
+		e_opcode(&t->e, E_0F | 0x77);
+		return;
+	}
 	if (is_mem)
 		check_memory(t, index, s.writes_rm);
-	if (sx_simd_class(i) == SX_SIMD_XMM0)
+	if (traits.reads_xmm0 || traits.writes_xmm0)
 		want_xmm(t, 0);
 	reg = reg_register(t, i, &s);
 	if (!is_mem)
@@ -151,8 +166,10 @@ void sx_native_simd(struct translation *t, unsigned index)
 	e_op(&t->e, i->flags & SX_IF_REXW ? 8 : 4, sx_native_opcode(i), reg, rm, has_imm(i));
 	if (has_imm(i))
 		e_u8(&t->e, (u8)i->imm);
-	if (s.writes_reg && !is_xmm(s.reg) && reg == H_R11)
+	if (traits.writes_xmm0)
+		t->xmm_dirty |= 1;
+	if (s.writes_reg && !is_xmm(s.reg) && !is_mmx(s.reg) && reg == H_R11)
 		e_store(&t->e, H_R11, opd_gpr(t->c, i->reg));
-	if (s.writes_rm && !is_mem && !is_xmm(s.rm) && rm.reg == H_R14)
+	if (s.writes_rm && !is_mem && !is_xmm(s.rm) && !is_mmx(s.rm) && rm.reg == H_R14)
 		e_store(&t->e, H_R14, opd_gpr(t->c, i->rm));
 }

@@ -146,33 +146,32 @@ static void simd_bind_stub(struct sx_insn *i, const struct stubs *s, bool is_mmx
 		i->imm = (u64)s->xmm;
 }
 
-enum sx_simd_class sx_simd_class(const struct sx_insn *i)
+/* Of the kinds that convert between MMX and XMM registers some need both, by their operands. */
+struct sx_simd_traits sx_simd_traits(const struct sx_insn *i)
 {
 	enum sx_op op = sx_insn_op(i);
+	struct sx_simd_traits t = {.writes_operand = true};
+	const struct sx_form *f = sx_insn_form(i);
+	enum simd_kind kind;
 
-	if (op < FIRST_OP || simd_uses_mmx(sx_insn_form(i)) || op == SX_MASKMOVDQU)
-		return SX_SIMD_OTHER;
-	switch (stubs[op - FIRST_OP].kind) {
-	case SIMD_NONE:
-	case SIMD_INTEGER:
-	case SIMD_ALONE:
-		return SX_SIMD_PLAIN;
-	case SIMD_FP:
-	case SIMD_FROM_GPR:
-	case SIMD_TO_GPR:
-		return SX_SIMD_FLOAT;
-	case SIMD_TO_FLAGS:
-		return SX_SIMD_FLAGS;
-	case SIMD_TO_FLAGS_FP:
-		return SX_SIMD_FLAGS_FLOAT;
-	case SIMD_WITH_XMM0:
-		return SX_SIMD_XMM0;
-	case SIMD_FROM_MMX:
-	case SIMD_TO_MMX:
-	case SIMD_STRING:
-		return SX_SIMD_OTHER;
-	}
-	unreachable_code();
+	if (op < FIRST_OP || op == SX_MASKMOVDQU || op == SX_MASKMOVQ)
+		return t;
+	kind = stubs[op - FIRST_OP].kind;
+	if (kind == SIMD_FROM_MMX || kind == SIMD_TO_MMX)
+		return t;
+	t.is_plain = true;
+	t.is_mmx = simd_uses_mmx(f);
+	t.needs = t.is_mmx ? SX_NEEDS_X87 : SX_NEEDS_SSE;
+	if (sx_form_is_xmm(f))
+		t.needs |= SX_NEEDS_SSE;
+	if (kind == SIMD_FP || kind == SIMD_FROM_GPR || kind == SIMD_TO_GPR ||
+	    kind == SIMD_TO_FLAGS_FP)
+		t.needs |= SX_NEEDS_FP;
+	t.writes_flags = kind == SIMD_TO_FLAGS || kind == SIMD_TO_FLAGS_FP || kind == SIMD_STRING;
+	t.writes_operand = !t.writes_flags;
+	t.reads_xmm0 = kind == SIMD_WITH_XMM0;
+	t.writes_xmm0 = op == SX_PCMPESTRM || op == SX_PCMPISTRM;
+	return t;
 }
 
 static sx_insn_fn *simd_bind(struct sx_insn *i)

@@ -167,6 +167,53 @@ TEST(guest_registers_in_memory_work_in_every_position)
 	core_fini(&k);
 }
 
+/* x87 and MMX, with a control word that changes; in a block that is entered often. */
+/* clang-format off */
+CODE(x87_loop, "fninit\n fldz\n mov $0x20000, %ebx\n movw $0xf7f, (%rbx)\n movw $0x37f, 2(%rbx)\n"
+	       "mov $1000, %ecx\n"
+	       "1: fldcw (%rbx)\n fld1\n faddp\n fldcw 2(%rbx)\n dec %ecx\n jnz 1b\n"
+	       "fistpl 4(%rbx)\n mov 4(%rbx), %esi\n fnstcw 8(%rbx)\n movzwl 8(%rbx), %edi\n" STOP);
+CODE(mmx_loop, "mov $1, %eax\n movd %eax, %mm1\n pxor %mm0, %mm0\n mov $1000, %ecx\n"
+	       "1: paddd %mm1, %mm0\n pshufw $0xe4, %mm0, %mm2\n dec %ecx\n jnz 1b\n"
+	       "movd %mm2, %esi\n emms\n" STOP);
+CODE(x87_unmasked, "fninit\n mov $0x20000, %ebx\n movw $0x37b, (%rbx)\n mov $100, %ecx\n xor %eax, %eax\n"
+		   "1: fld1\n fstp %st(0)\n dec %ecx\n jnz 1b\n fldcw (%rbx)\n fld1\n fldz\n fdivrp\n"
+		   "fnstsw %ax\n mov %eax, %esi\n" STOP);
+/* clang-format on */
+
+TEST(x87_and_mmx_stay_in_native_code)
+{
+	struct core k;
+	struct x86_cpu_state s;
+
+	core_init(&k);
+	core_long_mode(&k, &s);
+	core_load(&k, CORE_CODE, x87_loop, CODE_SIZE(x87_loop));
+	CHECK_EQ(core_run(&k, &s), VCPU_STOP_REQUEST);
+	CHECK_EQ((u32)s.gpr[X86_RSI], 1000);
+	CHECK_EQ((u32)s.gpr[X86_RDI], 0x37f);
+	CHECK(count_of(&k, "callouts", "untranslated") < 10);
+	core_load(&k, CORE_CODE, mmx_loop, CODE_SIZE(mmx_loop));
+	core_long_mode(&k, &s);
+	CHECK_EQ(core_run(&k, &s), VCPU_STOP_REQUEST);
+	CHECK_EQ((u32)s.gpr[X86_RSI], 1000);
+	CHECK(count_of(&k, "callouts", "untranslated") < 20);
+	core_fini(&k);
+}
+
+TEST(an_x87_exception_that_is_unmasked_in_native_code_is_seen)
+{
+	struct core k;
+	struct x86_cpu_state s;
+
+	core_init(&k);
+	core_long_mode(&k, &s);
+	core_load(&k, CORE_CODE, x87_unmasked, CODE_SIZE(x87_unmasked));
+	CHECK_EQ(core_run(&k, &s), VCPU_STOP_REQUEST);
+	CHECK_EQ(s.gpr[X86_RSI] & 0x84, 0x84); /* ZE and ES */
+	core_fini(&k);
+}
+
 /* The load at offset 8 faults; the handler at 0x40 takes the RIP that was pushed. */
 CODE(fault_code, "mov $1, %ebx\n add $2, %ebx\n mov 8(%rdx), %eax\n add $100, %ebx\n" STOP
 		 ".org fault_code + 0x40\n mov 8(%rsp), %rcx\n" STOP);
