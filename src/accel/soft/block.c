@@ -317,8 +317,7 @@ static void remember(struct sx_cpu *c, u64 lin, bool is_global, struct sx_block 
 		.generation = c->jump_generation[half],
 		.block = b,
 	};
-	if (half && !is_global)
-		c->has_local_kernel_code = true;
+	sx_tlb_note_code(c, lin, is_global);
 }
 
 /* CS's limit holds for every byte of the block; if it does not reach, one instruction at a time. */

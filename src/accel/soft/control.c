@@ -75,14 +75,16 @@ bool sx_cr0_write(struct sx_cpu *c, u64 v)
 
 bool sx_cr3_write(struct sx_cpu *c, u64 v)
 {
-	if (c->cr4 & X86_CR4_PCIDE)
+	bool has_pcid = c->cr4 & X86_CR4_PCIDE, keeps = has_pcid && (v & X86_CR3_NOFLUSH);
+
+	if (has_pcid)
 		v &= ~X86_CR3_NOFLUSH;
 	if (sx_is_long(c) && (v & ~c->phys_mask))
 		return false;
 	if (uses_pae_tables(c) && !sx_mmu_load_pdptes(c, v))
 		return false;
 	c->cr3 = v;
-	sx_tlb_flush_local(c);
+	sx_tlb_switch(c, sx_pcid(c), keeps);
 	return true;
 }
 
@@ -240,7 +242,7 @@ static void invlpg(struct sx_cpu *c, const struct sx_insn *i)
 	SX_NEXT(c, i);
 }
 
-/* SDM 2A, INVPCID. The TLB holds one address space at a time: others have nothing to lose. */
+/* SDM 2A, INVPCID. */
 static void invpcid(struct sx_cpu *c, const struct sx_insn *i)
 {
 	u64 lin, pcid, page, type;
@@ -258,12 +260,10 @@ static void invpcid(struct sx_cpu *c, const struct sx_insn *i)
 		sx_tlb_flush(c);
 	else if (type == 3)
 		sx_tlb_flush_local(c);
-	else if (pcid == (c->cr4 & X86_CR4_PCIDE ? c->cr3 & X86_CR3_PCID_MASK : 0)) {
-		if (type == 0)
-			sx_tlb_flush_page(c, page);
-		else
-			sx_tlb_flush_local(c);
-	}
+	else if (type == 0)
+		sx_tlb_flush_space_page(c, pcid, page);
+	else
+		sx_tlb_flush_space(c, pcid);
 	SX_NEXT(c, i);
 }
 

@@ -34,9 +34,13 @@ struct vcpu_counter;
 	X(MISS_PROTECTED, "tlb-misses", "write-withheld") /* of the writes: readable by the TLB */ \
 	X(MISS_CODE_PAGE, "tlb-misses", "code-page") /* of the writes: decoded code stands there */ \
 	X(MISS_DEVICE, "tlb-misses", "device") /* of all: no memory there */ \
+	X(MISS_CONFLICT, "tlb-misses", "conflict") /* of all: another page stood in its slot */ \
+	X(MISS_WALK, "tlb-misses", "whole-walk") /* of all: from the top of the tables */ \
 	X(MISS_CROSSING, "tlb-misses", "crossing") /* accesses over two pages */ \
 	X(FLUSH_ALL, "tlb-flushes", "all") \
 	X(FLUSH_LOCAL, "tlb-flushes", "local") /* CR3 */ \
+	X(SWITCH, "tlb-flushes", "spared") /* CR3, with an address space that is still known */ \
+	X(TLB_GROWS, "tlb-flushes", "grows") /* none, but a table became larger */ \
 	X(FLUSH_PAGE, "tlb-flushes", "page") \
 	X(FLUSH_WRITES, "tlb-flushes", "writes") \
 	X(CALLOUT_MEMORY, "callouts", "memory") /* the TLB hadn't got it */ \

@@ -125,6 +125,7 @@ struct sx_cpu {
 	/* Atomic, written by any thread. Also the futex that a halted vCPU waits on. */
 	u32 request;
 	struct sx_tlb_entry *tlb; /* of the current privilege: one of tlbs */
+	u32 tlb_mask;             /* ... of its slots, times their size */
 	u32 mode;                 /* enum sx_mode */
 	u32 jump_generation[2];   /* of the jump cache's entries: user half, kernel half */
 	struct sx_block *block;   /* being executed */
@@ -133,6 +134,7 @@ struct sx_cpu {
 	struct sx_native *native; /* NULL: nothing is translated */
 	/* For native code: what it calls, and a register that didn't fit (native.h). */
 	bool (*native_callout)(struct sx_cpu *c, u32 index, u32 off, struct sx_native_block *n);
+	u64 (*native_fill)(struct sx_cpu *c, u64 lin, u32 what);
 	u64 native_target;
 	u64 seg_base[SX_SEGS]; /* as in seg[], for address arithmetic */
 
@@ -230,6 +232,12 @@ static inline bool sx_is_protected(const struct sx_cpu *c)
 static inline bool sx_is_v86(const struct sx_cpu *c)
 {
 	return c->mode & SX_MODE_V86;
+}
+
+/* The address space that CR3 names. */
+static inline u64 sx_pcid(const struct sx_cpu *c)
+{
+	return c->cr4 & X86_CR4_PCIDE ? c->cr3 & X86_CR3_PCID_MASK : 0;
 }
 
 static inline void sx_count(struct sx_cpu *c, enum sx_count which)

@@ -117,7 +117,7 @@ u8 *sx_host_rw_slow(struct sx_cpu *c, const struct sx_insn *i, u64 lin, unsigned
 /* Host address of size bytes at lin when the TLB has them readable, writable; else NULL. */
 static always_inline u8 *sx_tlb_read(struct sx_cpu *c, u64 lin, unsigned size)
 {
-	const struct sx_tlb_entry *e = sx_tlb_slot(c->tlb, lin);
+	const struct sx_tlb_entry *e = sx_tlb_slot(c->tlb, c->tlb_mask, lin);
 
 	if (likely(e->read == ((lin + size - 1) & PAGE_MASK)))
 		return (u8 *)(lin + e->addend);
@@ -126,7 +126,7 @@ static always_inline u8 *sx_tlb_read(struct sx_cpu *c, u64 lin, unsigned size)
 
 static always_inline u8 *sx_tlb_write(struct sx_cpu *c, u64 lin, unsigned size)
 {
-	const struct sx_tlb_entry *e = sx_tlb_slot(c->tlb, lin);
+	const struct sx_tlb_entry *e = sx_tlb_slot(c->tlb, c->tlb_mask, lin);
 
 	if (likely(e->write == ((lin + size - 1) & PAGE_MASK)))
 		return (u8 *)(lin + e->addend);
@@ -172,7 +172,7 @@ static always_inline void sx_host_store(u8 *p, u64 value, unsigned size)
 
 static always_inline u64 sx_load(struct sx_cpu *c, const struct sx_insn *i, u64 lin, unsigned size)
 {
-	const struct sx_tlb_entry *e = sx_tlb_slot(c->tlb, lin);
+	const struct sx_tlb_entry *e = sx_tlb_slot(c->tlb, c->tlb_mask, lin);
 
 	if (likely(e->read == ((lin + size - 1) & PAGE_MASK)))
 		return sx_host_load((const u8 *)(lin + e->addend), size);
@@ -182,7 +182,7 @@ static always_inline u64 sx_load(struct sx_cpu *c, const struct sx_insn *i, u64 
 static always_inline void sx_store(struct sx_cpu *c, const struct sx_insn *i, u64 lin, u64 value,
 				   unsigned size)
 {
-	const struct sx_tlb_entry *e = sx_tlb_slot(c->tlb, lin);
+	const struct sx_tlb_entry *e = sx_tlb_slot(c->tlb, c->tlb_mask, lin);
 
 	if (likely(e->write == ((lin + size - 1) & PAGE_MASK)))
 		sx_host_store((u8 *)(lin + e->addend), value, size);
@@ -331,7 +331,8 @@ static always_inline u64 sx_ea_plain(const struct sx_cpu *c, const struct sx_ins
 #define SX_TRY_LOAD(c, i, address, size, general)                                                  \
 	({                                                                                         \
 		u64 try_lin_ = (address);                                                          \
-		const struct sx_tlb_entry *try_e_ = sx_tlb_slot((c)->tlb, try_lin_);               \
+		const struct sx_tlb_entry *try_e_ =                                                \
+			sx_tlb_slot((c)->tlb, (c)->tlb_mask, try_lin_);                            \
                                                                                                    \
 		if (unlikely(try_e_->read != ((try_lin_ + (size)-1) & PAGE_MASK))) {               \
 			general((c), (i));                                                         \
@@ -343,7 +344,8 @@ static always_inline u64 sx_ea_plain(const struct sx_cpu *c, const struct sx_ins
 #define SX_TRY_STORE(c, i, address, value, size, general)                                          \
 	do {                                                                                       \
 		u64 try_lin_ = (address);                                                          \
-		const struct sx_tlb_entry *try_e_ = sx_tlb_slot((c)->tlb, try_lin_);               \
+		const struct sx_tlb_entry *try_e_ =                                                \
+			sx_tlb_slot((c)->tlb, (c)->tlb_mask, try_lin_);                            \
                                                                                                    \
 		if (unlikely(try_e_->write != ((try_lin_ + (size)-1) & PAGE_MASK))) {              \
 			general((c), (i));                                                         \

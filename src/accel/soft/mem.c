@@ -306,7 +306,7 @@ static enum sx_tlb_set system_set(const struct sx_cpu *c)
 
 static struct sx_tlb_entry *system_slot(struct sx_cpu *c, u64 lin)
 {
-	return sx_tlb_slot(c->tlbs.set[system_set(c)], lin);
+	return sx_tlb_find(c, system_set(c), lin);
 }
 
 u64 sx_load_system(struct sx_cpu *c, const struct sx_insn *i, u64 lin, unsigned size)

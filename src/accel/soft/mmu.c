@@ -189,11 +189,64 @@ static int walk_narrow(struct sx_cpu *c, u64 lin, struct path *p)
 	return -1;
 }
 
+/* --- walks that begin where others went through (paging-structure caches: SDM 3A, 4.10.3) --- */
+
+#define LONG_LEVELS 4
+
+static u64 walk_tag(const struct sx_cpu *c, u64 lin)
+{
+	return (lin >> 21) * SX_SPACES + c->tlbs.current + 1; /* 0 is nobody's */
+}
+
+static struct sx_walk_entry *walk_slot(struct sx_cpu *c, u64 lin)
+{
+	return &c->tlbs.walk[(lin >> 21) % ARRAY_SIZE(c->tlbs.walk)];
+}
+
+/* After a whole walk that set the accessed bits. */
+static void walk_remember(struct sx_cpu *c, u64 lin, const struct path *p, bool is_write)
+{
+	struct sx_walk_entry *w = walk_slot(c, lin);
+	struct path upper = {.rights = {true, true, false}};
+	bool is_large = p->leaf_bits > PAGE_SHIFT;
+
+	for (unsigned k = 0; k < p->n - !is_large; k++)
+		path_narrow(&upper, p->step[k].value);
+	*w = (struct sx_walk_entry){
+		.tag = walk_tag(c, lin),
+		.value = is_large ? p->leaf | (is_write ? X86_PTE_D : 0) : p->step[p->n - 2].value,
+		.generation = c->tlbs.walk_generation,
+		.leaf_bits = is_large ? (u8)p->leaf_bits : 0,
+		.writable = upper.rights.writable,
+		.user = upper.rights.user,
+		.nx = upper.rights.nx,
+	};
+}
+
+/* False: there is nothing to begin with. *why: as walk_wide's result. */
+static bool walk_resume(struct sx_cpu *c, u64 lin, enum sx_access access, struct path *p, int *why)
+{
+	const struct sx_walk_entry *w = walk_slot(c, lin);
+
+	if (w->tag != walk_tag(c, lin) || w->generation != c->tlbs.walk_generation)
+		return false;
+	*p = (struct path){.entry_size = 8, .rights = {w->writable, w->user, w->nx}};
+	if (!w->leaf_bits) {
+		*why = walk_wide(c, lin, w->value, 1, c->reserved_pte, p);
+		return true;
+	}
+	if (access == SX_WRITE && !(w->value & X86_PTE_D))
+		return false;
+	path_leaf(p, w->value, w->leaf_bits, w->value & c->phys_mask & ~(BIT(w->leaf_bits) - 1));
+	*why = -1;
+	return true;
+}
+
 static int walk_tables(struct sx_cpu *c, u64 lin, struct path *p)
 {
 	*p = (struct path){.entry_size = 8, .rights = {true, true, false}};
 	if (sx_is_long(c))
-		return walk_wide(c, lin, c->cr3, 4, c->reserved_pte, p);
+		return walk_wide(c, lin, c->cr3, LONG_LEVELS, c->reserved_pte, p);
 	if (c->cr4 & X86_CR4_PAE)
 		return walk_pae(c, lin, p);
 	p->entry_size = 4;
@@ -243,24 +296,50 @@ static bool mark_path(struct sx_cpu *c, const struct path *p, enum sx_access acc
 	return true;
 }
 
+/* From the top. -1, or the page fault's error code. */
+static int walk_whole(struct sx_cpu *c, u64 lin, enum sx_access access, enum sx_tlb_set set,
+		      struct path *p)
+{
+	sx_count(c, SX_N_MISS_WALK);
+	do {
+		int why = walk_tables(c, lin, p);
+
+		if (why >= 0)
+			return (int)error_code(c, access, set, (u32)why);
+		if (!is_permitted(c, &p->rights, access, set))
+			return (int)error_code(c, access, set, X86_PF_P);
+	} while (!mark_path(c, p, access));
+	if (p->n && sx_is_long(c))
+		walk_remember(c, lin, p, access == SX_WRITE);
+	return -1;
+}
+
+/* Before a fault is raised, the tables are asked themselves (SDM 3A, 4.10.4.1). */
+static bool walk_short(struct sx_cpu *c, u64 lin, enum sx_access access, enum sx_tlb_set set,
+		       struct path *p)
+{
+	int why;
+
+	return sx_is_long(c) && walk_resume(c, lin, access, p, &why) && why < 0 &&
+	       is_permitted(c, &p->rights, access, set) && mark_path(c, p, access);
+}
+
 int sx_mmu_walk(struct sx_cpu *c, u64 lin, enum sx_access access, enum sx_tlb_set set,
 		struct sx_walk *out)
 {
 	struct path p;
-	int why;
 
 	if (!(c->cr0 & X86_CR0_PG)) {
-		*out = (struct sx_walk){.page = lin & PAGE_MASK, .is_writable = true};
+		*out = (struct sx_walk){
+			.page = lin & PAGE_MASK, .is_writable = true, .leaf_bits = PAGE_SHIFT};
 		return -1;
 	}
+	if (!walk_short(c, lin, access, set, &p)) {
+		int code = walk_whole(c, lin, access, set, &p);
 
-	do {
-		why = walk_tables(c, lin, &p);
-		if (why >= 0)
-			return (int)error_code(c, access, set, (u32)why);
-		if (!is_permitted(c, &p.rights, access, set))
-			return (int)error_code(c, access, set, X86_PF_P);
-	} while (!mark_path(c, &p, access));
+		if (code >= 0)
+			return code;
+	}
 
 	bool is_dirty = (p.leaf & X86_PTE_D) || access == SX_WRITE;
 	out->page = p.base + (lin & (BIT(p.leaf_bits) - 1) & PAGE_MASK);

@@ -14,6 +14,7 @@
 #include "accel/soft/fpu.h"
 #include "accel/soft/native_priv.h"
 #include "accel/soft/segment.h"
+#include "accel/soft/translate.h"
 #include "base/alloc.h"
 #include "base/err.h"
 
@@ -164,6 +165,13 @@ bool sx_native_callout(struct sx_cpu *c, u32 index, u32 off, struct sx_native_bl
 	c->gpr[SX_RIP] = start;
 	c->retired += n->n_insns - index - 1;
 	return false;
+}
+
+u64 sx_native_fill(struct sx_cpu *c, u64 lin, u32 what)
+{
+	enum sx_access access = what & SX_NATIVE_WRITE ? SX_WRITE : SX_READ;
+
+	return (u64)(uintptr_t)sx_translate_fill(c, lin, what & ~SX_NATIVE_WRITE, access);
 }
 
 /* --- in and out --- */

@@ -6,9 +6,10 @@
  * one; RSP is in R15, and R10, R11, R14, R15 stay in memory, because their host registers are the
  * translator's scratch. Flags are in EFLAGS, or in c->cc in the interpreter's form.
  *
- * What the translator doesn't know, and every access that the TLB has not, is done by the interpreter,
+ * What the translator doesn't know, and every access that isn't to plain memory, is done by the interpreter,
  * one instruction at a time (a callout), on a state that is complete in memory. So faults, devices,
- * code that changes itself and page crossings have no second implementation.
+ * code that changes itself and page crossings have no second implementation. Where the TLB merely hasn't
+ * got the page, it is filled by a call (fill) and the instruction goes on.
  *
  * Native code is checked for freshness at each block's entry, as decoded blocks are, and looks at the
  * request word there. Blocks jump to each other inside a page by patched jumps, else by the jump cache.
@@ -47,7 +48,7 @@ struct sx_native {
 	u8 *exec, *write; /* the two mappings */
 	u64 size, used;
 	u64 common; /* bytes at the start: code that all blocks share */
-	const u8 *enter, *leave, *look_up, *call_out; /* executable addresses of that */
+	const u8 *enter, *leave, *look_up, *call_out, *fill; /* executable addresses of that */
 	u32 heat; /* how often a block is entered before it is translated */
 };
 
@@ -73,5 +74,9 @@ bool sx_native_translate(struct sx_cpu *c, struct sx_block *b);
 /* Called by native code: the instruction at off, the index-th of its block, by the interpreter. True:
  * leave native code, RIP says where to go on. */
 bool sx_native_callout(struct sx_cpu *c, u32 index, u32 off, struct sx_native_block *n);
+/* Called by native code where the TLB hasn't got lin: the host address for an access of size bytes, or 0:
+ * the instruction is the interpreter's. what: size | SX_NATIVE_WRITE. */
+#define SX_NATIVE_WRITE 0x100u
+u64 sx_native_fill(struct sx_cpu *c, u64 lin, u32 what);
 
 #endif

@@ -403,7 +403,6 @@ static void leave_with(struct translation *t, u64 left)
 
 static void emit_slow_callout(struct translation *t, const struct slow *s)
 {
-	sx_native_store_xmm(t, s->xmm_dirty);
 	sx_native_store_fip(t, s->x87_off);
 	emit_call_out(t, s->index);
 	check_fpu(t, SLOW_NEXT, s->index);
@@ -428,6 +427,9 @@ static void emit_slow(struct translation *t, const struct slow *s)
 
 	if (!t->e.is_full)
 		e_patch(s->field, t->e.at);
+	sx_native_store_xmm(t, s->xmm_dirty);
+	if (s->what)
+		sx_native_slow_fill(t, s);
 	switch (s->kind) {
 	case SLOW_CALLOUT:
 		emit_slow_callout(t, s);

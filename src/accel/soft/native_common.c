@@ -138,16 +138,51 @@ static void emit_call_out(struct emit *e, struct sx_cpu *c)
 	e_u8(e, 0xc3);
 }
 
+/* The guest's registers that a function may change go to memory, and come back. */
+static void each_volatile(struct emit *e, const struct sx_cpu *c, bool is_store)
+{
+	static const unsigned volatiles[] = {X86_RAX, X86_RCX, X86_RDX, X86_RSI,
+					     X86_RDI, X86_R8,  X86_R9};
+
+	for (size_t k = 0; k < ARRAY_SIZE(volatiles); k++) {
+		if (is_store)
+			e_store(e, host_of(volatiles[k]), opd_gpr(c, volatiles[k]));
+		else
+			e_load(e, host_of(volatiles[k]), opd_gpr(c, volatiles[k]));
+	}
+}
+
+/* Called: r10 a linear address, r14d as sx_native_fill has it. r10: the host address, or 0 and ZF. */
+static void emit_fill(struct emit *e, struct sx_cpu *c)
+{
+	c->native->fill = e_exec(e, e->at);
+	each_volatile(e, c, true);
+	e_op(e, 8, 0x8d, H_RDI, opd_near(c), 0);
+	e_op(e, 8, 0x8b, H_RSI, opd_reg(H_R10), 0);
+	e_op(e, 4, 0x8b, H_RDX, opd_reg(H_R14), 0);
+	e_op(e, 8, 0x83, 5, opd_reg(H_RSP), 1);
+	e_u8(e, 8);
+	e_op(e, 4, 0xff, 2, opd_near(&c->native_fill), 0);
+	e_op(e, 8, 0x83, 0, opd_reg(H_RSP), 1);
+	e_u8(e, 8);
+	e_op(e, 8, 0x8b, H_R10, opd_reg(H_RAX), 0);
+	each_volatile(e, c, false);
+	e_op(e, 8, 0x85, H_R10, opd_reg(H_R10), 0); /* test */
+	e_u8(e, 0xc3);
+}
+
 void sx_native_emit_common(struct sx_cpu *c)
 {
 	struct sx_native *n = c->native;
 	struct emit e = {.at = n->write, .end = n->write + n->size, .to_exec = n->exec - n->write};
 
 	c->native_callout = sx_native_callout;
+	c->native_fill = sx_native_fill;
 	emit_enter(&e, c);
 	emit_leave(&e, c);
 	emit_look_up(&e, c);
 	emit_call_out(&e, c);
+	emit_fill(&e, c);
 	assert(!e.is_full);
 	n->common = n->used = align_up((u64)(e.at - n->write), 64);
 }

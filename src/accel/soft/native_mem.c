@@ -4,8 +4,8 @@
 #include "accel/soft/exec.h"
 #include "accel/soft/native_priv.h"
 
-#define TLB_INDEX_SHIFT (PAGE_SHIFT - 5)
-static_assert(sizeof(struct sx_tlb_entry) == 32, "the slot's offset is the page's number times 32");
+#define TLB_INDEX_SHIFT (PAGE_SHIFT - SX_TLB_ENTRY_SHIFT)
+static_assert(sizeof(struct sx_tlb_entry) == 1 << SX_TLB_ENTRY_SHIFT, "slots by shifts");
 
 /* --- addresses --- */
 
@@ -74,8 +74,7 @@ void sx_native_check(struct translation *t, unsigned index, unsigned size, bool 
 	e_op(e, 8, 0x8b, H_R14, opd_reg(H_R10), 0);
 	e_op(e, 4, 0xc1, 5, opd_reg(H_R14), 1); /* shr */
 	e_u8(e, TLB_INDEX_SHIFT);
-	e_op(e, 4, 0x81, 4, opd_reg(H_R14), 4); /* and */
-	e_i32(e, (SX_TLB_SIZE - 1) << 5);
+	e_op(e, 4, 0x23, H_R14, opd_near(&t->c->tlb_mask), 0);
 	e_op(e, 8, 0x81, 4, opd_reg(H_R11), 4);
 	e_i32(e, (i32)PAGE_MASK);
 	e_op(e, 8, 0x03, H_R14, opd_near(&t->c->tlb), 0);
@@ -85,4 +84,25 @@ void sx_native_check(struct translation *t, unsigned index, unsigned size, bool 
 	     0);
 	sx_native_add_slow(t, may_rejoin ? SLOW_CALLOUT : SLOW_STEP, e_jcc(e, 5), index);
 	e_op(e, 8, 0x03, H_R10, opd_base(H_R14, offsetof(struct sx_tlb_entry, addend)), 0);
+	if (t->e.is_full)
+		return;
+	t->slow[t->n_slow - 1].what = size | (is_write ? SX_NATIVE_WRITE : 0);
+	t->slow[t->n_slow - 1].filled = e->at;
+	t->slow[t->n_slow - 1].xmm_there = t->xmm_valid;
+}
+
+void sx_native_slow_fill(struct translation *t, const struct slow *s)
+{
+	struct emit *e = &t->e;
+	u8 *field;
+
+	e_op(e, 4, 0xc7, 0, opd_reg(H_R14), 4); /* mov r14d, what */
+	e_i32(e, s->what);
+	field = e_call(e);
+	if (!e->is_full)
+		e_patch(field, t->c->native->fill - e->to_exec);
+	sx_native_load_xmm(t, s->xmm_there);
+	field = e_jcc(e, 5);
+	if (!e->is_full)
+		e_patch(field, s->filled);
 }

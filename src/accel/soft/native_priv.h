@@ -80,6 +80,11 @@ struct slow {
 	/* CALLOUT: */
 	u8 *rejoin;
 	bool loads_flags;
+	/* Of a TLB's check: what it was for, as sx_native_fill has it (0: it is none), where to go on with
+	 * the host address, and the registers that must be in place there. */
+	u32 what;
+	u8 *filled;
+	u16 xmm_there;
 	u16 xmm_dirty, xmm_valid; /* at the jump, and where it comes back */
 	u32 x87_off;              /* at the jump */
 };
@@ -129,7 +134,9 @@ void sx_native_insn(struct translation *t, unsigned index);
 void sx_native_load_flags(struct translation *t);
 void sx_native_spill_flags(struct translation *t);
 
-/* native_mem.c: reg = the operand's offset, LEA's result; r10 = its linear address. R11 is scratch. */
+/* native_mem.c. The code out of line of a check: fills the TLB, or goes on behind itself. */
+void sx_native_slow_fill(struct translation *t, const struct slow *s);
+/* reg = the operand's offset, LEA's result; r10 = its linear address. R11 is scratch. */
 void sx_native_offset(struct translation *t, const struct item *it, unsigned reg);
 void sx_native_address(struct translation *t, const struct item *it);
 /* r10 = host address of size bytes at the linear address in r10; else to the slow path. */

@@ -55,6 +55,7 @@ static void vcpu_free_(struct vcpu *v)
 	__atomic_store_n(&c->accel->vcpu[v->id], NULL, __ATOMIC_RELEASE);
 	sx_cache_fini(c);
 	sx_counts_fini(c);
+	sx_tlb_fini(c);
 	sx_native_free(c);
 }
 

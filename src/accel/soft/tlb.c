@@ -1,17 +1,24 @@
 /*
- * Filling and flushing the software TLB.
+ * The software TLB's tables: which is in force, growth, and the flushes.
  *
- * A flush walks the list of slots filled since the last one, so that it costs what was used; a
- * CR3 write, the most frequent one, leaves global pages standing. Code fetches have a small TLB of
- * their own, and the jump cache is dropped with it by counting a generation.
+ * A flush walks the list of slots filled since the last one, so that it costs what was used. The jump
+ * cache and the code fetches' TLB are flushed by giving their address space another generation.
  */
 #include "accel/soft/tlb.h"
 
+#include <string.h>
+#include <sys/mman.h>
+
 #include "accel/soft/cpu.h"
-#include "accel/soft/debug.h"
 #include "accel/soft/exec.h"
 #include "accel/soft/translate.h"
-#include "mem/gmem.h"
+
+#define GROWTH_BITS 2 /* at a time */
+#define TABLES      (2 * SX_SPACES + 1)
+#define TABLE_BYTES                                                                                \
+	(((u64)sizeof(struct sx_tlb_entry) + sizeof(u16)) << SX_TLB_MAX_BITS) /* entries, list */
+
+/* --- tables --- */
 
 static void slot_clear(struct sx_tlb_entry *e)
 {
@@ -19,245 +26,496 @@ static void slot_clear(struct sx_tlb_entry *e)
 	e->page = SX_TLB_NONE;
 }
 
-void sx_tlb_init(struct sx_cpu *c)
+static u32 table_slots(const struct sx_tlb *t)
 {
-	for (unsigned s = 0; s < SX_TLB_SETS; s++) {
-		for (unsigned k = 0; k < SX_TLB_SIZE; k++)
-			slot_clear(&c->tlbs.set[s][k]);
-		c->tlbs.n_filled[s] = 0;
+	return (t->mask >> SX_TLB_ENTRY_SHIFT) + 1;
+}
+
+static void table_set_bits(struct sx_tlb *t, unsigned bits)
+{
+	t->mask = (BIT32(bits) - 1) << SX_TLB_ENTRY_SHIFT;
+	t->replaced = 0;
+}
+
+static u8 *table_init(struct sx_tlb *t, u8 *room)
+{
+	*t = (struct sx_tlb){.entry = (void *)room};
+	t->filled = (void *)(t->entry + (1u << SX_TLB_MAX_BITS));
+	table_set_bits(t, SX_TLB_MIN_BITS);
+	for (u32 k = 0; k < table_slots(t); k++)
+		slot_clear(&t->entry[k]);
+	return room + TABLE_BYTES;
+}
+
+static u64 room_bytes(void)
+{
+	return TABLES * TABLE_BYTES + PAGE_SIZE; /* and the empty one */
+}
+
+/* In the order of enum sx_tlb_set. */
+static struct sx_tlb *table_of(struct sx_cpu *c, enum sx_tlb_set set)
+{
+	struct sx_tlbs *t = &c->tlbs;
+	struct sx_tlb *const tables[] = {&t->supervisor, &t->user[t->current],
+					 &t->supervisor_ac[t->current], &t->empty};
+
+	return tables[set];
+}
+
+/* All that may hold anything: calls fn for each. */
+typedef void table_fn(struct sx_tlb *t, u64 arg);
+static always_inline void each_table(struct sx_tlbs *t, table_fn *fn, u64 arg)
+{
+	fn(&t->supervisor, arg);
+	for (unsigned k = 0; k < SX_SPACES; k++) {
+		fn(&t->user[k], arg);
+		fn(&t->supervisor_ac[k], arg);
 	}
-	for (unsigned k = 0; k < SX_ITLB_SIZE; k++)
-		c->tlbs.code[k].tag = SX_TLB_NONE;
-	sx_tlb_select(c);
+}
+
+static void table_clear(struct sx_tlb *t, unused u64 arg)
+{
+	for (u32 k = 0; k < t->n_filled; k++)
+		slot_clear(&t->entry[t->filled[k]]);
+	t->n_filled = t->n_local = 0;
+}
+
+static void table_clear_local(struct sx_tlb *t)
+{
+	u32 kept = 0;
+
+	if (!t->n_local)
+		return;
+	for (u32 k = 0; k < t->n_filled; k++) {
+		u16 slot = t->filled[k];
+
+		if (t->entry[slot].page & SX_TLB_GLOBAL)
+			t->filled[kept++] = slot;
+		else
+			slot_clear(&t->entry[slot]);
+	}
+	t->n_filled = kept;
+	t->n_local = 0;
+}
+
+/* It stays in the list of filled slots: being there twice would overflow it. */
+static void entry_drop(struct sx_tlb_entry *e)
+{
+	e->read = e->write = SX_TLB_NONE;
+	e->page &= ~(SX_TLB_GLOBAL | SX_TLB_LARGE);
+}
+
+/* Is it a piece of the large page that lin is in as well? */
+static bool is_piece(u64 tag, u64 page, u64 lin)
+{
+	unsigned bits = (unsigned)((page & SX_TLB_LARGE) >> SX_TLB_LARGE_SHIFT);
+
+	return page != SX_TLB_NONE && bits && !((tag ^ lin) >> (PAGE_SHIFT + bits));
+}
+
+/* must: SX_TLB_GLOBAL: global pages only. */
+static void table_drop_page(struct sx_tlb *t, u64 lin, bool is_large, u64 must)
+{
+	struct sx_tlb_entry *e = sx_tlb_slot(t->entry, t->mask, lin);
+
+	if (e->read == (lin & PAGE_MASK) && (e->page & must) == must)
+		entry_drop(e);
+	for (u32 k = 0; is_large && k < t->n_filled; k++) {
+		e = &t->entry[t->filled[k]];
+		if (is_piece(e->read, e->page, lin) && (e->page & must) == must)
+			entry_drop(e);
+	}
+}
+
+/* Each entry stays where it is, or goes to a slot that wasn't there before. */
+static void table_grow(struct sx_tlb *t)
+{
+	u32 old = table_slots(t);
+	unsigned bits = (unsigned)__builtin_ctz(old) + GROWTH_BITS;
+
+	table_set_bits(t, bits < SX_TLB_MAX_BITS ? bits : SX_TLB_MAX_BITS);
+	for (u32 k = old; k < table_slots(t); k++)
+		slot_clear(&t->entry[k]);
+	for (u32 k = 0; k < t->n_filled; k++) {
+		struct sx_tlb_entry *e = &t->entry[t->filled[k]], *to;
+
+		if (e->read == SX_TLB_NONE)
+			continue;
+		to = sx_tlb_slot(t->entry, t->mask, e->read);
+		if (to == e)
+			continue;
+		*to = *e;
+		slot_clear(e);
+		t->filled[k] = (u16)(to - t->entry);
+	}
+}
+
+struct sx_tlb_entry *sx_tlb_find(struct sx_cpu *c, enum sx_tlb_set set, u64 lin)
+{
+	struct sx_tlb *t = table_of(c, set);
+
+	return sx_tlb_slot(t->entry, t->mask, lin);
+}
+
+struct sx_tlb_entry *sx_tlb_replace(struct sx_cpu *c, enum sx_tlb_set set, u64 lin, bool is_global)
+{
+	struct sx_tlb *t = table_of(c, set);
+	struct sx_tlb_entry *e = sx_tlb_slot(t->entry, t->mask, lin);
+
+	if (e->read != SX_TLB_NONE && e->read != (lin & PAGE_MASK)) {
+		sx_count(c, SX_N_MISS_CONFLICT);
+		t->replaced++;
+	}
+	if (unlikely(t->replaced > table_slots(t)) && table_slots(t) < 1u << SX_TLB_MAX_BITS) {
+		sx_count(c, SX_N_TLB_GROWS);
+		table_grow(t);
+		sx_tlb_select(c);
+		e = sx_tlb_slot(t->entry, t->mask, lin);
+	}
+	if (e->page == SX_TLB_NONE)
+		t->filled[t->n_filled++] = (u16)(e - t->entry);
+	t->n_local += !is_global;
+	return e;
 }
 
 void sx_tlb_select(struct sx_cpu *c)
 {
+	struct sx_tlb *t;
+
 	if (c->cpl == 3)
 		c->tlb_set = SX_TLB_USER;
 	else if (!(c->cr4 & X86_CR4_SMAP) || (c->sysflags & X86_FLAG_AC))
 		c->tlb_set = SX_TLB_SUPERVISOR_AC;
 	else
 		c->tlb_set = SX_TLB_SUPERVISOR;
-	/* Alignment checking sends every access to the slow path, by a set that stays empty. */
-	c->tlb = c->tlbs.set[sx_checks_alignment(c) ? SX_TLB_EMPTY : c->tlb_set];
+	/* Alignment checking sends every access to the slow path, by a table that stays empty. */
+	t = table_of(c, sx_checks_alignment(c) ? SX_TLB_EMPTY : c->tlb_set);
+	c->tlb = t->entry;
+	c->tlb_mask = t->mask;
 }
 
-/* The jump cache of one half of the linear addresses, or both, is no longer good. */
-static void drop_jumps(struct sx_cpu *c, bool is_kernel_too)
+/* --- large pages --- */
+
+static bool bit_test(const u64 *bits, u64 n)
 {
-	c->jump_generation[0]++;
-	if (is_kernel_too || c->has_local_kernel_code)
-		c->jump_generation[1]++;
-	c->has_local_kernel_code = false;
-	/* A count that came round must not meet entries of its last time. */
-	if (!c->jump_generation[0] || !c->jump_generation[1]) {
-		memset(c->cache->jump, 0, sizeof(c->cache->jump));
-		c->jump_generation[0] = c->jump_generation[1] = 1;
+	return bits[n / 64] & BIT(n % 64);
+}
+
+static void bit_set(u64 *bits, u64 n)
+{
+	bits[n / 64] |= BIT(n % 64);
+}
+
+/* By 2 MiB, and by 1 GiB for whatever is larger. */
+static const unsigned large_shift[] = {21, 30};
+
+static u64 large_hash(u64 lin, unsigned which)
+{
+	return (lin >> large_shift[which]) * 0x9e3779b97f4a7c15 >> (64 - SX_LARGE_BITS);
+}
+
+void sx_tlb_note_large(struct sx_cpu *c, u64 lin, unsigned leaf_bits)
+{
+	unsigned which = leaf_bits > large_shift[0];
+
+	bit_set(c->tlbs.large[which], large_hash(lin, which));
+}
+
+static bool may_be_large(const struct sx_tlbs *t, u64 lin)
+{
+	return bit_test(t->large[0], large_hash(lin, 0)) ||
+	       bit_test(t->large[1], large_hash(lin, 1));
+}
+
+/* --- code --- */
+
+static void forget_walks(struct sx_tlbs *t)
+{
+	if (!++t->walk_generation) {
+		memset(t->walk, 0, sizeof(t->walk));
+		t->walk_generation = 1;
 	}
 }
+
+/* A count that came round must not meet entries of its last time: all of them go. */
+static void start_generations(struct sx_cpu *c)
+{
+	struct sx_tlbs *t = &c->tlbs;
+
+	if (c->cache)
+		memset(c->cache->jump, 0, sizeof(c->cache->jump));
+	for (unsigned k = 0; k < SX_ITLB_SIZE; k++)
+		t->code[k].tag = SX_TLB_NONE;
+	t->generation = 0;
+	for (unsigned k = 0; k < SX_SPACES; k++)
+		t->space[k].generation = ++t->generation;
+	t->global_generation = ++t->generation;
+	c->jump_generation[0] = t->space[t->current].generation;
+	c->jump_generation[1] = ++t->generation;
+}
+
+static u32 new_generation(struct sx_cpu *c)
+{
+	if (c->tlbs.generation == ~(u32)0)
+		start_generations(c);
+	return ++c->tlbs.generation;
+}
+
+static void forget_code(struct sx_cpu *c, unsigned space)
+{
+	struct sx_space *s = &c->tlbs.space[space];
+
+	s->generation = new_generation(c);
+	memset(s->code_pages, 0, sizeof(s->code_pages));
+	if (space == c->tlbs.current)
+		c->jump_generation[0] = s->generation;
+}
+
+static void forget_kernel_code(struct sx_cpu *c)
+{
+	c->jump_generation[1] = new_generation(c);
+	memset(c->tlbs.kernel_code_pages, 0, sizeof(c->tlbs.kernel_code_pages));
+	c->has_local_kernel_code = false;
+}
+
+static u64 code_page_hash(u64 lin)
+{
+	return (lin >> PAGE_SHIFT) * 0x9e3779b97f4a7c15 >> 54; /* of 1024 */
+}
+
+void sx_tlb_note_code(struct sx_cpu *c, u64 lin, bool is_global)
+{
+	struct sx_tlbs *t = &c->tlbs;
+
+	if (lin >> 63)
+		c->has_local_kernel_code |= !is_global;
+	else
+		t->has_global_low_code |= is_global;
+	bit_set(lin >> 63 ? t->kernel_code_pages : t->space[t->current].code_pages,
+		code_page_hash(lin));
+}
+
+/* Processes have code at the same addresses: each in slots of its own. */
+static struct sx_itlb_entry *code_slot(struct sx_tlbs *t, u64 lin, unsigned space)
+{
+	u64 salt = lin >> 63 ? 0 : space * (SX_ITLB_SIZE / SX_SPACES + 1);
+
+	return &t->code[((lin >> PAGE_SHIFT) + salt) % SX_ITLB_SIZE];
+}
+
+struct sx_itlb_entry *sx_itlb_slot(struct sx_cpu *c, u64 lin)
+{
+	return code_slot(&c->tlbs, lin, c->tlbs.current);
+}
+
+static void drop_code_page(struct sx_cpu *c, unsigned space, u64 lin, bool is_large, u64 must)
+{
+	struct sx_tlbs *t = &c->tlbs;
+	struct sx_itlb_entry *e = code_slot(t, lin, space);
+	const u64 *pages = lin >> 63 ? t->kernel_code_pages : t->space[space].code_pages;
+
+	if ((e->tag & PAGE_MASK) == (lin & PAGE_MASK) && (e->page & must) == must)
+		e->tag = SX_TLB_NONE;
+	for (unsigned k = 0; is_large && k < SX_ITLB_SIZE; k++) {
+		if (is_piece(t->code[k].tag, t->code[k].page, lin))
+			t->code[k].tag = SX_TLB_NONE;
+	}
+	if (!is_large && !bit_test(pages, code_page_hash(lin)))
+		return;
+	if (lin >> 63)
+		forget_kernel_code(c);
+	else
+		forget_code(c, space);
+}
+
+/* --- address spaces --- */
+
+static void forget_space(struct sx_cpu *c, unsigned space)
+{
+	struct sx_tlbs *t = &c->tlbs;
+
+	table_clear_local(&t->user[space]);
+	table_clear_local(&t->supervisor_ac[space]);
+	forget_code(c, space);
+	forget_walks(t);
+}
+
+/* What of the present address space is in places that all of them share. */
+static void forget_shared_local(struct sx_cpu *c)
+{
+	table_clear_local(&c->tlbs.supervisor);
+	if (c->has_local_kernel_code)
+		forget_kernel_code(c);
+}
+
+/* SX_SPACES: there is none. */
+static unsigned space_find(const struct sx_tlbs *t, u64 pcid)
+{
+	unsigned k;
+
+	for (k = 0; k < SX_SPACES && t->space[k].pcid != pcid; k++)
+		;
+	return k;
+}
+
+static unsigned space_take(struct sx_cpu *c, u64 pcid)
+{
+	struct sx_tlbs *t = &c->tlbs;
+	unsigned oldest = 0;
+
+	for (unsigned k = 1; k < SX_SPACES; k++) {
+		if (t->space[k].used < t->space[oldest].used)
+			oldest = k;
+	}
+	forget_space(c, oldest);
+	t->space[oldest].pcid = pcid;
+	return oldest;
+}
+
+void sx_tlb_switch(struct sx_cpu *c, u64 pcid, bool keeps)
+{
+	struct sx_tlbs *t = &c->tlbs;
+	unsigned space = space_find(t, pcid);
+
+	if (space == t->current && keeps)
+		return;
+	sx_count(c, keeps && space < SX_SPACES ? SX_N_SWITCH : SX_N_FLUSH_LOCAL);
+	forget_shared_local(c);
+	if (space == SX_SPACES)
+		space = space_take(c, pcid);
+	else if (!keeps)
+		forget_space(c, space);
+	t->current = space;
+	t->space[space].used = ++t->clock;
+	c->jump_generation[0] = t->space[space].generation;
+	sx_tlb_select(c);
+}
+
+/* --- flushes --- */
 
 void sx_tlb_flush(struct sx_cpu *c)
 {
+	struct sx_tlbs *t = &c->tlbs;
+
 	sx_count(c, SX_N_FLUSH_ALL);
-	for (unsigned s = 0; s < SX_TLB_SETS; s++) {
-		for (unsigned k = 0; k < c->tlbs.n_filled[s]; k++)
-			slot_clear(&c->tlbs.set[s][c->tlbs.filled[s][k]]);
-		c->tlbs.n_filled[s] = 0;
-	}
-	for (unsigned k = 0; k < SX_ITLB_SIZE; k++)
-		c->tlbs.code[k].tag = SX_TLB_NONE;
-	c->tlbs.large[0].mask = c->tlbs.large[1].mask = 0;
-	drop_jumps(c, true);
+	each_table(t, table_clear, 0);
+	for (unsigned k = 0; k < SX_SPACES; k++)
+		forget_code(c, k);
+	forget_kernel_code(c);
+	t->global_generation = new_generation(c);
+	forget_walks(t);
+	memset(t->large, 0, sizeof(t->large));
+	sx_tlb_switch(c, sx_pcid(c), true); /* CR4 or all of the state may have changed */
 }
 
 void sx_tlb_flush_local(struct sx_cpu *c)
 {
 	sx_count(c, SX_N_FLUSH_LOCAL);
-	for (unsigned s = 0; s < SX_TLB_SETS; s++) {
-		unsigned kept = 0;
-
-		for (unsigned k = 0; k < c->tlbs.n_filled[s]; k++) {
-			u16 slot = c->tlbs.filled[s][k];
-
-			if (c->tlbs.set[s][slot].page & SX_TLB_GLOBAL)
-				c->tlbs.filled[s][kept++] = slot;
-			else
-				slot_clear(&c->tlbs.set[s][slot]);
-		}
-		c->tlbs.n_filled[s] = kept;
-	}
-	for (unsigned k = 0; k < SX_ITLB_SIZE; k++) {
-		if (!(c->tlbs.code[k].page & SX_TLB_GLOBAL))
-			c->tlbs.code[k].tag = SX_TLB_NONE;
-	}
-	drop_jumps(c, false);
+	forget_shared_local(c);
+	for (unsigned k = 0; k < SX_SPACES; k++)
+		forget_space(c, k);
 }
 
+void sx_tlb_flush_space(struct sx_cpu *c, u64 pcid)
+{
+	unsigned space = space_find(&c->tlbs, pcid);
+
+	if (space == SX_SPACES)
+		return;
+	if (space == c->tlbs.current)
+		forget_shared_local(c);
+	forget_space(c, space);
+}
+
+/* Of other address spaces, only global pages go. */
 void sx_tlb_flush_page(struct sx_cpu *c, u64 lin)
 {
-	u64 mask = c->tlbs.large[lin >> 63].mask;
+	struct sx_tlbs *t = &c->tlbs;
+	bool is_large = may_be_large(t, lin);
 
 	sx_count(c, SX_N_FLUSH_PAGE);
-	/* A page that is a piece of a large one takes all the others with it: flush everything. */
-	if (mask && !((lin ^ c->tlbs.large[lin >> 63].base) & mask)) {
-		sx_tlb_flush(c);
+	table_drop_page(&t->supervisor, lin, is_large, 0);
+	for (unsigned k = 0; k < SX_SPACES; k++) {
+		u64 must = k == t->current ? 0 : SX_TLB_GLOBAL;
+
+		table_drop_page(&t->user[k], lin, is_large, must);
+		table_drop_page(&t->supervisor_ac[k], lin, is_large, must);
+		if (k == t->current || t->has_global_low_code)
+			drop_code_page(c, k, lin, is_large, must);
+	}
+	forget_walks(t);
+}
+
+void sx_tlb_flush_space_page(struct sx_cpu *c, u64 pcid, u64 lin)
+{
+	struct sx_tlbs *t = &c->tlbs;
+	unsigned space = space_find(t, pcid);
+	bool is_large = may_be_large(t, lin);
+
+	if (space == SX_SPACES)
+		return;
+	if (space == t->current) {
+		sx_tlb_flush_page(c, lin);
 		return;
 	}
-	for (unsigned s = 0; s < SX_TLB_SETS; s++) {
-		struct sx_tlb_entry *e = sx_tlb_slot(c->tlbs.set[s], lin);
+	table_drop_page(&t->user[space], lin, is_large, 0);
+	table_drop_page(&t->supervisor_ac[space], lin, is_large, 0);
+	drop_code_page(c, space, lin, is_large, 0);
+	forget_walks(t);
+}
 
-		/* It stays in the list of filled slots: being there twice would overflow it. */
-		e->read = e->write = SX_TLB_NONE;
-		e->page &= ~(u64)SX_TLB_GLOBAL;
-	}
-	c->tlbs.code[(lin >> PAGE_SHIFT) % SX_ITLB_SIZE].tag = SX_TLB_NONE;
-	drop_jumps(c, lin >> 63);
+static void table_drop_writes(struct sx_tlb *t, unused u64 arg)
+{
+	for (u32 k = 0; k < t->n_filled; k++)
+		t->entry[t->filled[k]].write = SX_TLB_NONE;
 }
 
 void sx_tlb_flush_writes(struct sx_cpu *c)
 {
 	sx_count(c, SX_N_FLUSH_WRITES);
-	for (unsigned s = 0; s < SX_TLB_SETS; s++) {
-		for (unsigned k = 0; k < c->tlbs.n_filled[s]; k++)
-			c->tlbs.set[s][c->tlbs.filled[s][k]].write = SX_TLB_NONE;
+	each_table(&c->tlbs, table_drop_writes, 0);
+}
+
+static void table_drop_writes_to(struct sx_tlb *t, u64 host)
+{
+	for (u32 k = 0; k < t->n_filled; k++) {
+		struct sx_tlb_entry *e = &t->entry[t->filled[k]];
+
+		if (e->write + e->addend == host)
+			e->write = SX_TLB_NONE;
 	}
 }
 
 void sx_tlb_flush_writes_to(struct sx_cpu *c, const u8 *host)
 {
-	for (unsigned s = 0; s < SX_TLB_SETS; s++) {
-		for (unsigned k = 0; k < c->tlbs.n_filled[s]; k++) {
-			struct sx_tlb_entry *e = &c->tlbs.set[s][c->tlbs.filled[s][k]];
+	each_table(&c->tlbs, table_drop_writes_to, (u64)(uintptr_t)host);
+}
 
-			if (e->write + e->addend == (u64)(uintptr_t)host)
-				e->write = SX_TLB_NONE;
-		}
+/* --- making it --- */
+
+void sx_tlb_init(struct sx_cpu *c)
+{
+	struct sx_tlbs *t = &c->tlbs;
+	u8 *room = mmap(NULL, room_bytes(), PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	assert(room != MAP_FAILED);
+	t->room = room;
+	room = table_init(&t->supervisor, room);
+	for (unsigned k = 0; k < SX_SPACES; k++) {
+		room = table_init(&t->user[k], room);
+		room = table_init(&t->supervisor_ac[k], room);
+		t->space[k].pcid = k;
 	}
+	t->empty = (struct sx_tlb){.entry = (void *)room};
+	slot_clear(t->empty.entry);
+	t->walk_generation = 1;
+	start_generations(c);
+	sx_tlb_select(c);
 }
 
-/* Widens the range that stands for all large pages entered so far. */
-static void note_large(struct sx_cpu *c, u64 lin, unsigned leaf_bits)
+void sx_tlb_fini(struct sx_cpu *c)
 {
-	u64 *base = &c->tlbs.large[lin >> 63].base;
-	u64 *mask = &c->tlbs.large[lin >> 63].mask;
-	u64 wanted = ~(BIT(leaf_bits) - 1);
-
-	if (!*mask)
-		*base = lin;
-	else
-		wanted &= *mask;
-	while ((*base ^ lin) & wanted)
-		wanted <<= 1;
-	*mask = wanted;
-	*base &= wanted;
-}
-
-/* Bits of an entry's write tag, or none: the next write must come by the slow path. */
-static bool may_write_fast(struct sx_xlat *x, const struct sx_walk *w, enum sx_access access)
-{
-	u64 *dirty;
-
-	if (!w->is_writable || x->range->is_readonly || x->is_code)
-		return false;
-	dirty = __atomic_load_n(&x->range->block->dirty, __ATOMIC_ACQUIRE);
-	return !dirty || access == SX_WRITE;
-}
-
-static void enter(struct sx_cpu *c, u64 lin, enum sx_access access, enum sx_tlb_set set,
-		  const struct sx_walk *w, struct sx_xlat *x)
-{
-	struct sx_tlb_entry *e = sx_tlb_slot(c->tlbs.set[set], lin);
-	u64 page = lin & PAGE_MASK;
-
-	if (sx_debug_watches(c, page))
-		return;
-	if (e->page == SX_TLB_NONE)
-		c->tlbs.filled[set][c->tlbs.n_filled[set]++] = (u16)(e - c->tlbs.set[set]);
-	e->read = page;
-	e->write = may_write_fast(x, w, access) ? page : SX_TLB_NONE;
-	e->addend = (u64)(uintptr_t)x->host - page;
-	e->page = w->page | (w->is_global ? SX_TLB_GLOBAL : 0);
-	if (w->leaf_bits > PAGE_SHIFT)
-		note_large(c, lin, w->leaf_bits);
-}
-
-static void check_canonical(struct sx_cpu *c, const struct sx_insn *i, u64 lin)
-{
-	if (sx_is_canonical(lin) || !sx_is_long(c))
-		return;
-	/* Stack accesses raise #SS (SDM 1, 3.3.7.1); only explicit ones of SS are told apart. */
-	sx_throw(c, i, sx_uses_stack(c, i) ? X86_SSEG : X86_GP, 0);
-}
-
-static void count_miss(struct sx_cpu *c, u64 lin, enum sx_access access, enum sx_tlb_set set)
-{
-	sx_count(c, access == SX_WRITE ? SX_N_MISS_WRITE : SX_N_MISS_READ);
-	if (access == SX_WRITE && sx_tlb_slot(c->tlbs.set[set], lin)->read == (lin & PAGE_MASK))
-		sx_count(c, SX_N_MISS_PROTECTED);
-}
-
-void sx_translate(struct sx_cpu *c, const struct sx_insn *i, u64 lin, enum sx_access access,
-		  enum sx_tlb_set set, struct sx_xlat *out)
-{
-	struct sx_walk w;
-	int code;
-	u8 *host;
-
-	count_miss(c, lin, access, set);
-	check_canonical(c, i, lin);
-	code = sx_mmu_walk(c, lin, access, set, &w);
-	if (code >= 0)
-		sx_throw_page_fault(c, i, lin, (u32)code);
-
-	*out = (struct sx_xlat){.gpa = w.page + (lin & ~PAGE_MASK)};
-	host = w.page == c->apic_page ? NULL : sx_phys_page(c, w.page, &out->range);
-	if (!host) {
-		sx_count(c, SX_N_MISS_DEVICE);
-		return;
-	}
-	out->block_page = (out->range->offset + (w.page - out->range->gpa)) >> PAGE_SHIFT;
-	assert(out->range->block->code); /* gmem was made to track code */
-	out->code = &out->range->block->code[out->block_page];
-	out->is_code = __atomic_load_n(out->code, __ATOMIC_SEQ_CST) & GMEM_CODE_PRESENT;
-	out->host = host;
-	if (access == SX_WRITE && out->is_code)
-		sx_count(c, SX_N_MISS_CODE_PAGE);
-	if (access == SX_WRITE && !out->range->is_readonly) {
-		u64 *dirty = __atomic_load_n(&out->range->block->dirty, __ATOMIC_ACQUIRE);
-
-		if (dirty)
-			__atomic_fetch_or(&dirty[out->block_page / 64], BIT(out->block_page % 64),
-					  __ATOMIC_RELAXED);
-	}
-	enter(c, lin, access, set, &w, out);
-	out->host += lin & ~PAGE_MASK;
-}
-
-const struct sx_itlb_entry *sx_translate_code(struct sx_cpu *c, u64 lin)
-{
-	u64 tag = (lin & PAGE_MASK) | (c->mode & SX_MODE_USER);
-	struct sx_itlb_entry *e = &c->tlbs.code[(lin >> PAGE_SHIFT) % SX_ITLB_SIZE];
-	const struct gmem_range *r;
-	struct sx_walk w;
-	int code;
-
-	if (e->tag == tag)
-		return e;
-	sx_count(c, SX_N_MISS_CODE);
-	check_canonical(c, NULL, lin);
-	code = sx_mmu_walk(c, lin, SX_EXEC, c->cpl == 3 ? SX_TLB_USER : SX_TLB_SUPERVISOR, &w);
-	if (code >= 0)
-		sx_throw_page_fault(c, NULL, lin, (u32)code);
-
-	e->tag = tag;
-	e->page = w.page | (w.is_global ? SX_TLB_GLOBAL : 0);
-	e->host = w.page == c->apic_page ? NULL : sx_phys_page(c, w.page, &r);
-	if (e->host) {
-		e->block = r->block;
-		e->block_page = (r->offset + (w.page - r->gpa)) >> PAGE_SHIFT;
-	}
-	if (w.leaf_bits > PAGE_SHIFT)
-		note_large(c, lin, w.leaf_bits);
-	return e;
+	if (c->tlbs.room)
+		munmap(c->tlbs.room, room_bytes());
 }

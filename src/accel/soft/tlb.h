@@ -1,8 +1,8 @@
 /*
  * The software TLB: from a linear address to host memory in a compare and an add.
  *
- * Three direct-mapped sets, one for each way in which data is accessed: as supervisor with SMAP in
- * force, as user, as supervisor with SMAP lifted (EFLAGS.AC, or no SMAP). An entry's tag is the page's linear
+ * Direct-mapped tables, one for each way in which data is accessed: as supervisor with SMAP in force,
+ * as user, as supervisor with SMAP lifted (EFLAGS.AC, or no SMAP). An entry's tag is the page's linear
  * address, or SX_TLB_NONE in a low bit when that kind of access must take the slow path: it is not
  * permitted, the entry's D bit is not yet set, the page holds decoded code, or the dirty log waits
  * for the next write.
@@ -11,7 +11,15 @@
  * its first: an access that crosses into the next page finds a tag from another slot's residue
  * class, and so misses. One compare serves permission, presence and page crossing.
  *
- * Large pages are entered as 4 KiB pieces; pages of the guest that are not RAM are not entered.
+ * A table begins small and grows when it was filled over and over where something stood. Large pages are
+ * entered as 4 KiB pieces; pages of the guest that are not RAM are not entered.
+ *
+ * Address spaces (CR4.PCIDE): the tables for user pages and for SMAP lifted exist once for each of the
+ * address spaces used last, so that a CR3 write that keeps translations only chooses among them. The
+ * supervisor's is shared, since a kernel's own pages are global; what isn't is dropped by each switch.
+ * Without PCIDE there is one address space, number 0. What else depends on the address space (code
+ * fetches, the jump cache's user half) is stamped with its generation, a number that no other address
+ * space, and no time before its last flush, has had.
  */
 #ifndef ACCEL_SOFT_TLB_H
 #define ACCEL_SOFT_TLB_H
@@ -21,8 +29,6 @@
 struct gmem_block;
 struct sx_cpu;
 
-#define SX_TLB_BITS 11
-#define SX_TLB_SIZE (1u << SX_TLB_BITS)
 #define SX_TLB_NONE ((u64)1) /* no tag equals a page address with this bit */
 
 enum sx_tlb_set {
@@ -36,46 +42,110 @@ enum sx_tlb_set {
 struct sx_tlb_entry {
 	u64 read, write; /* tags */
 	u64 addend;      /* host address = linear address + addend */
-	u64 page;        /* guest-physical page address | SX_TLB_GLOBAL; SX_TLB_NONE: not in use */
+	u64 page;        /* guest-physical page address | SX_TLB_*; SX_TLB_NONE: not in use */
 };
-#define SX_TLB_GLOBAL BIT(1)
+#define SX_TLB_ENTRY_SHIFT 5
+#define SX_TLB_GLOBAL      BIT(1)
+#define SX_TLB_LARGE_SHIFT 2 /* log2 of the page's size in 4 KiB pages */
+#define SX_TLB_LARGE       ((u64)31 << SX_TLB_LARGE_SHIFT)
+
+#define SX_TLB_MIN_BITS 9
+#define SX_TLB_MAX_BITS 14
+
+struct sx_tlb {
+	struct sx_tlb_entry *entry; /* there is room for SX_TLB_MAX_BITS */
+	u32 mask;                   /* slots - 1, times the entry's size */
+	u32 replaced;               /* entries since it had its size */
+	/* Slots that may be in use, so that a flush costs what was filled. */
+	u16 *filled;
+	u32 n_filled;
+	u32 n_local; /* how often a page that isn't global was entered since the last local flush */
+};
+
+#define SX_SPACES 8u
+struct sx_space {
+	u64 pcid;
+	u64 used;       /* when it was chosen last */
+	u32 generation; /* never 0 */
+	/* Pages whose code the jump cache may have, by a hash: others' INVLPG leave it alone. */
+	u64 code_pages[16];
+};
 
 /* Code fetches: few pages at a time, with what a block needs to know of them. */
-#define SX_ITLB_SIZE 256u
+#define SX_ITLB_SIZE 512u
 struct sx_itlb_entry {
 	u64 tag; /* linear page address | SX_MODE_USER's 1 << 3; SX_TLB_NONE: empty */
 	u64 page;
 	u8 *host; /* NULL: not memory */
 	struct gmem_block *block;
 	u64 block_page; /* the page's number in block */
+	u32 generation; /* of its address space, or of global pages */
 };
 
+/* Page tables that walks went through, by the 2 MiB of linear addresses that they serve: mmu.c. */
+#define SX_WALK_BITS 9
+struct sx_walk_entry {
+	u64 tag;        /* lin >> 21 and the address space */
+	u64 value;      /* the entry that leads to the table, or is the leaf */
+	u32 generation; /* tlbs.walk_generation, else not in use */
+	u8 leaf_bits;   /* 0: a table */
+	bool writable, user, nx;
+};
+
+/* Linear addresses where pieces of large pages were entered, in units of 2 MiB and of 1 GiB, hashed. */
+#define SX_LARGE_BITS 10
 struct sx_tlbs {
-	struct sx_tlb_entry set[SX_TLB_SETS][SX_TLB_SIZE];
-	/* Slots that may be in use, so that a flush costs what was filled. */
-	u16 filled[SX_TLB_SETS][SX_TLB_SIZE];
-	u32 n_filled[SX_TLB_SETS];
+	struct sx_tlb supervisor, empty, user[SX_SPACES], supervisor_ac[SX_SPACES];
+	void *room; /* of all of them */
+	struct sx_space space[SX_SPACES];
+	unsigned current; /* space */
+	u64 clock;
+	bool has_global_low_code; /* code was fetched from a global page of the lower half */
+	u32 generation;           /* the last one given away */
+	u32 global_generation;    /* of code on global pages */
+	u32 walk_generation;
+	u64 kernel_code_pages[16]; /* as code_pages, for the jump cache's upper half */
+	u64 large[2][(1u << SX_LARGE_BITS) / 64];
 	struct sx_itlb_entry code[SX_ITLB_SIZE];
-	/*
-	 * A range, in each half of the linear addresses, that covers all large pages entered: an
-	 * INVLPG inside it flushes everything.
-	 */
-	struct {
-		u64 base, mask; /* mask 0: no large page */
-	} large[2];
+	struct sx_walk_entry walk[1u << SX_WALK_BITS];
 };
 
-static inline struct sx_tlb_entry *sx_tlb_slot(struct sx_tlb_entry *set, u64 lin)
+static inline struct sx_tlb_entry *sx_tlb_slot(struct sx_tlb_entry *table, u32 mask, u64 lin)
 {
-	return &set[(lin >> PAGE_SHIFT) & (SX_TLB_SIZE - 1)];
+	u64 off = lin >> (PAGE_SHIFT - SX_TLB_ENTRY_SHIFT) & mask;
+
+	return (struct sx_tlb_entry *)(void *)((u8 *)table + off);
 }
 
 void sx_tlb_init(struct sx_cpu *c);
-void sx_tlb_select(struct sx_cpu *c);              /* after CPL, CR4.SMAP or AC changed */
+void sx_tlb_fini(struct sx_cpu *c);
+void sx_tlb_select(struct sx_cpu *c); /* after CPL, CR4.SMAP or AC changed */
+
+/* The slot of lin in a set of the present address space. */
+struct sx_tlb_entry *sx_tlb_find(struct sx_cpu *c, enum sx_tlb_set set, u64 lin);
+/* Makes room in it for another page's: clear but for being known as filled. */
+struct sx_tlb_entry *sx_tlb_replace(struct sx_cpu *c, enum sx_tlb_set set, u64 lin, bool is_global);
+/* A piece of a page of 2^leaf_bits bytes was entered at lin. */
+void sx_tlb_note_large(struct sx_cpu *c, u64 lin, unsigned leaf_bits);
+
+/* Code at lin goes into the jump cache. */
+void sx_tlb_note_code(struct sx_cpu *c, u64 lin, bool is_global);
+struct sx_itlb_entry *sx_itlb_slot(struct sx_cpu *c, u64 lin);
+static inline bool sx_itlb_is_fresh(const struct sx_tlbs *t, const struct sx_itlb_entry *e)
+{
+	return e->generation ==
+	       (e->page & SX_TLB_GLOBAL ? t->global_generation : t->space[t->current].generation);
+}
+
 void sx_tlb_flush(struct sx_cpu *c);               /* everything, global pages too */
-void sx_tlb_flush_local(struct sx_cpu *c);         /* all but global pages: MOV CR3 */
+void sx_tlb_flush_local(struct sx_cpu *c);         /* all but global pages, in all address spaces */
 void sx_tlb_flush_page(struct sx_cpu *c, u64 lin); /* INVLPG */
-void sx_tlb_flush_writes(struct sx_cpu *c);        /* write tags of all pages */
+/* Another address space, for MOV CR3; keeps what is known of it or forgets all but global pages. */
+void sx_tlb_switch(struct sx_cpu *c, u64 pcid, bool keeps);
+/* Address space pcid alone, present or not: all but global pages, one page. */
+void sx_tlb_flush_space(struct sx_cpu *c, u64 pcid);
+void sx_tlb_flush_space_page(struct sx_cpu *c, u64 pcid, u64 lin);
+void sx_tlb_flush_writes(struct sx_cpu *c);                    /* write tags of all pages */
 void sx_tlb_flush_writes_to(struct sx_cpu *c, const u8 *host); /* write tags of one page */
 
 #endif

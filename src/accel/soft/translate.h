@@ -20,6 +20,12 @@ struct sx_xlat {
 void sx_translate(struct sx_cpu *c, const struct sx_insn *i, u64 lin, enum sx_access access,
 		  enum sx_tlb_set set, struct sx_xlat *out);
 
+/*
+ * For those who can't be faulted: host memory of size bytes at lin for an access as the present mode has
+ * it, entered into the TLB. NULL: a fault, a device, a page crossing, a write to code, a breakpoint's page.
+ */
+u8 *sx_translate_fill(struct sx_cpu *c, u64 lin, unsigned size, enum sx_access access);
+
 /* The page that RIP's linear address is in; host is NULL when it is not memory. Raises faults. */
 const struct sx_itlb_entry *sx_translate_code(struct sx_cpu *c, u64 lin);
 

@@ -78,7 +78,7 @@ u64 sx_seg_lin(struct sx_cpu *c, const struct sx_insn *i, unsigned seg, u64 off,
 
 static void fake_tlb(struct fake_core *f)
 {
-	struct sx_tlb_entry *e = sx_tlb_slot(f->cpu->tlb, (u64)f->page);
+	struct sx_tlb_entry *e = sx_tlb_slot(f->cpu->tlb, f->cpu->tlb_mask, (u64)f->page);
 
 	e->read = e->write = f->has_tlb ? (u64)f->page : SX_TLB_NONE;
 	e->addend = 0;
@@ -110,9 +110,10 @@ void fake_core_reset(struct fake_core *f)
 	c->cr4 = X86_CR4_PAE | X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT | X86_CR4_OSXSAVE;
 	c->efer = X86_EFER_LMA | X86_EFER_LME;
 	c->xcr0 = X86_XCR0_X87 | X86_XCR0_SSE | X86_XCR0_AVX;
-	c->tlb = c->tlbs.set[0];
-	for (unsigned n = 0; n < SX_TLB_SIZE; n++)
-		c->tlb[n].read = c->tlb[n].write = SX_TLB_NONE;
+	c->tlb = f->tlb;
+	c->tlb_mask = sizeof(f->tlb) - sizeof(f->tlb[0]);
+	for (unsigned n = 0; n < ARRAY_SIZE(f->tlb); n++)
+		f->tlb[n].read = f->tlb[n].write = SX_TLB_NONE;
 	sx_fpu_init_x87(&c->fpu);
 	c->fpu.mxcsr = X86_MXCSR_RESET;
 }

@@ -12,6 +12,7 @@
 
 struct fake_core {
 	struct sx_cpu *cpu;
+	struct sx_tlb_entry tlb[256];
 	u8 *page;     /* guest memory: lin is the host address */
 	bool has_tlb; /* the page is in the TLB; else all goes through the slow halves */
 	int fault;

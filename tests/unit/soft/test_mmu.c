@@ -167,11 +167,13 @@ TEST(large_pages_are_found_in_pieces)
 	CHECK_EQ(w.leaf_bits, 21);
 	CHECK(w.is_global && !w.is_writable);         /* D is clear: the next write must walk */
 	put64(&t, PT_DIR, 0x602000 | P | X86_PTE_PS); /* bits below the page's size */
+	sx_tlb_flush_page(t.c, 0);
 	CHECK_EQ(walk(&t, 0, SX_READ, SX_TLB_SUPERVISOR), X86_PF_P | X86_PF_RSVD);
 	put64(&t, PT_NEXT, 0x40000000 | P | X86_PTE_PS);
 	CHECK_EQ(sx_mmu_walk(t.c, 0x5678, SX_READ, SX_TLB_SUPERVISOR, &w), -1);
 	CHECK_EQ(w.page, 0x40005000);
 	put64(&t, PT_TOP, P | X86_PTE_PS); /* there are no 512 GiB pages */
+	sx_tlb_flush_page(t.c, 0);
 	CHECK_EQ(walk(&t, 0, SX_READ, SX_TLB_SUPERVISOR), X86_PF_P | X86_PF_RSVD);
 	end(&t);
 }

@@ -1,0 +1,149 @@
+/*
+ * From linear to host addresses by the long way: walk, see what is there, enter it into the TLB.
+ */
+#include "accel/soft/translate.h"
+
+#include "accel/soft/debug.h"
+#include "accel/soft/exec.h"
+#include "mem/gmem.h"
+
+/* May the entry have a write tag? Else the next write must come by the slow path. */
+static bool may_write_fast(const struct sx_xlat *x, const struct sx_walk *w, enum sx_access access)
+{
+	u64 *dirty;
+
+	if (!w->is_writable || x->range->is_readonly || x->is_code)
+		return false;
+	dirty = __atomic_load_n(&x->range->block->dirty, __ATOMIC_ACQUIRE);
+	return !dirty || access == SX_WRITE;
+}
+
+static u64 page_of_entry(struct sx_cpu *c, u64 lin, const struct sx_walk *w)
+{
+	u64 bits = (u64)w->leaf_bits - PAGE_SHIFT;
+
+	if (bits)
+		sx_tlb_note_large(c, lin, w->leaf_bits);
+	return w->page | (w->is_global ? SX_TLB_GLOBAL : 0) | bits << SX_TLB_LARGE_SHIFT;
+}
+
+static void enter(struct sx_cpu *c, u64 lin, enum sx_access access, enum sx_tlb_set set,
+		  const struct sx_walk *w, const struct sx_xlat *x)
+{
+	u64 page = lin & PAGE_MASK;
+	struct sx_tlb_entry *e;
+
+	if (sx_debug_watches(c, page))
+		return;
+	e = sx_tlb_replace(c, set, lin, w->is_global);
+	e->read = page;
+	e->write = may_write_fast(x, w, access) ? page : SX_TLB_NONE;
+	e->addend = (u64)(uintptr_t)x->host - page;
+	e->page = page_of_entry(c, lin, w);
+}
+
+static void note_dirty(const struct sx_xlat *x)
+{
+	u64 *dirty = __atomic_load_n(&x->range->block->dirty, __ATOMIC_ACQUIRE);
+
+	if (dirty)
+		__atomic_fetch_or(&dirty[x->block_page / 64], BIT(x->block_page % 64),
+				  __ATOMIC_RELAXED);
+}
+
+static void count_miss(struct sx_cpu *c, u64 lin, enum sx_access access, enum sx_tlb_set set)
+{
+	sx_count(c, access == SX_WRITE ? SX_N_MISS_WRITE : SX_N_MISS_READ);
+	if (access == SX_WRITE && sx_tlb_find(c, set, lin)->read == (lin & PAGE_MASK))
+		sx_count(c, SX_N_MISS_PROTECTED);
+}
+
+/* -1, or the page fault's error code. */
+static int resolve(struct sx_cpu *c, u64 lin, enum sx_access access, enum sx_tlb_set set,
+		   struct sx_xlat *out)
+{
+	struct sx_walk w;
+	u8 *host;
+	int code;
+
+	count_miss(c, lin, access, set);
+	code = sx_mmu_walk(c, lin, access, set, &w);
+	if (code >= 0)
+		return code;
+	*out = (struct sx_xlat){.gpa = w.page + (lin & ~PAGE_MASK)};
+	host = w.page == c->apic_page ? NULL : sx_phys_page(c, w.page, &out->range);
+	if (!host) {
+		sx_count(c, SX_N_MISS_DEVICE);
+		return -1;
+	}
+	out->block_page = (out->range->offset + (w.page - out->range->gpa)) >> PAGE_SHIFT;
+	assert(out->range->block->code); /* gmem was made to track code */
+	out->code = &out->range->block->code[out->block_page];
+	out->is_code = __atomic_load_n(out->code, __ATOMIC_SEQ_CST) & GMEM_CODE_PRESENT;
+	out->host = host;
+	if (access == SX_WRITE && out->is_code)
+		sx_count(c, SX_N_MISS_CODE_PAGE);
+	if (access == SX_WRITE && !out->range->is_readonly)
+		note_dirty(out);
+	enter(c, lin, access, set, &w, out);
+	out->host += lin & ~PAGE_MASK;
+	return -1;
+}
+
+static void check_canonical(struct sx_cpu *c, const struct sx_insn *i, u64 lin)
+{
+	if (sx_is_canonical(lin) || !sx_is_long(c))
+		return;
+	/* Stack accesses raise #SS (SDM 1, 3.3.7.1); only explicit ones of SS are told apart. */
+	sx_throw(c, i, sx_uses_stack(c, i) ? X86_SSEG : X86_GP, 0);
+}
+
+void sx_translate(struct sx_cpu *c, const struct sx_insn *i, u64 lin, enum sx_access access,
+		  enum sx_tlb_set set, struct sx_xlat *out)
+{
+	int code;
+
+	check_canonical(c, i, lin);
+	code = resolve(c, lin, access, set, out);
+	if (code >= 0)
+		sx_throw_page_fault(c, i, lin, (u32)code);
+}
+
+u8 *sx_translate_fill(struct sx_cpu *c, u64 lin, unsigned size, enum sx_access access)
+{
+	struct sx_xlat x;
+
+	if ((lin & ~PAGE_MASK) + size > PAGE_SIZE || !sx_is_canonical(lin) ||
+	    sx_checks_alignment(c) || sx_debug_watches(c, lin & PAGE_MASK))
+		return NULL;
+	if (resolve(c, lin, access, c->tlb_set, &x) >= 0 || !x.host)
+		return NULL;
+	return access == SX_WRITE && (x.is_code || x.range->is_readonly) ? NULL : x.host;
+}
+
+const struct sx_itlb_entry *sx_translate_code(struct sx_cpu *c, u64 lin)
+{
+	u64 tag = (lin & PAGE_MASK) | (c->mode & SX_MODE_USER);
+	struct sx_itlb_entry *e = sx_itlb_slot(c, lin);
+	const struct gmem_range *r;
+	struct sx_walk w;
+	int code;
+
+	if (e->tag == tag && sx_itlb_is_fresh(&c->tlbs, e))
+		return e;
+	sx_count(c, SX_N_MISS_CODE);
+	check_canonical(c, NULL, lin);
+	code = sx_mmu_walk(c, lin, SX_EXEC, c->cpl == 3 ? SX_TLB_USER : SX_TLB_SUPERVISOR, &w);
+	if (code >= 0)
+		sx_throw_page_fault(c, NULL, lin, (u32)code);
+
+	*e = (struct sx_itlb_entry){.tag = tag, .page = page_of_entry(c, lin, &w)};
+	e->generation =
+		w.is_global ? c->tlbs.global_generation : c->tlbs.space[c->tlbs.current].generation;
+	e->host = w.page == c->apic_page ? NULL : sx_phys_page(c, w.page, &r);
+	if (e->host) {
+		e->block = r->block;
+		e->block_page = (r->offset + (w.page - r->gpa)) >> PAGE_SHIFT;
+	}
+	return e;
+}
