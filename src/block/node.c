@@ -143,6 +143,9 @@ static void node_free(struct blk *b)
 
 	n->ops->close(n);
 	loop_task_cancel(b->loop, &n->finish);
+	/* A child that goes ends a round, in which those that went before it would be kicked. */
+	for (unsigned i = 0; i < n->n_children; i++)
+		blk_set_round(n->children[i], NULL, NULL);
 	for (unsigned i = 0; i < n->n_children; i++)
 		blk_free(n->children[i]);
 	free(n->children);

@@ -1,0 +1,12 @@
+/*
+ * Compressing clusters and back. Pure functions, any thread. For qcow2*.c only.
+ */
+#ifndef IMAGE_QCOW2_PACK_H
+#define IMAGE_QCOW2_PACK_H
+
+#include "base/base.h"
+
+/* type: QCOW2_ZLIB or QCOW2_ZSTD. -EIO: it isn't that, or too short. What is behind the end is ignored. */
+int qcow2_unpack(unsigned type, const u8 *from, u64 from_bytes, u8 *to, u64 to_bytes);
+
+#endif

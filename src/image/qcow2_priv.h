@@ -1,0 +1,284 @@
+/*
+ * qcow2's parts among themselves. See qcow2.c for what an image is made of, qcow2_flush.c for the order
+ * in which it is written. For qcow2*.c only.
+ *
+ * Threads: the loop's. Requests run in coroutines; "may wait" says where others run meanwhile.
+ */
+#ifndef IMAGE_QCOW2_PRIV_H
+#define IMAGE_QCOW2_PRIV_H
+
+#include "base/co.h"
+#include "block/node.h"
+#include "image/image.h"
+#include "image/qcow2_wire.h"
+
+/* Limits; QEMU has the same. */
+#define QCOW2_MIN_BITS       9
+#define QCOW2_MAX_BITS       21
+#define QCOW2_L1_MAX         (32 * MIB) /* bytes */
+#define QCOW2_REFTABLE_MAX   (8 * MIB)  /* bytes */
+#define QCOW2_SNAPSHOTS_MAX  65536u
+#define QCOW2_NAME_MAX       1023u
+#define QCOW2_EXTENSIONS_MAX 64u
+#define QCOW2_HOST_END       ((u64)1 << 56) /* what an entry can point at ends here */
+
+#define QCOW2_SLICE_MAX 4096u /* of a table, in a cache */
+#define QCOW2_CACHE_L2  (32 * MIB)
+#define QCOW2_CACHE_MIN                                                                            \
+	256u /* slices: more than there are requests, with what each of them dirties */
+
+/* --- caches of slices of L2 tables and refcount blocks: qcow2_cache.c --- */
+
+struct qcow2_slice {
+	struct list lru;
+	struct qcow2_slice *next; /* of the same hash */
+	u64 offset;               /* in the file; 0: free */
+	u32 pins;
+	bool is_dirty, is_loading;
+	u8 *data;
+};
+
+struct qcow2_cache {
+	struct blk *file;
+	u32 n, bytes, n_dirty;
+	u32 hash_bits;
+	struct qcow2_slice **hash;
+	struct qcow2_slice *slices;
+	u8 *memory;
+	struct list lru; /* the clean ones, the least recently used first */
+	struct list dirty;
+	struct co_queue loaded;
+};
+
+int qcow2_cache_init(struct qcow2_cache *c, struct blk *file, u32 slice_bytes, u64 cache_bytes);
+void qcow2_cache_fini(struct qcow2_cache *c); /* what is dirty is lost */
+/* What is at offset, a multiple of the slice's bytes, if it is there: until somebody waits. */
+struct qcow2_slice *qcow2_cache_peek(struct qcow2_cache *c, u64 offset);
+/* The same, read if need be, pinned; may wait. The refcounts' dirty ones are written to make room. */
+int qcow2_cache_get(struct qcow2_cache *c, u64 offset, struct qcow2_slice **out);
+void qcow2_cache_put(struct qcow2_cache *c, struct qcow2_slice *s); /* unpins */
+void qcow2_cache_dirty(struct qcow2_cache *c, struct qcow2_slice *s);
+int qcow2_cache_write(struct qcow2_cache *c); /* all that is dirty; may wait */
+/* Slices within the range are forgotten; none is pinned. */
+void qcow2_cache_forget(struct qcow2_cache *c, u64 offset, u64 bytes);
+
+/* --- the image --- */
+
+struct qcow2_range {
+	u64 offset, bytes;
+};
+
+struct qcow2_ranges { /* in a file, by clusters */
+	struct qcow2_range *v;
+	u32 n, capacity;
+};
+
+struct qcow2_ext {
+	u32 type, bytes;
+	u8 *data; /* owned */
+};
+
+struct qcow2_snapshot {
+	u64 l1_offset;
+	u32 l1_entries;
+	u32 date_s, date_ns;
+	u64 vm_clock_ns, vm_state_bytes, size;
+	char *id, *name;
+	u8 *extra; /* as it is in the table, with the two fields above at its head */
+	u32 extra_bytes;
+};
+
+/* A change of guest clusters that is being made: others of the same clusters wait. */
+struct qcow2_change {
+	struct list node;
+	u64 start, end; /* guest offsets, multiples of a cluster */
+};
+
+#define QCOW2_UNPACKED 4 /* clusters kept that were decompressed */
+
+struct qcow2_unpacked {
+	u64 entry; /* the L2 entry that it came from; 0: none */
+	u64 used;  /* when */
+	bool is_loading;
+	u32 pins;
+	u8 *data;
+};
+
+struct qcow2_bitmap;
+
+struct qcow2 {
+	struct blk_node node;              /* first */
+	struct blk *file, *data, *backing; /* data: where clusters are: file, or another */
+	struct work_pool *workers;         /* borrowed; or NULL */
+	bool is_alone;                     /* its backing wasn't opened */
+	bool was_dirty;                    /* when it was opened */
+	bool has_data_file, is_data_raw;
+	bool is_broken; /* marked corrupt, by us or before: nothing is written */
+
+	struct qcow2_header_wire header; /* as it is in the file; version 2: the rest is zeros */
+	u32 version, header_bytes;
+	u8 *header_rest; /* what a longer header has behind header; or NULL */
+	struct qcow2_ext *ext;
+	u32 n_ext;
+	char *backing_name; /* NULL: none */
+	u64 incompatible, compatible, autoclear;
+	u8 compression;
+
+	u32 cluster_bits, slice_bytes, refcount_order;
+	u64 cluster_size;
+	u32 entry_bytes;   /* of an L2 entry: 8, or 16 with subclusters */
+	u32 l2_bits;       /* entries of an L2 table */
+	u32 slice_entries; /* L2 entries of a slice */
+	u32 sub_bits;      /* a subcluster's size; a cluster's where there are none */
+	bool has_subclusters;
+
+	u64 *l1; /* host order */
+	u32 l1_entries;
+	u64 l1_offset;
+	u8 *l1_dirty; /* a byte per sector; NULL: nothing is written */
+	bool is_l1_dirty;
+	struct qcow2_cache l2;
+
+	u64 *reftable; /* host order */
+	u32 reftable_entries;
+	u64 reftable_offset;
+	u8 *reftable_dirty; /* a byte per sector */
+	bool is_reftable_dirty;
+	struct qcow2_cache rc;
+	u64 free_hint;               /* no cluster before this one (an index) is free */
+	u64 virgin_from;             /* nothing was written behind this offset: there are zeros */
+	struct qcow2_ranges dropped; /* no longer referred to, but maybe still by what is on disk */
+	struct qcow2_ranges stable;  /* nor there: free when nobody uses them any more */
+
+	struct co_mutex lock; /* allocation, L1, links into L2, writing metadata back */
+	struct list changes;  /* of struct qcow2_change */
+	struct co_queue changed;
+	bool is_unsynced; /* something was allocated since the file was synced */
+	bool is_lazy;     /* refcounts are written when it is closed */
+	u32 n_users[2];   /* requests that run, by generation */
+	u32 generation;
+	bool is_exclusive;
+	struct co_queue entrance;
+
+	struct qcow2_snapshot *snapshots;
+	u32 n_snapshots;
+	u64 snapshots_bytes; /* of the table */
+
+	struct qcow2_bitmap *bitmaps; /* qcow2_bitmap.c */
+	u32 n_bitmaps, n_recording;
+	bool are_bitmaps_loaded;
+
+	struct qcow2_unpacked unpacked[QCOW2_UNPACKED];
+	u64 unpack_clock;
+	struct co_queue unpack_done;
+	struct co_mutex pack_lock; /* all below */
+	u64 packed_end;  /* where the next compressed cluster goes in the one begun; 0: none */
+	u8 *packed_tail; /* what of packed_end's block is written */
+};
+
+static inline struct qcow2 *qcow2_of(struct blk *b)
+{
+	return container_of(b, struct qcow2, node.blk);
+}
+
+static inline u64 qcow2_cluster_of(const struct qcow2 *q, u64 offset)
+{
+	return align_down(offset, q->cluster_size);
+}
+
+static inline u64 qcow2_table_span(const struct qcow2 *q) /* guest bytes of an L2 table */
+{
+	return (u64)1 << (q->l2_bits + q->cluster_bits);
+}
+
+/* L1 entries that a disk of this size needs. */
+static inline u64 qcow2_l1_needed(const struct qcow2 *q, u64 size)
+{
+	u64 span = qcow2_table_span(q);
+
+	return size / span + (size % span != 0);
+}
+
+/* --- requests come and go: qcow2.c --- */
+
+u32 qcow2_enter(struct qcow2 *q); /* may wait; returns what qcow2_leave wants */
+void qcow2_leave(struct qcow2 *q, u32 generation);
+/* Alone: no request runs, and none will until qcow2_end_alone. Outside of coroutines nothing is out anyway. */
+void qcow2_begin_alone(struct qcow2 *q);
+void qcow2_end_alone(struct qcow2 *q);
+/* The image is wrong: marks it so if it may be written. Returns -EIO. May wait. */
+int qcow2_corrupt(struct qcow2 *q);
+
+/* --- the header: qcow2_header.c --- */
+
+int qcow2_header_read(struct qcow2 *q,
+		      struct err *err); /* from file; checks all that it says by itself */
+void qcow2_header_fini(struct qcow2 *q);
+const struct qcow2_ext *qcow2_find_ext(const struct qcow2 *q, u32 type);
+char *qcow2_ext_string(const struct qcow2 *q, u32 type); /* owned; NULL: there is none */
+void qcow2_set_ext(struct qcow2 *q, u32 type, const void *data, u32 bytes); /* NULL: none of it */
+/* The fixed fields, one sector. Not synced. */
+int qcow2_header_write_fields(struct qcow2 *q);
+/* All of it, with extensions and the backing's name; refuses what doesn't fit into a cluster. */
+int qcow2_header_write(struct qcow2 *q, struct err *err);
+/* Features in header and file; synced before and after. */
+int qcow2_set_incompatible(struct qcow2 *q, u64 bits);
+int qcow2_set_autoclear(struct qcow2 *q, u64 bits);
+/* Reads a table of 64-bit entries to host order; what lies behind the file's end is zeros. */
+int qcow2_read_table(struct qcow2 *q, u64 offset, u64 *to, u64 entries);
+int qcow2_write_table(struct qcow2 *q, u64 offset, const u64 *from, u64 entries);
+/* Can a table of so many bytes be there? */
+bool qcow2_is_table(const struct qcow2 *q, u64 offset, u64 bytes);
+
+/* --- where guest offsets are: qcow2_map.c --- */
+
+enum qcow2_kind {
+	QCOW2_NONE,      /* what is beneath shows */
+	QCOW2_IS_ZERO,   /* zeros */
+	QCOW2_DATA,      /* at host */
+	QCOW2_IS_PACKED, /* compressed: host is the L2 entry */
+};
+
+struct qcow2_map {
+	enum qcow2_kind kind;
+	bool is_copied; /* its host cluster is only ours */
+	bool has_host;  /* there is a host cluster, whatever the kind */
+	u64 bytes;      /* from the offset on */
+	u64 host;       /* of the offset, in data */
+};
+
+/* The run from offset on, not more than bytes, and of one slice of L2. May wait. */
+int qcow2_map(struct qcow2 *q, u64 offset, u64 bytes, struct qcow2_map *out);
+/* Where the L2 entry of offset is in its slice, and the slice's place; false: there is no table. */
+bool qcow2_slice_of(const struct qcow2 *q, u64 offset, u64 *out_slice, u32 *out_index);
+/* How many host bytes a compressed cluster has from *out_host on. */
+u64 qcow2_packed_extent(const struct qcow2 *q, u64 entry, u64 *out_host);
+int qcow2_status(struct blk_node *n, u64 offset, u64 bytes, struct blk_status *out);
+
+/* --- reading: qcow2_read.c --- */
+
+int qcow2_read(struct blk_node *n, struct blk_request *r);
+/* Into a buffer, without entering. May wait. */
+int qcow2_read_buffer(struct qcow2 *q, u64 offset, u8 *to, u64 bytes);
+bool qcow2_is_backed(const struct qcow2 *q, u64 offset); /* something may show from beneath */
+
+/* --- compressed clusters: qcow2_pack.c --- */
+
+/* The next bytes of r, a read, from inside the cluster. May wait. */
+int qcow2_read_packed(struct qcow2 *q, struct blk_request *r, u64 entry, u64 inside, u64 bytes);
+void qcow2_forget_unpacked(struct qcow2 *q);
+void qcow2_pack_fini(struct qcow2 *q);
+int qcow2_write_packed(struct blk *b, u64 offset, const void *buf, u64 bytes);
+
+/* --- snapshots: qcow2_snapshot.c --- */
+
+int qcow2_snapshots_read(struct qcow2 *q, struct err *err);
+void qcow2_snapshots_fini(struct qcow2 *q);
+struct qcow2_snapshot *qcow2_find_snapshot(struct qcow2 *q, const char *id_or_name);
+int qcow2_snapshots(struct blk *b, struct img_snapshot **out, unsigned *out_n, struct err *err);
+
+/* --- the rest --- */
+
+int qcow2_info(struct blk *b, struct img_info *out, struct err *err);
+
+#endif
