@@ -21,7 +21,7 @@
 #include "mem/gmem.h"
 
 #define ARENA_SIZE (48 * MIB) /* address space; what is touched is what is used */
-#define HASH_BITS  15
+#define HASH_BITS  17
 /* Each instruction may need an entry before it (SX_RIP_NEXT), and the block one at its end. */
 #define BLOCK_ENTRIES (2 * SX_BLOCK_MAX + 1)
 #define BLOCK_BYTES_MAX                                                                            \
