@@ -13,7 +13,12 @@
 
 #define PROBE_BYTES (128 * KIB) /* an ISO's and VHDX's signatures lie within */
 
-const struct img_format *const img_formats[] = {&img_raw, &img_qcow2, NULL};
+const struct img_format *const img_formats[] = {
+	&img_raw,
+	&img_qcow2,
+	&img_vdi,
+	NULL,
+};
 
 const struct img_format *img_find_format(const char *name)
 {

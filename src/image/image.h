@@ -227,5 +227,6 @@ void img_bitmaps_free(struct img_bitmap *b, unsigned n);
 /* The formats, each in its file. */
 extern const struct img_format img_raw;
 extern const struct img_format img_qcow2;
+extern const struct img_format img_vdi;
 
 #endif
