@@ -311,7 +311,7 @@ static void remember(struct sx_cpu *c, u64 lin, bool is_global, struct sx_block 
 {
 	unsigned half = lin >> 63;
 
-	*sx_jump_slot(c->cache, lin) = (struct sx_jump){
+	*sx_jump_slot(c->cache, lin, c->mode) = (struct sx_jump){
 		.lin = lin,
 		.mode = c->mode,
 		.generation = c->jump_generation[half],
@@ -360,6 +360,7 @@ static struct sx_block *find_settled(struct sx_cpu *c, u64 lin)
 	struct sx_block *b;
 	u32 generation;
 
+	sx_count(c, SX_N_BLOCK_FOUND);
 	do {
 		generation = c->jump_generation[lin >> 63];
 		b = find_at(c, lin);

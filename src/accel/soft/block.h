@@ -81,9 +81,13 @@ struct sx_block *sx_block_find(struct sx_cpu *c);
 void sx_block_end(struct sx_cpu *c, const struct sx_insn *i);
 void sx_block_leave(struct sx_cpu *c, const struct sx_insn *i);
 
-static inline struct sx_jump *sx_jump_slot(struct sx_cache *k, u64 lin)
+/* Blocks of one instruction, which callouts enter, would take the slots of the blocks that native code
+ * jumps to: they are elsewhere. */
+static inline struct sx_jump *sx_jump_slot(struct sx_cache *k, u64 lin, u32 mode)
 {
-	return &k->jump[(lin ^ lin >> SX_JUMP_BITS) & ((1u << SX_JUMP_BITS) - 1)];
+	u64 step = mode & SX_MODE_STEP ? 1u << (SX_JUMP_BITS - 1) : 0;
+
+	return &k->jump[(lin ^ lin >> SX_JUMP_BITS ^ step) & ((1u << SX_JUMP_BITS) - 1)];
 }
 
 static inline bool sx_block_is_fresh(const struct sx_block *b)
@@ -100,7 +104,7 @@ static inline u64 sx_code_lin(const struct sx_cpu *c)
 static always_inline struct sx_block *sx_jump_find(struct sx_cpu *c)
 {
 	u64 lin = sx_code_lin(c);
-	const struct sx_jump *j = sx_jump_slot(c->cache, lin);
+	const struct sx_jump *j = sx_jump_slot(c->cache, lin, c->mode);
 
 	if (likely(j->lin == lin && j->mode == c->mode &&
 		   j->generation == c->jump_generation[lin >> 63]) &&

@@ -22,6 +22,7 @@ struct vcpu_counter;
 	X(BLOCK_DECODED, "blocks", "decoded") \
 	X(BLOCK_REVALIDATED, "blocks", "revalidated") /* its page was written, it was not */ \
 	X(BLOCK_STALE, "blocks", "stale") /* it was */ \
+	X(BLOCK_FOUND, "blocks", "looked-up") /* the jump cache hadn't got it */ \
 	X(BLOCK_CROSSING, "blocks", "crossing") /* lookups of an instruction across two pages */ \
 	X(BLOCK_DROP, "blocks", "drops") /* of all blocks: the memory for them was full */ \
 	X(TRANSLATED, "translations", "blocks") \
@@ -42,6 +43,8 @@ struct vcpu_counter;
 	X(SWITCH, "tlb-flushes", "spared") /* CR3, with an address space that is still known */ \
 	X(TLB_GROWS, "tlb-flushes", "grows") /* none, but a table became larger */ \
 	X(FLUSH_PAGE, "tlb-flushes", "page") \
+	X(FLUSH_CODE, "tlb-flushes", "user-code") /* of the jump cache's lower half */ \
+	X(FLUSH_KERNEL_CODE, "tlb-flushes", "kernel-code") /* of its upper half */ \
 	X(FLUSH_WRITES, "tlb-flushes", "writes") \
 	X(CALLOUT_MEMORY, "callouts", "memory") /* the TLB hadn't got it */ \
 	X(CALLOUT_UNKNOWN, "callouts", "untranslated") /* nobody translates it */ \

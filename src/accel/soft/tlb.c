@@ -62,18 +62,17 @@ static struct sx_tlb *table_of(struct sx_cpu *c, enum sx_tlb_set set)
 	return tables[set];
 }
 
-/* All that may hold anything: calls fn for each. */
-typedef void table_fn(struct sx_tlb *t, u64 arg);
-static always_inline void each_table(struct sx_tlbs *t, table_fn *fn, u64 arg)
+/* All that may hold anything. */
+static always_inline void each_table(struct sx_tlbs *t, void (*fn)(struct sx_tlb *t))
 {
-	fn(&t->supervisor, arg);
+	fn(&t->supervisor);
 	for (unsigned k = 0; k < SX_SPACES; k++) {
-		fn(&t->user[k], arg);
-		fn(&t->supervisor_ac[k], arg);
+		fn(&t->user[k]);
+		fn(&t->supervisor_ac[k]);
 	}
 }
 
-static void table_clear(struct sx_tlb *t, unused u64 arg)
+static void table_clear(struct sx_tlb *t)
 {
 	for (u32 k = 0; k < t->n_filled; k++)
 		slot_clear(&t->entry[t->filled[k]]);
@@ -265,6 +264,7 @@ static void forget_code(struct sx_cpu *c, unsigned space)
 {
 	struct sx_space *s = &c->tlbs.space[space];
 
+	sx_count(c, SX_N_FLUSH_CODE);
 	s->generation = new_generation(c);
 	memset(s->code_pages, 0, sizeof(s->code_pages));
 	if (space == c->tlbs.current)
@@ -273,6 +273,7 @@ static void forget_code(struct sx_cpu *c, unsigned space)
 
 static void forget_kernel_code(struct sx_cpu *c)
 {
+	sx_count(c, SX_N_FLUSH_KERNEL_CODE);
 	c->jump_generation[1] = new_generation(c);
 	memset(c->tlbs.kernel_code_pages, 0, sizeof(c->tlbs.kernel_code_pages));
 	c->has_local_kernel_code = false;
@@ -398,7 +399,7 @@ void sx_tlb_flush(struct sx_cpu *c)
 	struct sx_tlbs *t = &c->tlbs;
 
 	sx_count(c, SX_N_FLUSH_ALL);
-	each_table(t, table_clear, 0);
+	each_table(t, table_clear);
 	for (unsigned k = 0; k < SX_SPACES; k++)
 		forget_code(c, k);
 	forget_kernel_code(c);
@@ -464,7 +465,7 @@ void sx_tlb_flush_space_page(struct sx_cpu *c, u64 pcid, u64 lin)
 	forget_walks(t);
 }
 
-static void table_drop_writes(struct sx_tlb *t, unused u64 arg)
+static void table_drop_writes(struct sx_tlb *t)
 {
 	for (u32 k = 0; k < t->n_filled; k++)
 		t->entry[t->filled[k]].write = SX_TLB_NONE;
@@ -473,22 +474,81 @@ static void table_drop_writes(struct sx_tlb *t, unused u64 arg)
 void sx_tlb_flush_writes(struct sx_cpu *c)
 {
 	sx_count(c, SX_N_FLUSH_WRITES);
-	each_table(&c->tlbs, table_drop_writes, 0);
+	each_table(&c->tlbs, table_drop_writes);
 }
 
-static void table_drop_writes_to(struct sx_tlb *t, u64 host)
-{
-	for (u32 k = 0; k < t->n_filled; k++) {
-		struct sx_tlb_entry *e = &t->entry[t->filled[k]];
+/* --- who may write a page --- */
 
-		if (e->write + e->addend == host)
+#define MANY_WRITERS 1u
+
+static struct sx_tlb_writer *writer_of(struct sx_tlbs *t, u64 host)
+{
+	return &t->writer[(host >> PAGE_SHIFT) * 0x9e3779b97f4a7c15 >> (64 - SX_WRITER_BITS)];
+}
+
+static struct sx_tlb_entry *writer_entry(const struct sx_tlb_writer *w)
+{
+	return sx_tlb_slot(w->table->entry, w->table->mask, w->lin);
+}
+
+static bool writes_to(const struct sx_tlb_entry *e, u64 host)
+{
+	return e->write != SX_TLB_NONE && e->write + e->addend == host;
+}
+
+static void writer_note(struct sx_tlbs *t, struct sx_tlb *table, u64 lin, u64 host)
+{
+	struct sx_tlb_writer *w = writer_of(t, host);
+	bool is_same = w->host == host && w->table == table && w->lin == lin;
+
+	if (is_same || w->host == MANY_WRITERS)
+		return;
+	if (w->host && writes_to(writer_entry(w), w->host))
+		w->host = MANY_WRITERS;
+	else
+		*w = (struct sx_tlb_writer){host, table, lin};
+}
+
+void sx_tlb_set_tags(struct sx_cpu *c, enum sx_tlb_set set, struct sx_tlb_entry *e, u64 page,
+		     bool is_writable)
+{
+	e->read = page;
+	e->write = is_writable ? page : SX_TLB_NONE;
+	if (is_writable)
+		writer_note(&c->tlbs, table_of(c, set), page, page + e->addend);
+}
+
+/* Of all entries with w's hash, those that write to host lose that, the others are noted again. */
+static void table_note_writers(struct sx_tlbs *t, struct sx_tlb *table, u64 host)
+{
+	struct sx_tlb_writer *w = writer_of(t, host);
+
+	for (u32 k = 0; k < table->n_filled; k++) {
+		struct sx_tlb_entry *e = &table->entry[table->filled[k]];
+
+		if (writes_to(e, host))
 			e->write = SX_TLB_NONE;
+		else if (e->write != SX_TLB_NONE && writer_of(t, e->write + e->addend) == w)
+			writer_note(t, table, e->write, e->write + e->addend);
 	}
 }
 
-void sx_tlb_flush_writes_to(struct sx_cpu *c, const u8 *host)
+void sx_tlb_flush_writes_to(struct sx_cpu *c, const u8 *page)
 {
-	each_table(&c->tlbs, table_drop_writes_to, (u64)(uintptr_t)host);
+	struct sx_tlbs *t = &c->tlbs;
+	u64 host = (u64)(uintptr_t)page;
+	struct sx_tlb_writer *w = writer_of(t, host);
+
+	if (w->host == host && writes_to(writer_entry(w), host))
+		writer_entry(w)->write = SX_TLB_NONE;
+	if (w->host != MANY_WRITERS)
+		return;
+	w->host = 0;
+	table_note_writers(t, &t->supervisor, host);
+	for (unsigned k = 0; k < SX_SPACES; k++) {
+		table_note_writers(t, &t->user[k], host);
+		table_note_writers(t, &t->supervisor_ac[k], host);
+	}
 }
 
 /* --- making it --- */

@@ -92,6 +92,17 @@ struct sx_walk_entry {
 	bool writable, user, nx;
 };
 
+/*
+ * Which entry may write a host page, so that taking write permission from a page, which each new page
+ * of code needs, seldom has to look through all tables. By a hash of the page.
+ */
+#define SX_WRITER_BITS 12
+struct sx_tlb_writer {
+	u64 host; /* 0: no entry has a write tag for a page of this hash; 1: perhaps several */
+	struct sx_tlb *table;
+	u64 lin;
+};
+
 /* Linear addresses where pieces of large pages were entered, in units of 2 MiB and of 1 GiB, hashed. */
 #define SX_LARGE_BITS 10
 struct sx_tlbs {
@@ -107,6 +118,7 @@ struct sx_tlbs {
 	u64 kernel_code_pages[16]; /* as code_pages, for the jump cache's upper half */
 	u64 large[2][(1u << SX_LARGE_BITS) / 64];
 	struct sx_itlb_entry code[SX_ITLB_SIZE];
+	struct sx_tlb_writer writer[1u << SX_WRITER_BITS];
 	struct sx_walk_entry walk[1u << SX_WALK_BITS];
 };
 
@@ -125,6 +137,9 @@ void sx_tlb_select(struct sx_cpu *c); /* after CPL, CR4.SMAP or AC changed */
 struct sx_tlb_entry *sx_tlb_find(struct sx_cpu *c, enum sx_tlb_set set, u64 lin);
 /* Makes room in it for another page's: clear but for being known as filled. */
 struct sx_tlb_entry *sx_tlb_replace(struct sx_cpu *c, enum sx_tlb_set set, u64 lin, bool is_global);
+/* The entry of lin, which sx_tlb_replace gave, gets its tags. */
+void sx_tlb_set_tags(struct sx_cpu *c, enum sx_tlb_set set, struct sx_tlb_entry *e, u64 page,
+		     bool is_writable);
 /* A piece of a page of 2^leaf_bits bytes was entered at lin. */
 void sx_tlb_note_large(struct sx_cpu *c, u64 lin, unsigned leaf_bits);
 

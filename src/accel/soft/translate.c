@@ -36,10 +36,9 @@ static void enter(struct sx_cpu *c, u64 lin, enum sx_access access, enum sx_tlb_
 	if (sx_debug_watches(c, page))
 		return;
 	e = sx_tlb_replace(c, set, lin, w->is_global);
-	e->read = page;
-	e->write = may_write_fast(x, w, access) ? page : SX_TLB_NONE;
 	e->addend = (u64)(uintptr_t)x->host - page;
 	e->page = page_of_entry(c, lin, w);
+	sx_tlb_set_tags(c, set, e, page, may_write_fast(x, w, access));
 }
 
 static void note_dirty(const struct sx_xlat *x)
