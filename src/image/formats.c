@@ -14,10 +14,7 @@
 #define PROBE_BYTES (128 * KIB) /* an ISO's and VHDX's signatures lie within */
 
 const struct img_format *const img_formats[] = {
-	&img_raw,
-	&img_qcow2,
-	&img_vdi,
-	NULL,
+	&img_raw, &img_qcow2, &img_vdi, &img_vhd, NULL,
 };
 
 const struct img_format *img_find_format(const char *name)

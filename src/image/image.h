@@ -228,5 +228,6 @@ void img_bitmaps_free(struct img_bitmap *b, unsigned n);
 extern const struct img_format img_raw;
 extern const struct img_format img_qcow2;
 extern const struct img_format img_vdi;
+extern const struct img_format img_vhd;
 
 #endif

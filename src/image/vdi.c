@@ -20,6 +20,7 @@
 #include "base/err.h"
 #include "block/io.h"
 #include "image/blocks.h"
+#include "image/check.h"
 #include "image/guid.h"
 #include "image/image.h"
 #include "image/table.h"
@@ -274,14 +275,6 @@ static int vdi_resize(struct img_blocks *b, u64 size, struct err *err)
 
 /* --- check, info --- */
 
-static void vdi_report(struct img_check *c, bool is_corruption, u64 n, char *text)
-{
-	*(is_corruption ? &c->corruptions : &c->leaks) += n;
-	if (c->report)
-		c->report(c->opaque, is_corruption, text);
-	free(text);
-}
-
 static void vdi_check_entry(const struct vdi *v, u64 block, u32 index, u8 *used,
 			    struct img_check *c)
 {
@@ -289,11 +282,10 @@ static void vdi_check_entry(const struct vdi *v, u64 block, u32 index, u8 *used,
 		return;
 	c->allocated++;
 	if (index >= v->n_allocated)
-		vdi_report(c, true, 1,
-			   str_format("block %lu is at %u, behind the last, %u", block, index,
-				      v->n_allocated));
+		img_check_corruption(c, "block %lu is at %u, behind the last, %u", block, index,
+				     v->n_allocated);
 	else if (used[index / 8] & 1 << index % 8)
-		vdi_report(c, true, 1, str_format("block %lu shares its place, %u", block, index));
+		img_check_corruption(c, "block %lu shares its place, %u", block, index);
 	else
 		used[index / 8] |= (u8)(1 << index % 8);
 }
@@ -307,7 +299,7 @@ static int vdi_check_unused(struct vdi *v, const u8 *used, unsigned repair, stru
 		n_unused += !(used[i / 8] & 1 << i % 8);
 	if (!n_unused)
 		return 0;
-	vdi_report(c, false, n_unused, str_format("%u blocks of the file are nobody's", n_unused));
+	img_check_leaks(c, n_unused, "%u blocks of the file are nobody's", n_unused);
 	while (last && !(used[(last - 1) / 8] & 1 << (last - 1) % 8))
 		last--;
 	if (!repair || c->corruptions || last == v->n_allocated)

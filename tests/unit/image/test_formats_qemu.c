@@ -1,0 +1,156 @@
+/*
+ * Other hypervisors' formats against QEMU's tools, both ways: images that qemu-img made are read and rewritten
+ * here, and those that were made here are read, rewritten and checked by it.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/err.h"
+#include "block/io.h"
+#include "format_check.h"
+#include "qemu.h"
+#include "test.h"
+
+#define IMAGE_BYTES (37 * MIB + 2560)
+
+static struct loop *loop;
+
+struct way {
+	const char *format, *theirs, *ours; /* options */
+	bool can_check, is_write_once;
+};
+
+/* clang-format off */
+static const struct way ways[] = {
+	{"vdi", NULL, NULL, .can_check = true},
+	{"vdi", "static=on", "static=on", .can_check = true},
+	{"vpc", "force_size=on", NULL, .can_check = false},
+	{"vpc", "force_size=on,subformat=fixed", "subformat=fixed", .can_check = false},
+};
+/* clang-format on */
+
+/* Data, text and holes. */
+static void make_source(const char *name, u64 seed)
+{
+	qemu_must("python3 -c \"\n"
+		  "import random\n"
+		  "random.seed(%lu)\n"
+		  "b = bytearray(%lu)\n"
+		  "for i in range(60):\n"
+		  "    for data in (random.randbytes(random.choice([512, 4096, 300032])), b'text ' "
+		  "* 8192):\n"
+		  "        at = random.randrange((len(b) - len(data)) // 512) * 512\n"
+		  "        b[at:at + len(data)] = data\n"
+		  "open('%s', 'wb').write(b)\n"
+		  "\"",
+		  seed, IMAGE_BYTES, name);
+}
+
+/* The source's bytes into the image, its zeros as zeroes, its first part as data in any case. */
+static void write_source(struct blk *b, const char *source)
+{
+	static const u8 zeros[64 * KIB];
+	struct blk *from = qemu_file(loop, source, true);
+	u8 *buf = mem_alloc(1, sizeof(zeros));
+
+	for (u64 at = 0; at < IMAGE_BYTES; at += sizeof(zeros)) {
+		u64 n = MIN(IMAGE_BYTES - at, sizeof(zeros));
+
+		CHECK_EQ(blk_read(from, at, buf, n), 0);
+		if (at < 4 * MIB || memcmp(buf, zeros, n) != 0)
+			CHECK_EQ(blk_write(b, at, buf, n), 0);
+		else
+			CHECK_EQ(blk_write_zeroes(b, at, n, at & 64 * KIB), 0);
+	}
+	CHECK_EQ(blk_flush(b), 0);
+	free(buf);
+	blk_free(from);
+}
+
+static void is_sound(const struct way *w, const char *name)
+{
+	struct blk *b = qemu_open(loop, w->format, name, true);
+	struct img_check c = {0};
+	struct err err = ERR_INIT;
+
+	if (w->can_check)
+		qemu_must("qemu-img check -f %s %s", w->format, name);
+	if (b->image->check) {
+		CHECK_EQ(b->image->check(b, 0, &c, &err), 0);
+		CHECK_EQ(c.corruptions + c.leaks + c.errors, 0);
+	}
+	blk_free(b);
+}
+
+static void has_contents(const struct way *w, const char *name, const char *raw)
+{
+	struct blk *b = qemu_open(loop, w->format, name, true);
+
+	CHECK_EQ(b->size, IMAGE_BYTES);
+	qemu_compare(b, raw);
+	blk_free(b);
+	qemu_must("qemu-img compare -f raw -F %s %s %s", w->format, raw, name);
+	is_sound(w, name);
+}
+
+static void rewrite(const struct way *w, const char *name, const char *raw)
+{
+	struct blk *b = qemu_open(loop, w->format, name, false);
+
+	write_source(b, raw);
+	blk_free(b);
+}
+
+static void theirs(const struct way *w)
+{
+	qemu_must("rm -f theirs*; qemu-img convert -f raw -O %s %s%s a.raw theirs.%s", w->format,
+		  w->theirs ? "-o " : "", w->theirs ? w->theirs : "", w->format);
+}
+
+static void ours(const struct way *w, const char *name)
+{
+	struct err err = ERR_INIT;
+	struct blk *file;
+
+	qemu_must("rm -f %s*", name);
+	file = qemu_file(loop, name, false);
+	if (format_create(loop, img_find_format(w->format), file, IMAGE_BYTES, w->ours, &err) < 0)
+		fail_msg("%s", err.text);
+	blk_free(file);
+}
+
+static void both_ways(const struct way *w)
+{
+	char name[32];
+
+	snprintf(name, sizeof(name), "theirs.%s", w->format);
+	theirs(w);
+	has_contents(w, name, "a.raw");
+	if (!w->is_write_once) {
+		rewrite(w, name, "b.raw");
+		has_contents(w, name, "b.raw");
+	}
+	snprintf(name, sizeof(name), "ours.%s", w->format);
+	ours(w, name);
+	rewrite(w, name, "a.raw");
+	has_contents(w, name, "a.raw");
+	if (!w->is_write_once) {
+		qemu_must("qemu-img convert -n -f raw -O %s b.raw %s", w->format, name);
+		has_contents(w, name, "b.raw");
+	}
+}
+
+TEST(images_of_qemu_and_of_posada_are_read_and_rewritten_by_the_other)
+{
+	struct err err = ERR_INIT;
+
+	qemu_enter();
+	CHECK_EQ(loop_new(&loop, &err), 0);
+	make_source("a.raw", 1);
+	make_source("b.raw", 2);
+	for (unsigned i = 0; i < ARRAY_SIZE(ways); i++)
+		both_ways(&ways[i]);
+	loop_free(loop);
+	qemu_leave();
+}
