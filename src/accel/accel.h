@@ -44,6 +44,11 @@ struct accel_host {
 	 * the vector. Any thread. */
 	bool (*pic_is_pending)(void *opaque);
 	u8 (*pic_acknowledge)(void *opaque);
+	/* Where the clock is counted (accel_config), else NULL. The vCPU's thread, which waits: devices do
+	 * what the guest asked of them, timers that are due fire. skip: the guest sleeps, the clock goes
+	 * on to the earliest timer first; false: there is none. */
+	void (*settle)(void *opaque);
+	bool (*skip)(void *opaque);
 	/* A level-triggered interrupt with this vector was ended by a local APIC (KVM's own). */
 	void (*eoi)(void *opaque, u8 vector);
 };
@@ -169,6 +174,11 @@ struct accel_config {
 	struct accel_host host;
 	int kvm_fd;               /* /dev/kvm, for kvm; borrowed */
 	enum accel_engine engine; /* soft */
+	/* soft, one vCPU: the clock passes by retired instructions (vclock_count), randomness follows from
+	 * the seed, devices work while the vCPU waits: the same guest does the same again. */
+	bool is_counted;
+	u64 seed;         /* of a counted one */
+	bool is_lockstep; /* with it: translated code is run beside the interpreter, and compared */
 };
 
 static inline enum vcpu_stop vcpu_run(struct vcpu *v)

@@ -124,6 +124,16 @@ static inline bool is_power_of_two(u64 v)
 	return v && !(v & (v - 1));
 }
 
+/* SplitMix64: the next of the numbers that follow from a seed. Not for secrets. */
+static inline u64 base_random(u64 *state)
+{
+	u64 v = *state += 0x9e3779b97f4a7c15;
+
+	v = (v ^ v >> 30) * 0xbf58476d1ce4e5b9;
+	v = (v ^ v >> 27) * 0x94d049bb133111eb;
+	return v ^ v >> 31;
+}
+
 /* Do [start, start + len) lie within [0, size)? No sum can wrap. */
 static inline bool range_fits(u64 start, u64 len, u64 size)
 {

@@ -20,6 +20,7 @@ struct loop {
 	struct loop_fd wake;  /* eventfd */
 	struct loop_fd clock; /* timerfd */
 	bool is_quitting;     /* atomic */
+	u64 events;           /* handled; its thread's */
 	pthread_t thread;
 	bool is_running; /* atomic; thread is valid when set */
 
@@ -310,6 +311,11 @@ void loop_quit(struct loop *l)
 	loop_wake(l);
 }
 
+u64 loop_events(const struct loop *l)
+{
+	return l->events;
+}
+
 bool loop_is_current(const struct loop *l)
 {
 	return __atomic_load_n(&l->is_running, __ATOMIC_ACQUIRE) &&
@@ -325,6 +331,7 @@ static void loop_wait_and_handle(struct loop *l, int timeout_ms)
 	if (n == 1) {
 		struct loop_fd *w = ev.data.ptr;
 
+		l->events++;
 		w->fn(w, ev.events);
 	}
 	if (loop_has_tasks(l))

@@ -25,6 +25,7 @@ void loop_run(struct loop *l);  /* until loop_quit */
 void loop_quit(struct loop *l); /* any thread; a loop_run that comes later returns at once */
 /* Handles one event, for which it may wait; for tests, which step until they see what they want. */
 void loop_step(struct loop *l, bool may_wait);
+u64 loop_events(const struct loop *l);      /* handled so far, of descriptors; on its thread */
 bool loop_is_current(const struct loop *l); /* is this thread inside loop_run(l)? any thread */
 
 /* A watched descriptor (borrowed). events are EPOLLIN, EPOLLOUT; level-triggered, unless EPOLLET is

@@ -99,6 +99,19 @@ void device_set_quiesce(struct device_set *s)
 	}
 }
 
+bool device_set_settle(struct device_set *s)
+{
+	bool had_any = false;
+
+	list_for_each (node, &s->devices) {
+		struct device *d = list_entry(node, struct device, node);
+
+		if (d->ops->settle)
+			had_any |= d->ops->settle(d);
+	}
+	return had_any;
+}
+
 void device_set_resume(struct device_set *s)
 {
 	list_for_each (node, &s->devices) {

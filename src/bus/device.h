@@ -37,6 +37,8 @@ struct device_ops {
 	/* Stop starting new work and finish or record what is in flight; resume undoes it. Optional. */
 	void (*quiesce)(struct device *d);
 	void (*resume)(struct device *d);
+	/* Waits for what the host does for the guest at the moment; whether there was anything. Optional. */
+	bool (*settle)(struct device *d);
 	/* Fills out (room for DEVICE_MAX_COUNTERS), says how many; lock held. Optional. */
 	unsigned (*count)(struct device *d, struct device_counter *out);
 	void (*free)(struct device *d); /* also what it owns; detached already */
@@ -83,6 +85,7 @@ void device_remove(struct device_set *s, struct device *d); /* hands d back */
 void device_set_reset(struct device_set *s);
 void device_set_quiesce(struct device_set *s);
 void device_set_resume(struct device_set *s);
+bool device_set_settle(struct device_set *s);
 
 /* A section for each device that has state: named by its type, the instance a hash of its name. */
 void device_set_save(struct device_set *s, struct state_writer *w);

@@ -35,6 +35,11 @@ void chr_accept(struct chr *c)
 	c->ops->accept(c);
 }
 
+void chr_be_patient(struct chr *c)
+{
+	c->is_patient = true;
+}
+
 void chr_free(struct chr *c)
 {
 	if (c)

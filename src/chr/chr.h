@@ -59,6 +59,10 @@ size_t chr_write(struct chr *c, const void *data, size_t size) must_check;
 /* can_receive() is more than 0 again. Any thread; more often than needed is harmless. */
 void chr_accept(struct chr *c);
 
+/* From now on a write that finds no room waits for it, as long as it takes: what a guest is told then
+ * doesn't depend on who reads. Before it is written to. */
+void chr_be_patient(struct chr *c);
+
 /* Detaches; what was not yet written is lost. NULL is fine. */
 void chr_free(struct chr *c);
 AUTO_FN(chr_free, struct chr *)

@@ -17,6 +17,7 @@ struct chr {
 	const struct chr_ops *ops;
 	const struct chr_user *user; /* the loop's thread */
 	bool is_open;                /* atomic */
+	bool is_patient;             /* chr_be_patient */
 };
 
 /* Changes is_open and tells the user, once. */

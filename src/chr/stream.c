@@ -153,6 +153,10 @@ static bool chr_stream_write_some(struct chr_stream *s, const u8 *data, size_t s
 
 		if (n > 0) {
 			*done += (size_t)n;
+		} else if (n < 0 && errno == EAGAIN && s->chr.is_patient) {
+			struct pollfd p = {.fd = s->out_fd, .events = POLLOUT};
+
+			poll(&p, 1, -1);
 		} else if (n == 0 || errno == EAGAIN) {
 			s->wants_room = true;
 			return true;

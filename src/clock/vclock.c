@@ -4,7 +4,8 @@
  * While it runs, its time is the host's monotonic time plus an offset that is read without a lock
  * (one aligned 64-bit word; stopping and starting happen while no vCPU runs). While it is stopped
  * it stands. Armed timers are kept in a list, so that stopping can take them off the loop and
- * starting can put them back at their new host deadlines.
+ * starting can put them back at their new host deadlines. A counted clock has another source than the
+ * host's time, and nothing on the loop: whoever counts is told when to come.
  */
 #include "clock/vclock.h"
 
@@ -23,6 +24,8 @@ struct vclock {
 	u64 host_tsc_hz;    /* 0: the host's TSC can't be used */
 	u64 wall_offset_ns; /* wall time less the clock's; wraps */
 
+	const u64 *count; /* instead of the host's time; NULL: that */
+	u64 *due;
 	bool is_running; /* atomic */
 	u64 offset_ns;   /* atomic: clock less host monotonic, while running; wraps */
 	u64 stopped_ns;  /* the time it stands at, while stopped; what is saved */
@@ -57,11 +60,17 @@ void vclock_free(struct vclock *c)
 	free(c);
 }
 
+/* What the clock's time is an offset to. */
+static u64 vclock_source_ns(const struct vclock *c)
+{
+	return c->count ? __atomic_load_n(c->count, __ATOMIC_RELAXED) : time_mono_ns();
+}
+
 u64 vclock_now_ns(const struct vclock *c)
 {
 	if (!__atomic_load_n(&c->is_running, __ATOMIC_ACQUIRE))
 		return __atomic_load_n(&c->stopped_ns, __ATOMIC_RELAXED);
-	return time_mono_ns() + __atomic_load_n(&c->offset_ns, __ATOMIC_RELAXED);
+	return vclock_source_ns(c) + __atomic_load_n(&c->offset_ns, __ATOMIC_RELAXED);
 }
 
 u64 vclock_wall_ns(const struct vclock *c)
@@ -94,14 +103,48 @@ u64 vclock_tsc_to_ns(const struct vclock *c, u64 tsc)
 
 /* --- timers --- */
 
+static struct vtimer *vclock_earliest(struct vclock *c)
+{
+	struct vtimer *earliest = NULL;
+
+	list_for_each (node, &c->armed) {
+		struct vtimer *t = list_entry(node, struct vtimer, node);
+
+		if (!earliest || t->deadline_ns < earliest->deadline_ns)
+			earliest = t;
+	}
+	return earliest;
+}
+
+/* The count at a time of the clock's; 0: it is past. */
+static u64 vclock_count_at(const struct vclock *c, u64 ns)
+{
+	u64 now = vclock_now_ns(c);
+
+	return ns <= now ? 0 : ns - now + vclock_source_ns(c);
+}
+
+/* Under the lock: what a counted clock tells whoever counts. */
+static void vclock_tell_due(struct vclock *c)
+{
+	const struct vtimer *t = c->is_running ? vclock_earliest(c) : NULL;
+
+	if (c->count)
+		__atomic_store_n(c->due, t ? vclock_count_at(c, t->deadline_ns) : UINT64_MAX,
+				 __ATOMIC_RELEASE);
+}
+
 /* Under the lock, while running. A deadline beyond the host clock's end never comes. */
 static void vclock_put_on_loop(struct vclock *c, struct vtimer *t)
 {
 	u64 offset = __atomic_load_n(&c->offset_ns, __ATOMIC_RELAXED);
-	u64 now = time_mono_ns() + offset;
+	u64 now = vclock_source_ns(c) + offset;
 	u64 wait = t->deadline_ns > now ? t->deadline_ns - now : 0;
 
-	loop_timer_arm(c->loop, &t->host, now - offset + MIN(wait, VCLOCK_MAX_WAIT_NS));
+	if (c->count)
+		vclock_tell_due(c);
+	else
+		loop_timer_arm(c->loop, &t->host, now - offset + MIN(wait, VCLOCK_MAX_WAIT_NS));
 }
 
 static void vclock_on_timer(struct loop_timer *host)
@@ -165,8 +208,67 @@ void vtimer_disarm(struct vtimer *t)
 		t->is_armed = false;
 		list_remove(&t->node);
 		loop_timer_disarm(c->loop, &t->host);
+		vclock_tell_due(c);
 	}
 	pthread_mutex_unlock(&c->lock);
+}
+
+/* --- counted --- */
+
+void vclock_count(struct vclock *c, const u64 *count, u64 *due)
+{
+	pthread_mutex_lock(&c->lock);
+	assert(!c->is_running && !c->count);
+	c->count = count;
+	c->due = due;
+	vclock_tell_due(c);
+	pthread_mutex_unlock(&c->lock);
+}
+
+/* Under the lock: the next that is due is no longer armed. NULL: none is. */
+static struct vtimer *vclock_take_due(struct vclock *c)
+{
+	struct vtimer *t = c->is_running ? vclock_earliest(c) : NULL;
+
+	if (!t || t->deadline_ns > vclock_now_ns(c))
+		return NULL;
+	t->is_armed = false;
+	list_remove(&t->node);
+	vclock_tell_due(c);
+	return t;
+}
+
+void vclock_fire(struct vclock *c)
+{
+	struct vtimer *t;
+
+	pthread_mutex_lock(&c->lock);
+	while (c->count && (t = vclock_take_due(c))) {
+		c->firing = t;
+		pthread_mutex_unlock(&c->lock);
+		t->fn(t->opaque);
+		pthread_mutex_lock(&c->lock);
+		c->firing = NULL;
+		pthread_cond_broadcast(&c->idle);
+	}
+	pthread_mutex_unlock(&c->lock);
+}
+
+bool vclock_skip(struct vclock *c)
+{
+	const struct vtimer *t;
+	u64 now;
+
+	pthread_mutex_lock(&c->lock);
+	now = vclock_now_ns(c);
+	t = c->is_running ? vclock_earliest(c) : NULL;
+	if (t && t->deadline_ns > now) {
+		__atomic_store_n(&c->offset_ns, c->offset_ns + (t->deadline_ns - now),
+				 __ATOMIC_RELAXED);
+		vclock_tell_due(c);
+	}
+	pthread_mutex_unlock(&c->lock);
+	return t;
 }
 
 /* --- running and standing --- */
@@ -175,7 +277,8 @@ void vclock_start(struct vclock *c)
 {
 	pthread_mutex_lock(&c->lock);
 	if (!c->is_running) {
-		__atomic_store_n(&c->offset_ns, c->stopped_ns - time_mono_ns(), __ATOMIC_RELAXED);
+		__atomic_store_n(&c->offset_ns, c->stopped_ns - vclock_source_ns(c),
+				 __ATOMIC_RELAXED);
 		__atomic_store_n(&c->is_running, true, __ATOMIC_RELEASE);
 		list_for_each (node, &c->armed)
 			vclock_put_on_loop(c, list_entry(node, struct vtimer, node));
@@ -191,6 +294,7 @@ void vclock_stop(struct vclock *c)
 		__atomic_store_n(&c->is_running, false, __ATOMIC_RELEASE);
 		list_for_each (node, &c->armed)
 			loop_timer_disarm(c->loop, &list_entry(node, struct vtimer, node)->host);
+		vclock_tell_due(c);
 	}
 	/* On the loop's own thread, the callback that is running is the caller. */
 	while (c->firing && !loop_is_current(c->loop))

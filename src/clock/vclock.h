@@ -20,6 +20,17 @@ struct vclock *vclock_new(struct loop *loop, u64 tsc_hz);
 void vclock_free(struct vclock *c); /* all timers disarmed */
 AUTO_FN(vclock_free, struct vclock *)
 
+/*
+ * Before it is first started: a nanosecond passes for each one that *count grows by, instead of the
+ * host's. *due is kept at the count at which the earliest timer is due (all ones: none is): whoever
+ * counts calls vclock_fire then. Both are accessed atomically, and outlive the clock's running.
+ */
+void vclock_count(struct vclock *c, const u64 *count, u64 *due);
+void vclock_fire(
+	struct vclock *c); /* timers that are due. On the loop's thread; harmless on others */
+/* Nobody counts until something happens: it is the earliest timer's time now. False: there is none. */
+bool vclock_skip(struct vclock *c);
+
 void vclock_start(struct vclock *c);
 void vclock_stop(struct vclock *c); /* on return no timer callback begins until vclock_start */
 

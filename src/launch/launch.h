@@ -82,6 +82,10 @@ struct launch_request {
 	const char *kernel, *initrd;
 	enum guest_accel accel;
 	enum guest_engine engine;
+	enum guest_clock clock;
+	u64 seed;
+	bool has_seed; /* else it is 1 where one is needed */
+	bool is_lockstep;
 	unsigned n_cpus;
 	u64 memory;
 	struct launch_disk disks[GUEST_MAX_DISKS];

@@ -191,6 +191,9 @@ static void launch_take_words(const struct launch_request *q, struct guest_confi
 	c->directory = get_current_dir_name(); /* NULL: it has no name any more */
 	c->accel = q->accel;
 	c->engine = q->engine;
+	c->clock = q->clock;
+	c->seed = q->clock == GUEST_CLOCK_INSN && !q->has_seed ? 1 : q->seed;
+	c->is_lockstep = q->is_lockstep;
 	c->n_cpus = q->n_cpus;
 	c->memory = q->memory;
 	c->on_reboot = q->on_reboot;

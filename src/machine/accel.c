@@ -53,6 +53,8 @@ int machine_choose_accel(struct machine *m, struct err *err)
 	switch (c->accel) {
 	case GUEST_ACCEL_SOFT:
 		machine_take_soft(m, "as asked for");
+		if (c->clock == GUEST_CLOCK_INSN)
+			m->tsc_hz = NSEC_PER_SEC; /* the same on every host */
 		return 0;
 	case GUEST_ACCEL_KVM:
 		if (c->kvm_fd < 0)
@@ -105,6 +107,16 @@ static void machine_eoi(void *opaque, u8 vector)
 	ioapic_eoi(((struct machine *)opaque)->ioapic, vector);
 }
 
+static void machine_settle(void *opaque)
+{
+	vm_finish_io(((struct machine *)opaque)->vm);
+}
+
+static bool machine_skip(void *opaque)
+{
+	return vm_skip_time(((struct machine *)opaque)->vm);
+}
+
 static_assert((int)GUEST_ENGINE_AUTO == (int)ACCEL_ENGINE_AUTO &&
 		      (int)GUEST_ENGINE_INTERPRETER == (int)ACCEL_ENGINE_INTERPRETER &&
 		      (int)GUEST_ENGINE_TRANSLATOR == (int)ACCEL_ENGINE_TRANSLATOR,
@@ -127,7 +139,12 @@ int machine_make_accel(struct machine *m, struct err *err)
 				.pic_is_pending = machine_pic_is_pending,
 				.pic_acknowledge = machine_pic_acknowledge,
 				.eoi = machine_eoi,
+				.settle = machine_settle,
+				.skip = machine_skip,
 			},
+		.is_counted = m->config->clock == GUEST_CLOCK_INSN,
+		.seed = m->config->seed,
+		.is_lockstep = m->config->is_lockstep,
 	};
 	struct accel *a;
 	int r = m->is_soft ? soft_accel_new(&config, &a, err) : kv_accel_new(&config, &a, err);

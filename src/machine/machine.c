@@ -46,6 +46,7 @@ static int machine_make_vm(struct machine *m, struct loop *main_loop, struct err
 		.name = m->config->name,
 		.track_code = m->is_soft,
 		.tsc_hz = m->config->tsc_hz ? m->config->tsc_hz : m->tsc_hz,
+		.is_counted = m->config->clock == GUEST_CLOCK_INSN,
 	};
 	const struct vm_ops ops = {
 		.enter_role = machine_enter_role,

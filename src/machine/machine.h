@@ -48,6 +48,8 @@ int machine_start_loaded(struct machine *m, struct err *err);
 int machine_can_reset(const struct machine *m, struct err *err);
 /* All of the guest's memory, and whether the accelerator is the kernel's: for saving and loading. */
 struct gmem_block *machine_ram(struct machine *m);
+/* Of all memory and CPU state, while no vCPU runs: two that did the same have the same. */
+u32 machine_digest(struct machine *m);
 bool machine_is_soft(const struct machine *m);
 /* Adds words, in front of the reason, to what machine_accel_text says. */
 void machine_add_text(struct machine *m, const char *words);

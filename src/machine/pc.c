@@ -190,6 +190,8 @@ static int pc_add_serial(struct machine *m, struct err *err)
 	if (r < 0)
 		return err_wrap(err, "console");
 	c->console_fd = -1;
+	if (c->clock == GUEST_CLOCK_INSN)
+		chr_be_patient(m->serial_chr);
 	serial = serial_new("serial0", m->serial_chr, isa_irq_line(&m->isa, PC_IRQ_COM1));
 	pc_adopt(m, serial_device(serial));
 	pc_map_ports(m, SERIAL_COM1, serial_io(serial));

@@ -63,6 +63,7 @@ int pc_add_disk(struct machine *m, struct guest_disk *d, struct err *err)
 		.n_queues = (u16)(d->n_queues ? d->n_queues
 					      : MIN(m->config->n_cpus, GUEST_USUAL_DISK_QUEUES)),
 		.clock = vm_clock(m->vm),
+		.is_ordered = m->config->clock == GUEST_CLOCK_INSN,
 	};
 	struct virtio_device *v;
 	int r = pc_open_disk(m, d, &o.disk, err);
@@ -139,7 +140,7 @@ static int pc_add_channels(struct machine *m, struct err *err)
 static int pc_add_rng(struct machine *m, struct err *err)
 {
 	struct virtio_device *v;
-	int r = vrng_new("rng0", vm_io_loop(m->vm), vm_gmem(m->vm), &v, err);
+	int r = vrng_new("rng0", vm_io_loop(m->vm), vm_gmem(m->vm), m->config->seed, &v, err);
 
 	if (!r)
 		pc_plug(m, v);

@@ -195,9 +195,16 @@ static int monitor_start(struct monitor *m, struct err *err)
 	return is_restored ? monitor_restore_start(m, err) : machine_start(m->machine, err);
 }
 
-/* What the vCPUs did; they are out of the guest. KVM doesn't count instructions. */
-static void monitor_log_work(struct vm *vm)
+static void monitor_log_counter(void *opaque, const struct vcpu_counter *n)
 {
+	(void)opaque;
+	log_debug("%s: %s %lu", n->group, n->name, n->value);
+}
+
+/* What the vCPUs did; they are out of the guest. KVM doesn't count instructions. */
+static void monitor_log_work(struct monitor *m)
+{
+	struct vm *vm = machine_vm(m->machine);
 	u64 insns = 0, exits = 0;
 
 	for (unsigned i = 0; i < vm_vcpu_count(vm); i++) {
@@ -205,6 +212,10 @@ static void monitor_log_work(struct vm *vm)
 		exits += vm_vcpu(vm, i)->exits;
 	}
 	log_info("the vCPUs ran %lu instructions (0: not counted), with %lu exits", insns, exits);
+	if (m->config->clock == GUEST_CLOCK_INSN && log_is_on(LOG_INFO))
+		log_info("digest of memory and CPU: %08x", machine_digest(m->machine));
+	for (unsigned i = 0; i < vm_vcpu_count(vm) && log_is_on(LOG_DEBUG); i++)
+		vcpu_count(vm_vcpu(vm, i), monitor_log_counter, NULL);
 }
 
 int monitor_run(struct monitor *m, struct err *err)
@@ -218,7 +229,7 @@ int monitor_run(struct monitor *m, struct err *err)
 		vm_resume(machine_vm(m->machine));
 		loop_run(m->loop);
 		vm_pause(machine_vm(m->machine));
-		monitor_log_work(machine_vm(m->machine));
+		monitor_log_work(m);
 	}
 	server_last_event(m->server, control_event_json(&m->end));
 	return r;

@@ -13,6 +13,7 @@
 #include "proto/text.h"
 
 const struct guest_words guest_accel_words = {(const char *const[]){"auto", "kvm", "soft", NULL}};
+const struct guest_words guest_clock_words = {(const char *const[]){"host", "insn", NULL}};
 const struct guest_words guest_engine_words = {
 	(const char *const[]){"auto", "interpreter", "translator", NULL}};
 const struct guest_words guest_cache_words = {(const char *const[]){"writeback", "none", NULL}};
@@ -274,6 +275,33 @@ int guest_nic_check(const struct guest_nic *n, struct err *err)
 	return guest_limits_check(&n->limits, err);
 }
 
+/* What would come from outside, at times of its own, can't be had again. */
+static int guest_check_clock(const struct guest_config *c, struct err *err)
+{
+	if (c->clock == GUEST_CLOCK_HOST) {
+		if (c->is_lockstep || c->seed)
+			return err_set(err, -EINVAL, "%s needs clock=insn",
+				       c->seed ? "seed" : "lockstep=on");
+		return 0;
+	}
+	if (c->accel != GUEST_ACCEL_SOFT)
+		return err_set(err, -EINVAL, "clock=insn is the software CPU's: use accel soft");
+	if (!c->seed)
+		return err_set(err, -EINVAL, "seed 0: a seed is at least 1");
+	if (c->n_cpus > 1)
+		return err_set(err, -EINVAL,
+			       "%u CPUs: a guest whose clock counts instructions has one CPU",
+			       c->n_cpus);
+	if (c->n_nics || c->vsock_cid)
+		return err_set(err, -EINVAL,
+			       "a guest whose clock counts instructions has no %s: what comes from "
+			       "there can't be had again",
+			       c->n_nics ? "network cards" : "sockets");
+	if (c->is_lockstep && c->engine == GUEST_ENGINE_INTERPRETER)
+		return err_set(err, -EINVAL, "lockstep=on holds the translator to the interpreter");
+	return 0;
+}
+
 int guest_config_check(const struct guest_config *c, struct err *err)
 {
 	if (!guest_name_is_valid(c->name))
@@ -311,7 +339,7 @@ int guest_config_check(const struct guest_config *c, struct err *err)
 			return err_set(err, -EINVAL, "a channel's name has 1 to %d bytes",
 				       GUEST_MAX_CHANNEL_NAME);
 	}
-	if (guest_check_places(c, err) < 0)
+	if (guest_check_places(c, err) < 0 || guest_check_clock(c, err) < 0)
 		return err->code;
 	if (c->vsock_cid && (c->vsock_cid < GUEST_MIN_CID || c->vsock_cid > GUEST_MAX_CID))
 		return err_set(err, -EINVAL, "CID %u: a guest has %u to %u", c->vsock_cid,
@@ -401,6 +429,9 @@ static const struct field guest_config_fields[] = {
 	FIELD(FIELD_TEXT, "cpu", struct guest_config, cpu),
 	FIELD_WORDS("accel", struct guest_config, accel, &guest_accel_words),
 	FIELD_WORDS_OPTIONAL("engine", struct guest_config, engine, &guest_engine_words),
+	FIELD_WORDS_OPTIONAL("clock", struct guest_config, clock, &guest_clock_words),
+	FIELD_OPTIONAL(FIELD_UINT, "seed", struct guest_config, seed),
+	FIELD_OPTIONAL(FIELD_BOOL, "lockstep", struct guest_config, is_lockstep),
 	FIELD(FIELD_UINT, "cpus", struct guest_config, n_cpus),
 	FIELD(FIELD_UINT, "memory", struct guest_config, memory),
 	FIELD_OPTIONAL(FIELD_FD, "kvm", struct guest_config, kvm_fd),

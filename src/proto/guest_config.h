@@ -36,6 +36,7 @@ struct json_t;
 
 enum guest_accel { GUEST_ACCEL_AUTO, GUEST_ACCEL_KVM, GUEST_ACCEL_SOFT };
 enum guest_engine { GUEST_ENGINE_AUTO, GUEST_ENGINE_INTERPRETER, GUEST_ENGINE_TRANSLATOR };
+enum guest_clock { GUEST_CLOCK_HOST, GUEST_CLOCK_INSN };
 enum guest_cache { GUEST_CACHE_WRITEBACK, GUEST_CACHE_NONE };
 enum guest_net { GUEST_NET_STREAM, GUEST_NET_TAP };
 enum guest_console { GUEST_CONSOLE_NONE, GUEST_CONSOLE_STREAM, GUEST_CONSOLE_LISTEN };
@@ -101,6 +102,10 @@ struct guest_config {
 	char *cpu;     /* a model of arch/x86/cpuid.h */
 	enum guest_accel accel;
 	enum guest_engine engine; /* of the software CPU */
+	enum guest_clock
+		clock;    /* insn: its time is instructions, and what it does can be repeated */
+	u64 seed;         /* of such a guest's random numbers, not 0 */
+	bool is_lockstep; /* such a guest's translated code is held to the interpreter */
 	unsigned n_cpus;
 	u64 memory; /* bytes */
 	int kvm_fd; /* /dev/kvm, -1: not to be had; kvm_why says why */
@@ -189,7 +194,8 @@ int guest_limits_check(const struct guest_limits *l, struct err *err);
 int guest_disk_check(const struct guest_disk *d, struct err *err);
 int guest_nic_check(const struct guest_nic *n, struct err *err);
 
-extern const struct guest_words guest_accel_words, guest_engine_words, guest_cache_words,
-	guest_net_words, guest_console_words, guest_on_reboot_words, guest_on_crash_words;
+extern const struct guest_words guest_accel_words, guest_engine_words, guest_clock_words,
+	guest_cache_words, guest_net_words, guest_console_words, guest_on_reboot_words,
+	guest_on_crash_words;
 
 #endif

@@ -32,6 +32,8 @@ struct vblk {
 	struct blk *disk;
 	struct limit limit;
 	struct list waiting; /* requests that are over the limit, oldest first */
+	bool is_ordered;
+	struct list order; /* then: all that aren't done, oldest first */
 	u64 sectors;
 	char serial[VBLK_ID_SIZE];
 	struct vblk_counts {
@@ -44,6 +46,9 @@ struct vblk_request {
 	struct blk_request blk; /* first */
 	u32 written;            /* bytes that a read writes, status included */
 	bool must_flush;        /* once the operation is done */
+	struct list order;
+	bool is_done; /* by the disk; older ones are not */
+	int result;
 };
 
 static struct vblk *vblk_of(struct virtio_device *v)
@@ -94,6 +99,24 @@ static void vblk_count_done(struct vblk_counts *n, const struct blk_request *b, 
 	}
 }
 
+static void vblk_finish_request(struct vblk *d, struct vblk_request *r)
+{
+	vblk_count_done(&d->counts, &r->blk, r->result);
+	vblk_finish(vq_chain_of(r), r->result < 0 ? VBLK_S_IOERR : VBLK_S_OK, r->written);
+}
+
+static void vblk_finish_in_order(struct vblk *d)
+{
+	while (!list_is_empty(&d->order)) {
+		struct vblk_request *r = list_entry(d->order.next, struct vblk_request, order);
+
+		if (!r->is_done)
+			return;
+		list_remove(&r->order);
+		vblk_finish_request(d, r);
+	}
+}
+
 static void vblk_done(struct blk_request *b, int result)
 {
 	struct vblk_request *r = container_of(b, struct vblk_request, blk);
@@ -107,8 +130,12 @@ static void vblk_done(struct blk_request *b, int result)
 		return;
 	}
 	device_lock(&d->vdev.dev);
-	vblk_count_done(&d->counts, b, result);
-	vblk_finish(c, result < 0 ? VBLK_S_IOERR : VBLK_S_OK, r->written);
+	r->result = result;
+	r->is_done = true;
+	if (d->is_ordered)
+		vblk_finish_in_order(d);
+	else
+		vblk_finish_request(d, r);
 	device_unlock(&d->vdev.dev);
 }
 
@@ -186,6 +213,8 @@ static void vblk_stop(struct virtio_device *v)
 		struct vblk_request *r = vblk_next_waiting(d);
 
 		list_remove(&r->blk.node);
+		if (d->is_ordered)
+			list_remove(&r->order);
 		vq_push(vq_chain_of(r), 0);
 	}
 }
@@ -213,7 +242,8 @@ static bool vblk_range_is_good(const struct vblk *d, u64 sector, u64 bytes)
 	       is_aligned(sector * BLK_SECTOR | bytes, d->disk->block_size);
 }
 
-static struct vblk_request *vblk_prepare(struct vq_chain *c, enum blk_op op, u64 sector, u64 bytes)
+static struct vblk_request *vblk_prepare(struct vblk *d, struct vq_chain *c, enum blk_op op,
+					 u64 sector, u64 bytes)
 {
 	struct vblk_request *r = vq_private(c);
 
@@ -221,6 +251,8 @@ static struct vblk_request *vblk_prepare(struct vq_chain *c, enum blk_op op, u64
 		.blk = {.op = op, .offset = sector * BLK_SECTOR, .bytes = bytes, .done = vblk_done},
 		.written = (u32)vq_writable(c) + 1,
 	};
+	if (d->is_ordered)
+		list_append(&d->order, &r->order);
 	return r;
 }
 
@@ -239,7 +271,7 @@ static void vblk_transfer(struct vblk *d, struct vq_chain *c, bool is_write, u64
 		vblk_refuse(c, VBLK_S_OK);
 		return;
 	}
-	r = vblk_prepare(c, is_write ? BLK_WRITE : BLK_READ, sector, bytes);
+	r = vblk_prepare(d, c, is_write ? BLK_WRITE : BLK_READ, sector, bytes);
 	iov = is_write ? vq_readable_iov(c, &r->blk.n_iov) : vq_writable_iov(c, &r->blk.n_iov);
 	/* The chain isn't stepped any more, so that the disk may use up its vectors. */
 	r->blk.iov = (struct iovec *)iov;
@@ -249,7 +281,7 @@ static void vblk_transfer(struct vblk *d, struct vq_chain *c, bool is_write, u64
 
 static void vblk_flush(struct vblk *d, struct vq_chain *c)
 {
-	blk_submit(d->disk, &vblk_prepare(c, BLK_FLUSH, 0, 0)->blk);
+	blk_submit(d->disk, &vblk_prepare(d, c, BLK_FLUSH, 0, 0)->blk);
 }
 
 /* Discard and write zeroes: one range a request, as the configuration says. */
@@ -275,7 +307,7 @@ static void vblk_range(struct vblk *d, struct vq_chain *c, enum blk_op op)
 		vblk_refuse(c, VBLK_S_IOERR);
 		return;
 	}
-	r = vblk_prepare(c, op, le64_get(w.sector), (u64)sectors * BLK_SECTOR);
+	r = vblk_prepare(d, c, op, le64_get(w.sector), (u64)sectors * BLK_SECTOR);
 	r->blk.may_unmap = flags & VBLK_RANGE_UNMAP;
 	r->must_flush = op == BLK_WRITE_ZEROES && !vblk_has_write_cache(d);
 	vblk_start(d, r);
@@ -422,6 +454,7 @@ static const struct device_ops vblk_device_ops = {
 	.reset = virtio_dev_reset,
 	.quiesce = virtio_dev_quiesce,
 	.resume = virtio_dev_resume,
+	.settle = virtio_dev_settle,
 	.count = vblk_count,
 	.free = vblk_free,
 };
@@ -489,6 +522,8 @@ int vblk_new(const struct vblk_options *o, struct loop *loop, struct gmem *gmem,
 	assert(n_queues <= VBLK_MAX_QUEUES);
 	virtio_device_init(&d->vdev, &vblk_ops, &vblk_device_ops, o->name, loop, gmem);
 	list_init(&d->waiting);
+	list_init(&d->order);
+	d->is_ordered = o->is_ordered;
 	limit_init(&d->limit, o->clock, vblk_on_ready, d);
 	d->disk = o->disk;
 	d->sectors = o->disk->size / BLK_SECTOR;

@@ -26,6 +26,7 @@ struct vblk_options {
 	struct blk *disk;     /* of the same loop; taken over on success */
 	u16 n_queues;         /* up to VBLK_MAX_QUEUES; 0 stands for 1 */
 	struct vclock *clock; /* for limits; borrowed */
+	bool is_ordered; /* requests are done in the order in which they came, whatever the disk does */
 };
 
 /* Before the loop runs, or on its thread. Freed with device_free(&(*out)->dev). */

@@ -24,6 +24,8 @@ struct vrng {
 	struct loop_timer refill;
 	u32 budget;        /* bytes left in this period */
 	bool is_refilling; /* the timer is armed */
+	bool is_seeded;    /* for guests that are to run again as they did: no entropy, no budget */
+	u64 random;
 };
 
 static struct vrng *vrng_of(struct virtio_device *v)
@@ -47,6 +49,13 @@ static size_t vrng_random(u8 *buf, size_t size)
 	return done;
 }
 
+static size_t vrng_follow_seed(struct vrng *d, u8 *buf, size_t size)
+{
+	for (size_t done = 0; done < size; done++)
+		buf[done] = (u8)base_random(&d->random);
+	return size;
+}
+
 /* Fills the chain as far as the budget goes: a short answer is allowed (5.4.6.2). */
 static void vrng_fill(struct vrng *d, struct vq_chain *c)
 {
@@ -56,9 +65,10 @@ static void vrng_fill(struct vrng *d, struct vq_chain *c)
 	iov = vq_writable_iov(c, &n);
 	for (u32 i = 0; i < n && d->budget; i++) {
 		size_t want = MIN(iov[i].iov_len, (size_t)d->budget);
-		u32 got = (u32)vrng_random(iov[i].iov_base, want);
+		u32 got = (u32)(d->is_seeded ? vrng_follow_seed(d, iov[i].iov_base, want)
+					     : vrng_random(iov[i].iov_base, want));
 
-		d->budget -= got;
+		d->budget -= d->is_seeded ? 0 : got;
 		written += got;
 		if (got < want)
 			break;
@@ -141,8 +151,8 @@ static const struct virtio_ops vrng_ops = {
 	.stop = vrng_ignore,
 };
 
-int vrng_new(const char *name, struct loop *loop, struct gmem *gmem, struct virtio_device **out,
-	     struct err *err)
+int vrng_new(const char *name, struct loop *loop, struct gmem *gmem, u64 seed,
+	     struct virtio_device **out, struct err *err)
 {
 	const struct virtio_queue_spec spec = {
 		.size = VRNG_QUEUE_SIZE, .max_segs = VRNG_SEGS, .notify = vrng_notify};
@@ -151,6 +161,8 @@ int vrng_new(const char *name, struct loop *loop, struct gmem *gmem, struct virt
 
 	virtio_device_init(&d->vdev, &vrng_ops, &vrng_device_ops, name, loop, gmem);
 	d->budget = VRNG_BUDGET;
+	d->is_seeded = seed;
+	d->random = seed;
 	d->refill.fn = vrng_on_refill;
 	r = virtio_add_queue(&d->vdev, &spec, err);
 	if (r < 0) {

@@ -347,6 +347,24 @@ void virtio_dev_quiesce(struct device *d)
 	device_unlock(d);
 }
 
+bool virtio_dev_settle(struct device *d)
+{
+	struct virtio_device *v = virtio_of(d);
+	u32 in_flight;
+
+	device_lock(d);
+	in_flight = virtio_in_flight(v);
+	device_unlock(d);
+	if (!in_flight || !v->ops->drain)
+		return false;
+	v->ops->drain(v);
+	device_lock(d);
+	for (u32 i = 0; i < v->n_queues; i++)
+		vq_publish(&v->queues[i]->vq);
+	device_unlock(d);
+	return true;
+}
+
 void virtio_dev_resume(struct device *d)
 {
 	struct virtio_device *v = virtio_of(d);

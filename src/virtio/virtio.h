@@ -170,6 +170,7 @@ void virtio_kick(struct virtio_device *v, struct vq *q);
 /* For the concrete device's struct device_ops: on the loop's thread, or before it runs. */
 void virtio_dev_reset(struct device *d);   /* quiesce first: a chain in flight delays it */
 void virtio_dev_quiesce(struct device *d); /* on return nothing is in flight */
+bool virtio_dev_settle(struct device *d);  /* what is in flight is done on return; was anything? */
 void virtio_dev_resume(struct device *d);
 
 /* Of struct virtio_device: the concrete device's table begins with

@@ -58,8 +58,11 @@ static bool vm_vcpu_park(struct vm_thread *t)
 	t->is_parked = true;
 	t->n_outs++;
 	pthread_cond_broadcast(&vm->changed);
-	while (!vm->is_running && !vm->is_ending)
+	while ((!vm->is_running || !__atomic_load_n(&vm->is_heard, __ATOMIC_ACQUIRE)) &&
+	       !vm->is_ending)
 		pthread_cond_wait(&vm->changed, &vm->lock);
+	if (vm->is_counted && !vm->is_ending) /* see vm_hold_vcpus */
+		__atomic_store_n(&t->vcpu->is_wanted, false, __ATOMIC_RELEASE);
 	is_ending = vm->is_ending;
 	t->is_parked = is_ending;
 	pthread_mutex_unlock(&vm->lock);

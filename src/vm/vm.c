@@ -34,14 +34,30 @@ static void vm_on_events(struct loop_task *task)
 	for (size_t i = 0; i < ARRAY_SIZE(order); i++) {
 		if (events & BIT32(order[i])) {
 			vm->ops.event(vm->ops.opaque, order[i]);
-			return;
+			break;
 		}
+	}
+	pthread_mutex_lock(&vm->lock);
+	__atomic_store_n(&vm->is_heard, true, __ATOMIC_RELEASE);
+	pthread_cond_broadcast(&vm->changed);
+	pthread_mutex_unlock(&vm->lock);
+}
+
+/* A guest that is to be repeated stops where it told, until it was heard. */
+static void vm_hold_vcpus(struct vm *vm)
+{
+	__atomic_store_n(&vm->is_heard, false, __ATOMIC_RELEASE);
+	for (unsigned i = 0; i < vm->n_vcpus; i++) {
+		__atomic_store_n(&vm->vcpus[i]->is_wanted, true, __ATOMIC_RELEASE);
+		vcpu_kick(vm->vcpus[i]);
 	}
 }
 
 void vm_notify(struct vm *vm, enum vm_event event)
 {
 	__atomic_fetch_or(&vm->events, BIT32(event), __ATOMIC_ACQ_REL);
+	if (vm->is_counted)
+		vm_hold_vcpus(vm);
 	loop_task_post(vm->main_loop, &vm->event_task);
 }
 
@@ -53,6 +69,8 @@ int vm_new(const struct vm_setup *setup, struct loop *main_loop, const struct vm
 
 	snprintf(vm->name, sizeof(vm->name), "%s", setup->name);
 	vm->ops = *ops;
+	vm->is_counted = setup->is_counted;
+	vm->is_heard = true;
 	vm->main_loop = main_loop;
 	pthread_mutex_init(&vm->lock, NULL);
 	pthread_cond_init(&vm->changed, NULL);
@@ -70,6 +88,8 @@ int vm_new(const struct vm_setup *setup, struct loop *main_loop, const struct vm
 		return r;
 	}
 	vm->clock = vclock_new(vm->io_loop, setup->tsc_hz);
+	if (setup->is_counted)
+		vclock_set_wall_ns(vm->clock, VM_COUNTED_WALL_NS);
 	*out = vm;
 	return 0;
 }

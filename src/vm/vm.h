@@ -48,10 +48,14 @@ struct vm_ops {
 	void *opaque;
 };
 
+/* 1 January 2026: a counted clock knows no other. */
+#define VM_COUNTED_WALL_NS ((u64)1767225600 * NSEC_PER_SEC)
+
 struct vm_setup {
 	const char *name; /* copied; for thread names and messages */
 	u64 tsc_hz;       /* 0: the host's */
 	bool track_code;  /* soft */
+	bool is_counted; /* the clock counts instructions; its wall time begins at VM_COUNTED_WALL_NS */
 };
 
 /* main_loop is borrowed. The calling thread becomes attached to the guest's memory. */
@@ -98,6 +102,14 @@ const char *vm_broken_text(const struct vm *vm);
 /* On return each vCPU thread was out of the guest, and so out of every device's callbacks, at least
  * once since the call: what was out of reach before it may be freed. The guest runs on. */
 void vm_settle(struct vm *vm);
+
+/*
+ * For a guest whose clock is counted: waits until the devices have done all that the guest asked of
+ * them, and timers that are due have fired. The vCPU's thread, or one that knows it to be waiting.
+ */
+void vm_finish_io(struct vm *vm);
+/* The same, after the clock went on to the earliest timer. False: there is none. */
+bool vm_skip_time(struct vm *vm);
 
 /* Runs fn(arg) on the I/O loop's thread and waits for it (or here, when that is this thread). */
 void vm_call_on_io(struct vm *vm, void (*fn)(void *arg), void *arg);

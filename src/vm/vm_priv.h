@@ -32,6 +32,8 @@ struct vm {
 	struct accel *accel;
 	struct vcpu *vcpus[ACCEL_MAX_VCPUS];
 	unsigned n_vcpus;
+	bool is_counted; /* the clock ... */
+	bool is_heard;   /* atomic: ... and the main loop has dealt with the last event */
 	struct vm_thread io_thread, vcpu_threads[ACCEL_MAX_VCPUS];
 
 	struct loop_task event_task; /* on the main loop */

@@ -104,7 +104,7 @@ static struct virtio_device *make_rng(struct fuzz *f)
 	struct virtio_device *v;
 	struct err err;
 
-	must(vrng_new("rng0", f->d.loop, f->d.gmem, &v, &err));
+	must(vrng_new("rng0", f->d.loop, f->d.gmem, 0, &v, &err));
 	return v;
 }
 

@@ -13,6 +13,8 @@ struct sx_accel {
 	struct accel accel;
 	struct gmem_listener listener;
 	enum accel_engine engine;
+	bool is_counted; /* accel_config's */
+	u64 seed;
 	struct sx_cpu *vcpu[ACCEL_MAX_VCPUS]; /* atomic; by id, NULL where there is none */
 	/* Held from the marking of a code page until no vCPU can write it any more. Outermost. */
 	pthread_mutex_t code_lock;

@@ -120,12 +120,19 @@ static always_inline void sx_block_enter(struct sx_cpu *c, struct sx_block *b)
 	b->insn[0].fn(c, b->insn);
 }
 
+/* Is the run loop wanted before another block is entered? */
+static always_inline bool sx_is_wanted(const struct sx_cpu *c)
+{
+	return __atomic_load_n(&c->request, __ATOMIC_RELAXED) ||
+	       c->retired >= __atomic_load_n(&c->stop_at, __ATOMIC_RELAXED);
+}
+
 /* How blocks end. RIP is set; go on with the block there, or return to the run loop. */
 static always_inline void sx_jump(struct sx_cpu *c)
 {
 	struct sx_block *b;
 
-	if (!SX_CHAINS_BLOCKS || unlikely(__atomic_load_n(&c->request, __ATOMIC_RELAXED)))
+	if (!SX_CHAINS_BLOCKS || unlikely(sx_is_wanted(c)))
 		return;
 	b = sx_jump_find(c);
 	if (likely(b))
@@ -140,7 +147,7 @@ static always_inline void sx_chain(struct sx_cpu *c, unsigned which, bool is_in_
 {
 	struct sx_block *b = c->block->out[which];
 
-	if (!SX_CHAINS_BLOCKS || unlikely(__atomic_load_n(&c->request, __ATOMIC_RELAXED)))
+	if (!SX_CHAINS_BLOCKS || unlikely(sx_is_wanted(c)))
 		return;
 	if (!is_in_page)
 		sx_jump(c);

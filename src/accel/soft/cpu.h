@@ -130,6 +130,7 @@ struct sx_cpu {
 	u32 jump_generation[2];   /* of the jump cache's entries: user half, kernel half */
 	struct sx_block *block;   /* being executed */
 	u64 retired;              /* instructions of all blocks entered */
+	u64 stop_at;              /* atomic: at so many, the run loop is wanted; counted clocks */
 	struct sx_cache *cache;   /* decoded code */
 	struct sx_native *native; /* NULL: nothing is translated */
 	/* For native code: what it calls, and a register that didn't fit (native.h). */
@@ -203,6 +204,8 @@ struct sx_cpu {
 	bool nmi_waits;  /* an NMI waits for IRET */
 
 	struct sx_counts counts;
+	bool is_counted; /* the clock is retired instructions */
+	u64 random;      /* then: what RDRAND goes on from */
 
 	/* A handler of the current block was replaced, to leave the block: mem.c. */
 	struct sx_insn *replaced;

@@ -198,7 +198,7 @@ static void clflush(struct sx_cpu *c, const struct sx_insn *i)
 	SX_NEXT(c, i);
 }
 
-/* --- randomness: the host's --- */
+/* --- randomness: the host's, or what follows from a seed --- */
 
 __attribute__((target("rdrnd"))) static bool random_step(unsigned long long *out)
 {
@@ -219,8 +219,10 @@ static void set_random(struct sx_cpu *c, const struct sx_insn *i, bool is_good, 
 static noinline void rdrand_work(struct sx_cpu *c, const struct sx_insn *i)
 {
 	unsigned long long v = 0;
-	bool is_good = random_step(&v);
+	bool is_good = c->is_counted || random_step(&v);
 
+	if (c->is_counted)
+		v = base_random(&c->random);
 	set_random(c, i, is_good, v);
 }
 SX_HANDLER_OF(rdrand, rdrand_work)
@@ -228,8 +230,10 @@ SX_HANDLER_OF(rdrand, rdrand_work)
 static noinline void rdseed_work(struct sx_cpu *c, const struct sx_insn *i)
 {
 	unsigned long long v = 0;
-	bool is_good = seed_step(&v);
+	bool is_good = c->is_counted || seed_step(&v);
 
+	if (c->is_counted)
+		v = base_random(&c->random);
 	set_random(c, i, is_good, v);
 }
 SX_HANDLER_OF(rdseed, rdseed_work)

@@ -60,6 +60,7 @@ void sx_io_write(struct sx_cpu *c, u16 port, u64 value, unsigned size)
 	sx_outside_begin(c);
 	h->port_write(h->opaque, port, value & bytes_mask(size), size);
 	sx_outside_end(c);
+	sx_settle_devices(c);
 }
 
 static void in(struct sx_cpu *c, const struct sx_insn *i)

@@ -63,6 +63,7 @@ static void device_write(struct sx_cpu *c, gpa_t gpa, u64 value, unsigned size)
 	sx_outside_begin(c);
 	h->mmio_write(h->opaque, gpa, value & bytes_mask(size), size);
 	sx_outside_end(c);
+	sx_settle_devices(c);
 }
 
 /* Devices take 1, 2, 4 and 8 bytes; anything else is cut up. */

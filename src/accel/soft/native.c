@@ -239,7 +239,7 @@ static noinline sx_insn_fn *run_on(struct sx_cpu *c)
 		return go_on_with(c, n->block, n->block->first_fn);
 	if (left == NATIVE_STEP && !step(c, &len))
 		return NULL;
-	if (!SX_CHAINS_BLOCKS || unlikely(__atomic_load_n(&c->request, __ATOMIC_RELAXED)))
+	if (!SX_CHAINS_BLOCKS || unlikely(sx_is_wanted(c)))
 		return NULL;
 	b = sx_jump_find(c);
 	if (!b)

@@ -346,6 +346,16 @@ static void check_fpu(struct translation *t, enum slow_kind otherwise, unsigned 
 	}
 }
 
+/* A counted clock has come to a timer: the run loop's. */
+static void check_count(struct translation *t)
+{
+	struct emit *e = &t->e;
+
+	e_load(e, H_R14, opd_near(&t->c->retired));
+	e_op(e, 8, 0x3b, H_R14, opd_near(&t->c->stop_at), 0);
+	sx_native_add_slow(t, SLOW_REQUEST, e_jcc(e, 3), 0); /* not below */
+}
+
 static void emit_entry(struct translation *t)
 {
 	struct emit *e = &t->e;
@@ -359,6 +369,8 @@ static void emit_entry(struct translation *t)
 	e_op(e, 4, 0x83, 7, opd_near(&t->c->request), 1); /* cmp request, 0 */
 	e_u8(e, 0);
 	sx_native_add_slow(t, SLOW_REQUEST, e_jcc(e, 5), 0);
+	if (t->c->is_counted)
+		check_count(t);
 	check_fpu(t, SLOW_INTERPRET, 0);
 	e_op(e, 8, 0x81, 0, opd_near(&t->c->retired), 4);
 	e_i32(e, t->n_items);

@@ -203,7 +203,9 @@ static noinline enum vcpu_stop run_loop(struct sx_cpu *c)
 			if (c->event.is_set)
 				continue;
 		}
-		if (unlikely(c->run_state != X86_RUNNABLE))
+		if (unlikely(c->retired >= __atomic_load_n(&c->stop_at, __ATOMIC_RELAXED)))
+			sx_settle_devices(c); /* a counted clock has come to a timer */
+		else if (unlikely(c->run_state != X86_RUNNABLE))
 			sx_wait_request(c);
 		else if (unlikely(c->mode & SX_MODE_STEP))
 			execute_step(c);

@@ -17,6 +17,7 @@
 #include "accel/soft/system.h"
 #include "base/alloc.h"
 #include "base/err.h"
+#include "clock/vclock.h"
 
 static struct sx_accel *accel_of(struct accel *a)
 {
@@ -75,11 +76,16 @@ static int vcpu_new(struct accel *a, unsigned id, const struct x86_cpuid *cpuid,
 	struct sx_cpu *c;
 	struct x86_cpu_state power_on;
 
-	assert(id < ACCEL_MAX_VCPUS && !s->vcpu[id] && apic);
+	assert(id < ACCEL_MAX_VCPUS && !s->vcpu[id] && apic && !(s->is_counted && id));
 	if (sx_native_new(s->engine, &c, a->note, sizeof(a->note), err) < 0)
 		return err->code;
 	c->vcpu = (struct vcpu){.ops = &vcpu_ops, .accel = a, .id = id, .apic = apic};
 	c->accel = s;
+	c->stop_at = UINT64_MAX;
+	c->is_counted = s->is_counted;
+	c->random = s->seed;
+	if (s->is_counted)
+		vclock_count(a->clock, &c->retired, &c->stop_at);
 	c->cpuid = *cpuid;
 	/* Hypercalls exist whatever virtualization CPUID offers to the guest itself. */
 	c->features = sx_features_from_cpuid(cpuid) | BIT(SX_F_VMX) | BIT(SX_F_SVM);
@@ -150,6 +156,8 @@ int soft_accel_new(const struct accel_config *config, struct accel **out, unused
 		.host = config->host,
 	};
 	s->engine = config->engine;
+	s->is_counted = config->is_counted;
+	s->seed = config->seed;
 	choose_features(&s->accel.features);
 	pthread_mutex_init(&s->code_lock, NULL);
 	pthread_mutex_init(&s->split_lock, NULL);

@@ -60,6 +60,32 @@ void sx_request(struct sx_cpu *c, u32 bits)
 		futex_wake(&c->request);
 }
 
+void sx_settle_devices(struct sx_cpu *c)
+{
+	const struct accel_host *h = &c->accel->accel.host;
+
+	if (!c->is_counted)
+		return;
+	sx_outside_begin(c);
+	h->settle(h->opaque);
+	sx_outside_end(c);
+}
+
+static bool is_requested(const struct sx_cpu *c)
+{
+	return __atomic_load_n(&c->request, __ATOMIC_SEQ_CST) & ~(u32)SX_REQ_STEP;
+}
+
+/* Nothing is counted while the guest sleeps: its clock goes from timer to timer. */
+static void skip_until_request(struct sx_cpu *c)
+{
+	const struct accel_host *h = &c->accel->accel.host;
+
+	h->settle(h->opaque);
+	while (!is_requested(c) && h->skip(h->opaque))
+		;
+}
+
 void sx_wait_request(struct sx_cpu *c)
 {
 	u32 r;
@@ -67,6 +93,8 @@ void sx_wait_request(struct sx_cpu *c)
 	sx_count(c, SX_N_EXIT_HALT);
 	sx_outside_begin(c);
 	gmem_leave(c->accel->accel.gmem);
+	if (c->is_counted)
+		skip_until_request(c);
 	__atomic_store_n(&c->is_sleeping, 1, __ATOMIC_SEQ_CST);
 	while (!((r = __atomic_load_n(&c->request, __ATOMIC_SEQ_CST)) & ~(u32)SX_REQ_STEP))
 		futex_wait(&c->request, r);

@@ -21,6 +21,9 @@ struct sx_accel;
 #define SX_REQ_FLUSHES (SX_REQ_FLUSH_TLB | SX_REQ_FLUSH_WRITES)
 
 void sx_outside_begin(struct sx_cpu *c);
+/* Of a counted clock: outside, until the devices have done what the guest asked of them, and timers that
+ * are due have fired. Harmless for others. */
+void sx_settle_devices(struct sx_cpu *c);
 void sx_outside_end(struct sx_cpu *c); /* serves flushes: host pointers taken before are stale */
 
 /* Sets request bits and wakes a halted vCPU. Any thread; async-signal-safe. */

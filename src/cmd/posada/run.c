@@ -88,10 +88,54 @@ RUN_TEXT_OPTION(append, append)
 			q->name = (type)got;                                                       \
 		return r;                                                                          \
 	}
-RUN_WORD_OPTION(accel, guest_accel_words, enum guest_accel)
 RUN_WORD_OPTION(engine, guest_engine_words, enum guest_engine)
 RUN_WORD_OPTION(on_reboot, guest_on_reboot_words, enum guest_on_reboot)
 RUN_WORD_OPTION(on_crash, guest_on_crash_words, enum guest_on_crash)
+
+static int run_seed(struct launch_request *q, const char *value, struct err *err)
+{
+	char *end;
+
+	errno = 0;
+	q->seed = strtoul(value, &end, 0);
+	q->has_seed = true;
+	if (*end || errno || !run_is_digit(value[0]) || !q->seed)
+		return err_set(err, -EINVAL, "seed '%s' is no number from 1 to 2^64 - 1", value);
+	return 0;
+}
+
+static int run_accel_word(struct launch_request *q, char *word, struct err *err)
+{
+	char *value = run_split_key(word);
+	int clock, r;
+
+	if (value && !strcmp(word, "clock")) {
+		r = run_parse_word(&guest_clock_words, value, &clock, err);
+		if (!r)
+			q->clock = (enum guest_clock)clock;
+		return r;
+	}
+	if (value && !strcmp(word, "seed"))
+		return run_seed(q, value, err);
+	if (value && !strcmp(word, "lockstep"))
+		return run_parse_on_off(value, &q->is_lockstep, err);
+	return err_set(
+		err, -EINVAL,
+		"an accelerator has no option '%s'; soft has: clock=insn, seed=N, lockstep=on",
+		word);
+}
+
+static int run_accel(struct launch_request *q, char *value, struct err *err)
+{
+	char *save, *word = strtok_r(value, ",", &save);
+	int accel, r = run_parse_word(&guest_accel_words, word ? word : "", &accel, err);
+
+	if (!r)
+		q->accel = (enum guest_accel)accel;
+	while (!r && (word = strtok_r(NULL, ",", &save)))
+		r = run_accel_word(q, word, err);
+	return r;
+}
 
 static int run_cpus(struct launch_request *q, char *value, struct err *err)
 {
@@ -545,8 +589,9 @@ static int run_debug_exit(struct launch_request *q, char *value, struct err *err
 
 static const struct run_option run_options[] = {
 	{"name", "NAME", run_name, "the guest's name, for messages (default: guest)"},
-	{"accel", "auto|kvm|soft", run_accel,
-	 "who runs its instructions; auto takes KVM where the hardware helps\n(default: auto)"},
+	{"accel", "auto|kvm|soft[,OPTION]...", run_accel,
+	 "who runs its instructions; auto takes KVM where the hardware helps\n"
+	 "(default: auto); soft takes clock=insn, seed=N, lockstep=on"},
 	{"engine", "auto|interpreter|translator", run_engine,
 	 "how the software CPU executes; auto translates hot code (default: auto)"},
 	{"machine", "pc-1", run_machine, "the board and its version (default: pc-1)"},

@@ -83,6 +83,36 @@ TEST(a_timer_fires_at_its_deadline_and_not_while_stopped)
 	bench_fini(&b);
 }
 
+TEST(a_counted_clock_goes_by_the_count_and_says_when_a_timer_is_due)
+{
+	struct bench b;
+	u64 count = 500, due = 1;
+
+	bench_init(&b);
+	vclock_count(b.clock, &count, &due);
+	CHECK_EQ(due, UINT64_MAX);
+	vclock_start(b.clock);
+	spin_ns(10000);
+	CHECK_EQ(vclock_now_ns(b.clock), 0);
+	vtimer_arm(&b.timer, 70);
+	CHECK_EQ(due, 570);
+	count = 569;
+	vclock_fire(b.clock);
+	CHECK_EQ(b.fired_ns, 0);
+	count = 572;
+	vclock_fire(b.clock);
+	CHECK_EQ(b.fired_ns, 72);
+	CHECK_EQ(due, UINT64_MAX);
+	CHECK(!vclock_skip(b.clock));
+	vtimer_arm(&b.timer, 1000);
+	CHECK(vclock_skip(b.clock));
+	CHECK_EQ(vclock_now_ns(b.clock), 1000);
+	vclock_fire(b.clock);
+	CHECK_EQ(b.fired_ns, 1000);
+	vclock_stop(b.clock);
+	bench_fini(&b);
+}
+
 TEST(tsc_and_time_convert_both_ways)
 {
 	struct bench b;

@@ -13,7 +13,7 @@ static struct virtio_device *new_rng(struct vdrv *d)
 	struct err err = ERR_INIT;
 	struct virtio_device *v;
 
-	CHECK_EQ(vrng_new("rng0", d->loop, d->gmem, &v, &err), 0);
+	CHECK_EQ(vrng_new("rng0", d->loop, d->gmem, 0, &v, &err), 0);
 	return v;
 }
 

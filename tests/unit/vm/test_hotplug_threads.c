@@ -172,7 +172,7 @@ static void rig_insert(void *arg)
 	struct err err = ERR_INIT;
 	struct rig *g = arg;
 
-	CHECK_EQ(vrng_new("rng0", vm_io_loop(g->vm), vm_gmem(g->vm), &g->vdev, &err), 0);
+	CHECK_EQ(vrng_new("rng0", vm_io_loop(g->vm), vm_gmem(g->vm), 0, &g->vdev, &err), 0);
 	g->function = virtio_pci_new(g->vdev, &sink);
 	device_adopt(vm_devices(g->vm), &g->vdev->dev);
 	device_adopt(vm_devices(g->vm), &g->function->dev);
