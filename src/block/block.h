@@ -153,6 +153,7 @@ struct blk_raw_options {
 	/* The file of an image, not a disk's contents: of any size, 0 too; behind its end there are zeros, and
 	 * (in a regular file) writes make it larger. */
 	bool is_container;
+	bool is_unsafe; /* flushes are done at once: what was written is the host's to keep */
 	enum blk_engine engine;
 	struct blk_engines *engines; /* take one of these (borrowed); NULL: make one */
 	/* Run first by each thread of the threads engine, to confine itself; or NULL. */

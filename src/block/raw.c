@@ -52,6 +52,7 @@ struct blk_raw {
 	struct blk_engines *engines;    /* where it came from; or NULL */
 	int fd;                         /* owned */
 	u32 memory_align;               /* of buffers, by the file's will; 1: any */
+	bool is_unsafe;                 /* a flush has nothing to do */
 	bool can_punch, can_zero_range; /* until the file system says no */
 	u32 n_out;                      /* requests submitted whose done() wasn't called */
 	struct list finished;           /* those that needed no system call */
@@ -187,7 +188,7 @@ static void raw_submit(struct blk *b, struct blk_request *r)
 		raw_start_transfer(raw, r);
 		break;
 	case BLK_FLUSH:
-		if (b->is_readonly)
+		if (b->is_readonly || raw->is_unsafe)
 			raw_complete_later(raw, r);
 		else
 			raw_start(raw, r, RAW_SYNC);
@@ -214,14 +215,14 @@ static void raw_describe_bounce(struct blk_request *r, struct raw_op *op)
 
 void raw_describe(struct raw_engine *e, struct blk_request *r, struct raw_op *out)
 {
+	bool is_durable = r->op == BLK_WRITE && r->is_fua && !e->raw->is_unsafe;
 	struct raw_op op = {
 		.call = r->op == BLK_READ ? RAW_READV : RAW_WRITEV,
 		.offset = r->offset + r->progress,
 		.bytes = r->bytes - r->progress,
-		.mode = r->op == BLK_WRITE && r->is_fua ? RWF_DSYNC : 0,
+		.mode = is_durable ? RWF_DSYNC : 0,
 	};
 
-	(void)e;
 	switch ((enum raw_step)r->step) {
 	case RAW_TRANSFER:
 		op.iov = r->iov;
@@ -514,6 +515,7 @@ int blk_raw_new(struct loop *loop, int fd, const struct blk_raw_options *o, stru
 	blk_init(&raw->blk, &ops, loop, NULL);
 	raw->blk.is_readonly = o->is_readonly;
 	raw->blk.is_container = o->is_container;
+	raw->is_unsafe = o->is_unsafe;
 	raw->loop = loop;
 	raw->fd = fd;
 	list_init(&raw->finished);
