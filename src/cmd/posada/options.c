@@ -14,11 +14,17 @@
 
 #define OPTIONS_MAX 48
 
-static void options_print_row(const struct option_row *o)
+static void options_print_row(const struct option_table *t, const struct option_row *o)
 {
 	const char *rest = o->help, *line;
 
-	printf("  --%s%s%s\n", o->name, o->value ? " " : "", o->value ? o->value : "");
+	printf("  --%s%s%s", o->name, o->value ? " " : "", o->value ? o->value : "");
+	for (const struct option_letter *l = t->letters; l && l->name; l++) {
+		if (!strcmp(l->name, o->name))
+			printf(", -%c%s%s", l->letter, o->value ? " " : "",
+			       o->value ? o->value : "");
+	}
+	putchar('\n');
 	while ((line = strchr(rest, '\n'))) {
 		printf("        %.*s\n", (int)(line - rest), rest);
 		rest = line + 1;
@@ -30,7 +36,7 @@ static void options_print_help(const struct option_table *t)
 {
 	printf("Usage: posada %s %s\n\n%s\n\nOptions:\n", t->command, t->usage, t->summary);
 	for (size_t i = 0; i < t->n_rows; i++)
-		options_print_row(&t->rows[i]);
+		options_print_row(t, &t->rows[i]);
 	printf("  --help\n        show this help\n%s", t->more ? t->more : "");
 }
 
@@ -50,6 +56,34 @@ const struct option_row *options_find(const struct option_table *t, const char *
 			return &t->rows[i];
 	}
 	return NULL;
+}
+
+/* ":f:ph" */
+static void options_fill_letters(const struct option_table *t, char *out)
+{
+	*out++ = ':';
+	for (const struct option_letter *l = t->letters; l && l->name; l++) {
+		const struct option_row *row = options_find(t, l->name);
+
+		if (!row)
+			continue;
+		*out++ = l->letter;
+		if (row->value)
+			*out++ = ':';
+	}
+	*out++ = 'h';
+	*out = '\0';
+}
+
+static const struct option_row *options_got(const struct option_table *t, int got)
+{
+	const struct option_letter *l = t->letters;
+
+	if (got >= 0x100)
+		return &t->rows[got - 0x100];
+	while (l->letter != got || !options_find(t, l->name))
+		l++;
+	return options_find(t, l->name);
 }
 
 const char *options_nearest(const struct option_table *t, const char *typed, const char *prefix,
@@ -119,6 +153,8 @@ int options_take(const struct option_table *t, const struct option_row *row, voi
 int options_parse(const struct option_table *t, int argc, char **argv, void *to, const char **args)
 {
 	struct option table[OPTIONS_MAX + 2] = {0};
+	char letters[2 * OPTIONS_MAX + 3];
+	const struct option_row *row;
 	struct err err = ERR_INIT;
 	int got;
 
@@ -128,16 +164,18 @@ int options_parse(const struct option_table *t, int argc, char **argv, void *to,
 		return 0;
 	}
 	options_fill_getopt(t, table);
+	options_fill_letters(t, letters);
 	opterr = 0;
-	while ((got = getopt_long(argc, argv, ":h", table, NULL)) != -1) {
+	while ((got = getopt_long(argc, argv, letters, table, NULL)) != -1) {
 		if (got == 'h') {
 			options_print_help(t);
 			return 0;
 		}
 		if (got == ':' || got == '?')
 			return options_explain(t, got, argv[optind - 1]);
-		if (options_take(t, &t->rows[got - 0x100], to, optarg, &err) < 0) {
-			fprintf(stderr, "posada: --%s: %s\n", t->rows[got - 0x100].name, err.text);
+		row = options_got(t, got);
+		if (options_take(t, row, to, optarg, &err) < 0) {
+			fprintf(stderr, "posada: --%s: %s\n", row->name, err.text);
 			return 1;
 		}
 	}

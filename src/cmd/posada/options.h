@@ -16,15 +16,22 @@ struct option_row {
 	const char *help; /* lines; "(default: X)" in it is what `posada config` shows */
 };
 
+/* "-f" for --format, for who has it in their fingers. */
+struct option_letter {
+	char letter;
+	const char *name; /* one that the table hasn't is fine */
+};
+
 struct option_table {
 	const char *command; /* "stop" */
 	const char *usage;   /* "NAME [OPTIONS]" */
 	const char *summary; /* a sentence or several, for the help */
 	const struct option_row *rows;
 	size_t n_rows;
-	unsigned min_args, max_args; /* what isn't an option */
-	const char *missing;         /* what to say when there are fewer: "which guest?" */
-	const char *more;            /* of the help, behind the options; NULL: nothing */
+	unsigned min_args, max_args;         /* what isn't an option */
+	const char *missing;                 /* what to say when there are fewer: "which guest?" */
+	const struct option_letter *letters; /* end with a NULL name; NULL: there are none */
+	const char *more;                    /* of the help, behind the options; NULL: nothing */
 	/* Instead of the rows' own parse; NULL: those. */
 	int (*parse)(void *to, const struct option_row *row, char *value, struct err *err);
 };
