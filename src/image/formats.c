@@ -156,6 +156,35 @@ int img_option_size(const struct img_create_options *o, const char *name, u64 *o
 
 /* --- children --- */
 
+static const struct {
+	const char *word, *text;
+} formats_roles[] = {
+	[IMG_BACKING] = {"backing", "its backing file"},
+	[IMG_DATA] = {"data", "its data file"},
+	[IMG_EXTENT] = {"extent", "a part of it"},
+};
+
+const char *img_role_word(enum img_role role)
+{
+	return formats_roles[role].word;
+}
+
+const char *img_role_text(enum img_role role)
+{
+	return formats_roles[role].text;
+}
+
+int img_role_find(const char *word, enum img_role *out)
+{
+	for (size_t i = 0; word && i < ARRAY_SIZE(formats_roles); i++) {
+		if (strcmp(formats_roles[i].word, word) == 0) {
+			*out = (enum img_role)i;
+			return 0;
+		}
+	}
+	return -ENOENT;
+}
+
 int img_open_child(const struct img_open_options *o, const struct img_child *child,
 		   struct blk **out, struct err *err)
 {

@@ -31,6 +31,9 @@ enum img_role {
 	IMG_DATA,    /* where the data is: qcow2's external data file */
 	IMG_EXTENT,  /* the index-th part of the disk: VMDK */
 };
+const char *img_role_word(enum img_role role);           /* for programs: "backing" */
+const char *img_role_text(enum img_role role);           /* for people: "its backing file" */
+int img_role_find(const char *word, enum img_role *out); /* -ENOENT; word may be NULL */
 
 /* What an image says of a file that it needs. The strings are as untrusted as the image. */
 struct img_child {

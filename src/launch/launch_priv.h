@@ -57,6 +57,9 @@ int launch_resolve(struct launch *l, struct err *err);
 int launch_open_disk(const struct launch_disk *d, bool is_snapshot, struct guest_disk *out,
 		     struct err *err);
 
+/* blk_lock_fd, with some patience. */
+int launch_lock_disk(int fd, bool is_readonly, struct err *err);
+
 int launch_open_file(const char *path, int *out, struct err *err); /* regular, not empty */
 int launch_check_memory(u64 memory, struct err *err);
 int launch_open_kvm(struct guest_config *c, struct err *err);

@@ -64,7 +64,7 @@ static int launch_check_disk(int fd, const struct launch_disk *d, struct err *er
 }
 
 /* A guest that was killed with its launcher holds its locks until the kernel has ended its rings. */
-static int launch_lock_disk(int fd, bool is_readonly, struct err *err)
+int launch_lock_disk(int fd, bool is_readonly, struct err *err)
 {
 	const struct timespec pause = {.tv_nsec = LAUNCH_LOCK_PAUSE_NS};
 	int r = -EBUSY;

@@ -10,6 +10,7 @@ int cmd_config(int argc, char **argv);
 int cmd_completion(int argc, char **argv);
 int cmd_save(int argc, char **argv);
 int cmd_restore(int argc, char **argv);
+int cmd_image(int argc, char **argv);
 
 /* control.c */
 int cmd_ps(int argc, char **argv);

@@ -36,6 +36,7 @@ static const struct command commands[] = {
 	{"events", cmd_events, "show what happens to a guest"},
 	{"save", cmd_save, "save a guest to a file, from which it goes on later"},
 	{"restore", cmd_restore, "let a saved guest go on"},
+	{"image", cmd_image, "make, examine, convert and repair disk images"},
 	{"doctor", cmd_doctor, "show what this host offers, and what posada will use of it"},
 	{"config", cmd_config,
 	 "show the defaults that guests are run with, and where they come from"},

@@ -1,0 +1,318 @@
+/*
+ * posada image: the table of its subcommands, and what they share. The work itself is done by
+ * posada-image, a process that has descriptors only (launch/image.h).
+ */
+#include "cmd/posada/image.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/err.h"
+#include "cmd/posada/cmd.h"
+#include "cmd/posada/complete.h"
+#include "cmd/posada/nearest.h"
+
+/* clang-format off */
+static const struct image_command {
+	const char *name;
+	int (*main)(int argc, char **argv);
+	const char *summary;
+} image_commands[] = {
+	{"create", image_create, "make a new image"},
+	{"overlay", image_overlay, "make an image whose contents lie over those of another"},
+	{"info", image_info, "show what an image is"},
+	{"map", image_map, "show where an image's contents are"},
+	{"check", image_check, "look whether an image is sound"},
+	{"repair", image_repair, "look, and mend what isn't"},
+	{"convert", image_convert, "copy an image to one of another format"},
+	{"compare", image_compare, "compare the contents of two images"},
+	{"resize", image_resize, "make an image larger or smaller"},
+};
+/* clang-format on */
+
+const struct option_letter image_letters[] = {
+	{'f', "format"},
+	{'O', "target-format"},
+	{'o', "options"},
+	{'b', "backing"},
+	{'B', "backing"},
+	{'F', "backing-format"},
+	{'F', "other-format"},
+	{'c', "compressed"},
+	{'n', "no-create"},
+	{'S', "sparse"},
+	{'m', "coroutines"},
+	{'l', "snapshot"},
+	{'p', "progress"},
+	{'q', "quiet"},
+	{'U', "force-share"},
+	{'s', "strict"},
+	{'t', "cache"},
+	{'u', "unsafe"},
+	{0},
+};
+
+/* --- options --- */
+
+int image_option_format(void *to, char *value, unused struct err *err)
+{
+	((struct image_wishes *)to)->format = value;
+	return 0;
+}
+
+int image_option_target_format(void *to, char *value, unused struct err *err)
+{
+	((struct image_wishes *)to)->target_format = value;
+	return 0;
+}
+
+int image_option_backing(void *to, char *value, unused struct err *err)
+{
+	((struct image_wishes *)to)->backing = value;
+	return 0;
+}
+
+int image_option_backing_format(void *to, char *value, unused struct err *err)
+{
+	((struct image_wishes *)to)->image.names.backing_format = value;
+	return 0;
+}
+
+int image_option_allow(void *to, char *value, struct err *err)
+{
+	struct launch_image_names *n = &((struct image_wishes *)to)->image.names;
+
+	if (n->n_allowed == LAUNCH_IMAGE_ALLOWS)
+		return err_set(err, -E2BIG, "at most %d", LAUNCH_IMAGE_ALLOWS);
+	n->allowed[n->n_allowed++] = value;
+	return 0;
+}
+
+int image_option_share(void *to, unused char *value, unused struct err *err)
+{
+	((struct image_wishes *)to)->image.names.is_shared = true;
+	return 0;
+}
+
+int image_option_progress(void *to, unused char *value, unused struct err *err)
+{
+	((struct image_wishes *)to)->has_progress = true;
+	return 0;
+}
+
+int image_option_quiet(void *to, unused char *value, unused struct err *err)
+{
+	((struct image_wishes *)to)->is_quiet = true;
+	return 0;
+}
+
+int image_option_overwrite(void *to, unused char *value, unused struct err *err)
+{
+	((struct image_wishes *)to)->is_overwriting = true;
+	return 0;
+}
+
+int image_option_snapshot(void *to, char *value, unused struct err *err)
+{
+	((struct image_wishes *)to)->snapshot = value;
+	return 0;
+}
+
+/* NAME=VALUE,NAME=VALUE; a comma in a value is written twice. NAME alone is NAME=on. */
+int image_option_options(void *to, char *value, struct err *err)
+{
+	struct image_wishes *w = to;
+
+	if (!w->options)
+		w->options = json_array();
+	while (*value) {
+		char *at = value, *out = value, *eq;
+
+		while (*at && (*at != ',' || at[1] == ',')) {
+			at += *at == ',';
+			*out++ = *at++;
+		}
+		if (*at)
+			at++;
+		*out = '\0';
+		eq = strchr(value, '=');
+		if (eq)
+			*eq = '\0';
+		if (!value[0])
+			return err_set(err, -EINVAL, "it is NAME=VALUE, and more behind commas");
+		json_array_append_new(w->options, json_pack("{s:s, s:s}", "name", value, "value",
+							    eq ? eq + 1 : "on"));
+		value = at;
+	}
+	return 0;
+}
+
+int image_size(const char *text, u64 *out, struct err *err)
+{
+	static const char units[] = "bKMGTPE";
+	const char *unit;
+	char *end;
+	unsigned long v;
+	unsigned shift = 0;
+
+	errno = 0;
+	v = strtoul(text, &end, 10);
+	if (*end && (unit = strchr(units, *end == 'b' ? 'b' : *end & ~0x20))) {
+		shift = 10 * (unsigned)(unit - units);
+		end++;
+	}
+	if (errno || end == text || text[0] < '0' || text[0] > '9' || *end ||
+	    v > BLK_SIZE_MAX >> shift)
+		return err_set(err, -EINVAL, "'%s' is not a size; write 10G, 512M, or bytes", text);
+	*out = v << shift;
+	return 0;
+}
+
+/* --- calls --- */
+
+static int image_probe(const char *path, const char **out, struct err *err)
+{
+	struct image_wishes asked = {.image.names.is_shared = true};
+	json_t *result;
+	const char *format;
+	int r = launch_image_add(&asked.image, path, NULL, false, err);
+
+	if (r == 0)
+		r = launch_image_call(&asked.image, "info", NULL, &result, err);
+	launch_image_fini(&asked.image, false);
+	if (r < 0)
+		return r;
+	format = json_string_value(
+		json_object_get(json_array_get(json_object_get(result, "images"), 0), "format"));
+	r = format && img_find_format(format) ? 0 : err_set(err, -EPROTO, "no format");
+	if (r == 0)
+		*out = img_find_format(format)->name;
+	json_decref(result);
+	return r;
+}
+
+int image_add(struct image_wishes *w, const char *path, const char *format, bool is_writable,
+	      struct err *err)
+{
+	int r = 0;
+
+	if (!format)
+		return err_set(
+			err, -EINVAL,
+			"which format has %s? Say it: -f FORMAT (`posada image info` has a guess, "
+			"-f probe takes it)",
+			path);
+	if (!strcmp(format, "probe"))
+		r = image_probe(path, &format, err);
+	if (r == 0)
+		r = launch_image_add(&w->image, path, format, is_writable, err);
+	if (r == -EBUSY && !is_writable)
+		strncat(err->text, "; add --force-share (-U) to read it anyway",
+			sizeof(err->text) - strlen(err->text) - 1);
+	return r;
+}
+
+static void image_show_progress(unused void *opaque, u64 done, u64 total)
+{
+	printf("    (%3.2f/100%%)\r", total ? 100.0 * (double)done / (double)total : 100.0);
+	fflush(stdout);
+}
+
+int image_call(struct image_wishes *w, const char *command, json_t *arguments, json_t **out,
+	       struct err *err)
+{
+	int r;
+
+	if (w->has_progress)
+		w->image.on_progress = image_show_progress;
+	r = launch_image_call(&w->image, command, arguments, out, err);
+	if (w->has_progress)
+		putchar('\n');
+	return r;
+}
+
+int image_end(struct image_wishes *w, int result, int failed, const struct err *err)
+{
+	int signal_number = w->image.signal;
+
+	launch_image_fini(&w->image, result >= 0);
+	json_decref(w->options);
+	if (result >= 0)
+		return 0;
+	fflush(stdout);
+	fprintf(stderr, "posada: %s\n", err->text);
+	return signal_number ? 128 + signal_number : failed;
+}
+
+/* --- the table --- */
+
+static void image_help(FILE *out)
+{
+	fprintf(out, "Usage: posada image COMMAND [OPTIONS]\n\n"
+		     "Disk images: raw, and those of QEMU, VMware, VirtualBox and Hyper-V.\n\n"
+		     "Commands:\n");
+	for (size_t i = 0; i < ARRAY_SIZE(image_commands); i++)
+		fprintf(out, "  %-10s %s\n", image_commands[i].name, image_commands[i].summary);
+	fprintf(out, "\nFormats:\n");
+	for (const struct img_format *const *f = img_formats; *f; f++)
+		fprintf(out, "  %-10s %s\n", (*f)->name, (*f)->description);
+	fprintf(out, "\nOptions:\n  --help\n        show this help\n");
+}
+
+static const struct image_command *image_find(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(image_commands); i++) {
+		if (!strcmp(name, image_commands[i].name))
+			return &image_commands[i];
+	}
+	return NULL;
+}
+
+static int image_explain(const char *typed)
+{
+	struct nearest n = {.typed = typed};
+	char text[96];
+
+	for (size_t i = 0; i < ARRAY_SIZE(image_commands); i++)
+		nearest_offer(&n, image_commands[i].name);
+	fprintf(stderr, "posada: there is no command 'image %s'%s; see `posada image --help`\n",
+		typed, nearest_words(&n, "", text, sizeof(text)));
+	return 1;
+}
+
+/* argv[1] is COMPLETE_WORD: the words behind "image", the last to be completed. */
+static int image_complete(int argc, char **argv)
+{
+	const struct image_command *c = argc > 3 ? image_find(argv[2]) : NULL;
+
+	if (c) {
+		argv[1] = argv[2];
+		argv[2] = (char *)COMPLETE_WORD;
+		return c->main(argc - 1, argv + 1);
+	}
+	for (size_t i = 0; argc == 3 && i < ARRAY_SIZE(image_commands); i++)
+		complete_offer(argv[2], image_commands[i].name, image_commands[i].summary);
+	if (argc == 3)
+		complete_offer(argv[2], "--help", "show this help");
+	return 0;
+}
+
+int cmd_image(int argc, char **argv)
+{
+	const struct image_command *c;
+
+	if (argc < 2) {
+		image_help(stderr);
+		return 1;
+	}
+	if (!strcmp(argv[1], COMPLETE_WORD))
+		return image_complete(argc, argv);
+	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
+		image_help(stdout);
+		return 0;
+	}
+	c = image_find(argv[1]);
+	return c ? c->main(argc - 1, argv + 1) : image_explain(argv[1]);
+}

@@ -1,0 +1,76 @@
+/*
+ * Shared by the commands of posada-image. For this folder only.
+ */
+#ifndef IMAGE_HELPER_HELPER_PRIV_H
+#define IMAGE_HELPER_HELPER_PRIV_H
+
+#include "image/copy.h"
+#include "image/helper/helper.h"
+
+/* What the launcher gave. */
+struct helper_file {
+	int fd;
+	const struct img_format *format; /* NULL: nobody said it */
+	bool is_writable;
+};
+
+struct helper {
+	int sock;
+	struct loop *loop;
+	struct blk_engines *engines;
+	struct work_pool *workers;
+	struct helper_file files[HELPER_MAX_FILES];
+	unsigned n_files;
+	u64 told_ns; /* when progress was told last */
+};
+
+/* *out is a new object, also when there is nothing to tell; it may wait for the launcher. */
+typedef int helper_fn(struct helper *h, const json_t *args, json_t **out, struct err *err);
+
+/* --- talk.c --- */
+
+void helper_tell(struct helper *h, json_t *message); /* takes it over */
+void helper_tell_item(struct helper *h, json_t *item);
+/* For img_copy and its like; opaque is the helper. */
+void helper_tell_progress(void *opaque, u64 done, u64 total);
+/* A file that an image names: its number. */
+int helper_ask(struct helper *h, const char *what, unsigned parent, const struct img_child *child,
+	       unsigned *out, struct err *err);
+int helper_receive(struct helper *h, json_t **out,
+		   struct err *err); /* a message's files are added */
+
+/* The members of arguments; a launcher's mistake is an error, too. */
+bool arg_bool(const json_t *args, const char *name);
+const char *arg_text(const json_t *args, const char *name); /* NULL: there is none */
+int arg_u64(const json_t *args, const char *name, u64 *out, struct err *err); /* -ENOENT: none */
+bool arg_has(const json_t *args, const char *name);
+
+/* --- files.c --- */
+
+struct helper_open {
+	bool is_writable, is_alone;
+	bool is_unsafe; /* nothing waits for the disk */
+	const char *snapshot;
+};
+/* The file as a container. */
+int helper_open_file(struct helper *h, unsigned file, const struct helper_open *o, struct blk **out,
+		     struct err *err);
+/* The image in it, of its format, and what that names. */
+int helper_open_image(struct helper *h, unsigned file, const struct helper_open *o,
+		      struct blk **out, struct err *err);
+/* A new image in file, which is empty: args has format's options, size, backing. backing: or NULL. */
+int helper_create_image(struct helper *h, unsigned file, const json_t *args, u64 size,
+			struct blk *backing, struct err *err);
+
+/* --- snapshot.c, bitmap.c: as qemu-img has them in JSON --- */
+
+json_t *helper_snapshot_json(const struct img_snapshot *s);
+json_t *helper_bitmap_json(const struct img_bitmap *b);
+
+/* --- the commands --- */
+
+helper_fn helper_info, helper_check, helper_create, helper_convert, helper_compare, helper_map,
+	helper_resize, helper_snapshot, helper_commit, helper_rebase, helper_bitmap, helper_measure,
+	helper_resolve, helper_serve_nbd;
+
+#endif

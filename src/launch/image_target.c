@@ -1,0 +1,145 @@
+/*
+ * Where a new image is written. See image_target.h.
+ */
+#include "launch/image_target.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/err.h"
+#include "base/fd.h"
+#include "launch/launch_priv.h"
+
+#define TARGET_TRIES 3
+
+static char *target_directory(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	if (!slash)
+		return str_dup(".");
+	return slash == path ? str_dup("/") : str_format("%.*s", (int)(slash - path), path);
+}
+
+/* Absolute, and what a link leads to, as far as it is there. */
+static int target_place(const char *path, char **out, struct err *err)
+{
+	AUTO(free) char *dir = target_directory(path);
+	AUTO(free) char *real = realpath(path, NULL), *real_dir = NULL;
+	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+
+	if (real) {
+		*out = take(real);
+		return 0;
+	}
+	real_dir = realpath(dir, NULL);
+	if (!real_dir)
+		return err_errno(err, -errno, "cannot make %s", path);
+	if (!name[0])
+		return err_set(err, -EISDIR, "%s is a directory's name", path);
+	*out = str_format("%s/%s", strcmp(real_dir, "/") ? real_dir : "", name);
+	return 0;
+}
+
+/* May what is there be replaced? */
+static int target_check(const char *path, enum launch_target_mode mode, struct err *err)
+{
+	AUTO_FD int fd = -1;
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return errno == ENOENT ? 0 : err_errno(err, -errno, "cannot look at %s", path);
+	if (S_ISDIR(st.st_mode))
+		return err_set(err, -EISDIR, "%s is a directory", path);
+	if (!S_ISREG(st.st_mode))
+		return err_set(
+			err, -EINVAL,
+			"%s is no regular file; `posada image convert --no-create` writes to "
+			"devices",
+			path);
+	if (st.st_size && mode == LAUNCH_TARGET_NEW)
+		return err_set(err, -EEXIST,
+			       "%s is there already: add --overwrite if it is to be replaced",
+			       path);
+	fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0)
+		return err_errno(err, -errno, "cannot replace %s", path);
+	return launch_lock_disk(fd, false, err) < 0 ? err_wrap(err, "%s", path) : 0;
+}
+
+/* Is it still what its name says, and not removed by whoever just replaced it? */
+static bool target_is_named(int fd, const char *path)
+{
+	struct stat a, b;
+
+	return fstat(fd, &a) == 0 && stat(path, &b) == 0 && a.st_ino == b.st_ino &&
+	       a.st_dev == b.st_dev;
+}
+
+static int target_make(const char *partial, int *out, struct err *err)
+{
+	for (int i = 0; i < TARGET_TRIES; i++) {
+		AUTO_FD int fd =
+			open(partial, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666);
+
+		if (fd < 0)
+			return err_errno(err, -errno, "cannot make %s", partial);
+		if (launch_lock_disk(fd, false, err) < 0)
+			return err_set(err, -EBUSY, "%s is being written by someone else", partial);
+		if (!target_is_named(fd, partial))
+			continue;
+		if (ftruncate(fd, 0) < 0)
+			return err_errno(err, -errno, "cannot empty %s", partial);
+		*out = fd_take(fd);
+		return 0;
+	}
+	return err_set(err, -EBUSY, "%s is being written by someone else", partial);
+}
+
+int launch_target_open(const char *path, enum launch_target_mode mode, struct launch_target *out,
+		       int *out_fd, struct err *err)
+{
+	AUTO(free) char *place = NULL, *partial = NULL;
+	int r = target_place(path, &place, err);
+
+	if (r == 0)
+		r = target_check(place, mode, err);
+	if (r < 0)
+		return r;
+	partial = str_format("%s.partial", place);
+	r = target_make(partial, out_fd, err);
+	if (r < 0)
+		return r;
+	out->path = take(place);
+	out->partial = take(partial);
+	return 0;
+}
+
+int launch_target_commit(struct launch_target *t, struct err *err)
+{
+	AUTO(free) char *dir = target_directory(t->path);
+	AUTO_FD int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (rename(t->partial, t->path) < 0)
+		return err_errno(err, -errno, "it is whole, but %s can't be named %s", t->partial,
+				 t->path);
+	free(take(t->partial));
+	if (fd >= 0)
+		fsync(fd);
+	return 0;
+}
+
+void launch_target_fini(struct launch_target *t)
+{
+	if (t->partial)
+		unlink(t->partial);
+	free(t->partial);
+	free(t->path);
+	*t = (struct launch_target){0};
+}
