@@ -304,6 +304,8 @@ static int blocks_write_run(struct img_blocks *b, struct blk_request *r)
 		r->progress += run.bytes;
 		return 0;
 	}
+	if (b->ops->absorb)
+		return b->ops->absorb(b, r, run.bytes);
 	return b->ops->place ? blocks_write_new(b, r) : -EROFS;
 }
 

@@ -77,6 +77,8 @@ struct img_blocks_ops {
 	int (*written)(struct img_blocks *b, u64 offset, u64 bytes, bool is_zero);
 	/* Reads a packed run's bytes into buf. */
 	int (*read_packed)(struct img_blocks *b, u64 offset, void *buf, u64 bytes);
+	/* Instead of place and link: takes the next bytes of a write (or of zeroes), which have no place. */
+	int (*absorb)(struct img_blocks *b, struct blk_request *r, u64 bytes);
 	/* Before the first change of an image that was opened; or NULL. May wait. */
 	int (*begin)(struct img_blocks *b);
 	int (*prepare)(struct img_blocks *b); /* or NULL */

@@ -13,9 +13,16 @@
 
 #define PROBE_BYTES (128 * KIB) /* an ISO's and VHDX's signatures lie within */
 
+/* clang-format off */
 const struct img_format *const img_formats[] = {
-	&img_raw, &img_qcow2, &img_vdi, &img_vhd, NULL,
+	&img_raw,
+	&img_qcow2,
+	&img_vdi,
+	&img_vhd,
+	&img_vmdk,
+	NULL,
 };
+/* clang-format on */
 
 const struct img_format *img_find_format(const char *name)
 {

@@ -89,6 +89,8 @@ struct img_create_options {
 	const struct img_option *options;
 	unsigned n_options;
 	const struct img_opener *opener; /* for formats of several files */
+	const char *
+		file_name; /* the image's, without its folder: what such files are named by; or NULL */
 	const void *secret;
 	size_t secret_bytes;
 };
@@ -232,5 +234,6 @@ extern const struct img_format img_raw;
 extern const struct img_format img_qcow2;
 extern const struct img_format img_vdi;
 extern const struct img_format img_vhd;
+extern const struct img_format img_vmdk;
 
 #endif

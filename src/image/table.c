@@ -69,6 +69,11 @@ int img_table_get(struct img_table *t, u64 at, u8 **out)
 	return r;
 }
 
+bool img_table_has(const struct img_table *t, u64 at)
+{
+	return t->pages[at / t->page_bytes];
+}
+
 void img_table_touch(struct img_table *t, u64 at)
 {
 	struct img_table_page *p = t->pages[at / t->page_bytes];

@@ -36,6 +36,7 @@ void img_table_fini(struct img_table *t); /* all-zero: nothing to do */
  * wait. -EIO: the file ends before.
  */
 int img_table_get(struct img_table *t, u64 at, u8 **out);
+bool img_table_has(const struct img_table *t, u64 at); /* it is in memory already */
 /* What is at `at` was changed; img_table_get has been called for it. */
 void img_table_touch(struct img_table *t, u64 at);
 /* -ENOMEM. The pages' places were located when they were read. */

@@ -16,10 +16,14 @@
 #include "test.h"
 
 int format_create(struct loop *loop, const struct img_format *f, struct blk *file, u64 size,
-		  const char *options, struct err *err)
+		  const char *options, const struct img_opener *opener, struct err *err)
 {
 	struct img_option list[8];
-	struct img_create_options o = {.loop = loop, .size = size, .options = list};
+	struct img_create_options o = {.loop = loop,
+				       .size = size,
+				       .options = list,
+				       .opener = opener,
+				       .file_name = "ours.vmdk"};
 	AUTO(free) char *copy = str_dup(options ? options : "");
 
 	for (char *rest = copy, *one; (one = strsep(&rest, ",")) != NULL && *one;) {
@@ -38,7 +42,7 @@ int format_new(struct loop *loop, const struct img_format *f, u64 size, const ch
 	int fd;
 	struct blk *file = model_file(loop, &fd);
 
-	if (format_create(loop, f, file, size, options, &err) < 0)
+	if (format_create(loop, f, file, size, options, NULL, &err) < 0)
 		fail_msg("%s", err.text);
 	blk_free(file);
 	return fd;

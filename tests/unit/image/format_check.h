@@ -7,9 +7,9 @@
 #include "image/image.h"
 #include "model.h"
 
-/* "a=b,c=d": at most 8 options. */
+/* "a=b,c=d": at most 8 options. Parts of it are named by "ours.vmdk"; opener may be NULL. */
 int format_create(struct loop *loop, const struct img_format *f, struct blk *file, u64 size,
-		  const char *options, struct err *err);
+		  const char *options, const struct img_opener *opener, struct err *err);
 /* A new image in a memfd, whose descriptor is the caller's. Fails the test if it can't be made. */
 int format_new(struct loop *loop, const struct img_format *f, u64 size, const char *options);
 struct blk *format_open(struct loop *loop, const struct img_format *f, int fd,

@@ -27,6 +27,12 @@ static const struct way ways[] = {
 	{"vdi", "static=on", "static=on", .can_check = true},
 	{"vpc", "force_size=on", NULL, .can_check = false},
 	{"vpc", "force_size=on,subformat=fixed", "subformat=fixed", .can_check = false},
+	{"vmdk", NULL, NULL, .can_check = true},
+	{"vmdk", "subformat=monolithicFlat", "subformat=monolithicFlat", .can_check = true},
+	{"vmdk", "subformat=twoGbMaxExtentSparse", "subformat=twoGbMaxExtentSparse", .can_check = true},
+	{"vmdk", "subformat=twoGbMaxExtentFlat", "subformat=twoGbMaxExtentFlat", .can_check = true},
+	{"vmdk", "subformat=streamOptimized", "subformat=streamOptimized", .can_check = true, .is_write_once = true},
+	{"vmdk", "zeroed_grain=on,adapter_type=lsilogic", "zeroed_grain=on,adapter_type=lsilogic", .can_check = true},
 };
 /* clang-format on */
 
@@ -113,9 +119,10 @@ static void ours(const struct way *w, const char *name)
 	struct err err = ERR_INIT;
 	struct blk *file;
 
-	qemu_must("rm -f %s*", name);
+	qemu_must("rm -f ours*");
 	file = qemu_file(loop, name, false);
-	if (format_create(loop, img_find_format(w->format), file, IMAGE_BYTES, w->ours, &err) < 0)
+	if (format_create(loop, img_find_format(w->format), file, IMAGE_BYTES, w->ours,
+			  qemu_opener(loop), &err) < 0)
 		fail_msg("%s", err.text);
 	blk_free(file);
 }
@@ -139,6 +146,51 @@ static void both_ways(const struct way *w)
 		qemu_must("qemu-img convert -n -f raw -O %s b.raw %s", w->format, name);
 		has_contents(w, name, "b.raw");
 	}
+}
+
+/* An overlay of a VMDK, made by either. */
+static void overlays(bool is_theirs)
+{
+	const struct way w = {.format = "vmdk", .can_check = true};
+	struct img_create_options o = {
+		.loop = loop, .size = IMAGE_BYTES, .backing_name = "base.vmdk"};
+	struct err err = ERR_INIT;
+	struct blk *file;
+
+	qemu_must("rm -f over.vmdk base.vmdk; qemu-img convert -f raw -O vmdk a.raw base.vmdk");
+	if (is_theirs) {
+		qemu_must("qemu-img create -f vmdk -b base.vmdk -F vmdk over.vmdk");
+	} else {
+		o.backing = qemu_open(loop, "vmdk", "base.vmdk", true);
+		file = qemu_file(loop, "over.vmdk", false);
+		if (img_create(&img_vmdk, file, &o, &err) < 0)
+			fail_msg("%s", err.text);
+		blk_free(file);
+		blk_free(o.backing);
+	}
+	has_contents(&w, "over.vmdk", "a.raw");
+	qemu_must("cp a.raw c.raw");
+	for (unsigned i = 0; i < 20; i++)
+		qemu_must("qemu-io -f vmdk -c 'write -P %u %lu 5k' over.vmdk; "
+			  "qemu-io -f raw -c 'write -P %u %lu 5k' c.raw",
+			  i + 1, i * 1700 * KIB, i + 1, i * 1700 * KIB);
+	has_contents(&w, "over.vmdk", "c.raw");
+	rewrite(&w, "over.vmdk", "b.raw");
+	has_contents(&w, "over.vmdk", "b.raw");
+}
+
+TEST(overlays_of_vmdk_work_both_ways)
+{
+	struct err err = ERR_INIT;
+
+	qemu_enter();
+	CHECK_EQ(loop_new(&loop, &err), 0);
+	make_source("a.raw", 1);
+	make_source("b.raw", 2);
+	overlays(true);
+	overlays(false);
+	loop_free(loop);
+	qemu_leave();
 }
 
 TEST(images_of_qemu_and_of_posada_are_read_and_rewritten_by_the_other)
