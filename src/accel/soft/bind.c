@@ -60,6 +60,10 @@ bool sx_bind(const struct sx_block *b, struct sx_insn *i, unsigned off)
 
 	if (!fix_address(i, b->mode, off))
 		return false;
+	if (i->flags & SX_IF_VEX) {
+		i->fn = sx_vex_bind(i);
+		return true;
+	}
 	if (op >= SX_FXSAVE) { /* the last of the system ones, then x87 and SIMD */
 		i->fn = sx_bind_fpu(i, off);
 		return true;

@@ -42,6 +42,8 @@ struct sx_simd_traits {
 };
 struct sx_simd_traits sx_simd_traits(const struct sx_insn *i);
 
+/* With a VEX prefix: simd_vex.c. */
+sx_insn_fn *sx_vex_bind(const struct sx_insn *i);
 /* x87, MMX, SSE and what follows, FXSAVE, XSAVE, LDMXCSR: simd_bind.c. */
 sx_insn_fn *sx_bind_fpu(struct sx_insn *i, unsigned off);
 

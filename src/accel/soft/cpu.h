@@ -102,6 +102,7 @@ static_assert(sizeof(struct sx_fpu) == X86_XSAVE_SIZE, "XSAVE's layout");
 struct sx_fpu_live {
 	bool sse; /* CR0 and CR4 let SSE instructions run */
 	bool fp;  /* so they do, and the host's MXCSR is the guest's: all exceptions masked */
+	bool avx; /* CR0, CR4 and XCR0 let AVX instructions run, and SSE ones */
 	bool x87; /* CR0 lets x87 run; the host's x87 registers are the guest's, fpu's are stale */
 	bool is_x87_unmasked; /* the guest wants to see some of its exceptions */
 	bool x87_masked;      /* x87, and it wants to see none: for native code */

@@ -36,6 +36,8 @@ struct decoder {
 	u8 seg; /* override, or DECODE_NO_SEG */
 	u8 map, opcode, modrm;
 	u8 opsize, addrsize;
+	bool is_vex, vex_l, is_vsib;
+	u8 vvvv; /* as a register's number */
 };
 
 static u64 decode_bytes(struct decoder *d, unsigned n)
@@ -104,6 +106,52 @@ static bool decode_prefix(struct decoder *d, u8 byte)
 	return false;
 }
 
+/* VEX.pp, where the prefixes would be. */
+static void decode_vex_pp(struct decoder *d, u8 byte)
+{
+	static const u8 rep[4] = {0, 0, 0xf3, 0xf2};
+
+	d->vex_l = byte & 4;
+	d->vvvv = ~byte >> 3 & 15;
+	d->has_66 = (byte & 3) == 1;
+	d->rep = rep[byte & 3];
+}
+
+/*
+ * C4 and C5 begin a VEX prefix in 64-bit code, and elsewhere if ModRM would name a register, which LES and
+ * LDS can't have (SDM 2A, 2.3.5). There the bits that extend a register's number are inverted ones or
+ * ignored. False: an opcode.
+ */
+static bool decode_vex(struct decoder *d, u8 first)
+{
+	u8 a = (u8)decode_bytes(d, 1), b = a, map = 1;
+
+	if (d->error)
+		return true;
+	if (!d->is_64 && a < 0xc0) {
+		d->pos--;
+		return false;
+	}
+	d->is_vex = true;
+	if (d->has_66 || d->rep || d->has_lock || d->rex)
+		decode_fail(d, SX_DECODE_UD);
+	d->rex = (u8)(0x40 | (a & 0x80 ? 0 : REX_R));
+	if (first == 0xc4) {
+		b = (u8)decode_bytes(d, 1);
+		map = a & 31;
+		d->rex |= (u8)((a & 0x40 ? 0 : REX_X) | (a & 0x20 ? 0 : REX_B) |
+			       (b & 0x80 ? REX_W : 0));
+	}
+	decode_vex_pp(d, b);
+	if (!d->is_64)
+		d->rex &= 0x40 | REX_W;
+	if (map < 1 || map > 3)
+		decode_fail(d, SX_DECODE_UD);
+	d->map = (u8)(SX_MAP_V0F + map - 1);
+	d->opcode = (u8)decode_bytes(d, 1);
+	return true;
+}
+
 /* Prefixes and the opcode. A REX that does not stand right before the opcode is ignored. */
 static void decode_opcode(struct decoder *d)
 {
@@ -120,6 +168,8 @@ static void decode_opcode(struct decoder *d)
 		else
 			break;
 	}
+	if ((byte == 0xc4 || byte == 0xc5) && decode_vex(d, byte))
+		return;
 	d->map = SX_MAP_ONE;
 	if (byte == 0x0f) {
 		d->map = SX_MAP_0F;
@@ -185,6 +235,8 @@ static bool decode_mode_matches(const struct decoder *d, const struct sx_form *f
 		no |= SX_A_PROT;
 	if (d->rex & REX_B)
 		no |= SX_A_NOREXB;
+	if (d->is_vex)
+		no |= d->vex_l ? SX_A_L0 : SX_A_L1;
 	return !(f->attr & no) && (d->mode->features & BIT(f->feature));
 }
 
@@ -259,7 +311,7 @@ static void decode_sib(struct decoder *d, struct sx_insn *out)
 	u8 index = (u8)((sib >> 3 & 7) | (d->rex & REX_X ? 8 : 0));
 
 	out->scale = sib >> 6;
-	out->index = index == X86_RSP ? SX_REG_ZERO : index;
+	out->index = index == X86_RSP && !d->is_vsib ? SX_REG_ZERO : index;
 	if ((sib & 7) == 5 && d->modrm >> 6 == 0) {
 		out->base = SX_REG_ZERO;
 		out->disp = (i32)decode_signed(d, 4);
@@ -296,6 +348,16 @@ static void decode_mem(struct decoder *d, struct sx_insn *out)
 		decode_mem16(d, out);
 	else
 		decode_mem32(d, out);
+}
+
+/* An index in a vector register: SIB must be there. */
+static void decode_vsib(struct decoder *d, struct sx_insn *out)
+{
+	if (d->addrsize == 2 || (d->modrm & 7) != 4)
+		decode_fail(d, SX_DECODE_UD);
+	d->is_vsib = true;
+	out->flags |= SX_IF_VSIB;
+	decode_mem(d, out);
 }
 
 /* Address without ModRM; 64-bit ones are an immediate. */
@@ -356,6 +418,13 @@ static void decode_operand(struct decoder *d, const struct sx_form *f, const str
 	switch ((enum sx_operand_kind)o->kind) {
 	case SX_OPD_M:
 		decode_mem(d, out);
+		break;
+	case SX_OPD_VM:
+		decode_vsib(d, out);
+		break;
+	case SX_OPD_H:
+	case SX_OPD_B:
+		out->cc = d->is_64 ? d->vvvv : d->vvvv & 7;
 		break;
 	case SX_OPD_E:
 	case SX_OPD_EX:
@@ -421,6 +490,7 @@ static void decode_operand(struct decoder *d, const struct sx_form *f, const str
 	case SX_OPD_X:
 	case SX_OPD_Y:
 	case SX_OPD_XMM0:
+	case SX_OPD_L:
 		break;
 	}
 }
@@ -453,6 +523,9 @@ static void decode_immediate(struct decoder *d, const struct sx_operand *o, stru
 		break;
 	case SX_OPD_ONE:
 		out->imm = 1;
+		break;
+	case SX_OPD_L:
+		out->imm = decode_bytes(d, 1) >> 4 & (d->is_64 ? 15 : 7);
 		break;
 	case SX_OPD_A:
 		offset = decode_bytes(d, d->opsize);
@@ -504,7 +577,17 @@ static u8 decode_size(const struct decoder *d, const struct sx_form *f)
 	case SX_SZ_DQ:
 		return 16;
 	case SX_SZ_Y:
-		return d->rex & REX_W || (d->is_64 && f->attr & SX_A_F64) ? 8 : 4;
+		return d->is_64 && (d->rex & REX_W || f->attr & SX_A_F64) ? 8 : 4;
+	case SX_SZ_QQ:
+		return 32;
+	case SX_SZ_X:
+		return d->vex_l ? 32 : 16;
+	case SX_SZ_HX:
+		return d->vex_l ? 16 : 8;
+	case SX_SZ_QX:
+		return d->vex_l ? 8 : 4;
+	case SX_SZ_EX:
+		return d->vex_l ? 4 : 2;
 	case SX_SZ_Z:
 		return MIN(d->opsize, (u8)4);
 	case SX_SZ_NONE:
@@ -541,10 +624,21 @@ static u16 decode_flags(const struct decoder *d, const struct sx_form *f)
 	flags |= d->addrsize == 2 ? SX_IF_ADDR16 : 0;
 	flags |= d->addrsize == 4 ? SX_IF_ADDR32 : 0;
 	flags |= d->seg != DECODE_NO_SEG ? SX_IF_SEG : 0;
-	flags |= d->rex & REX_W ? SX_IF_REXW : 0;
+	flags |= d->rex & REX_W && d->is_64 ? SX_IF_REXW : 0;
+	flags |= d->is_vex ? SX_IF_VEX : 0;
+	flags |= d->vex_l ? SX_IF_L : 0;
 	flags |= d->has_66 ? SX_IF_66 : 0;
 	flags |= f->attr & SX_A_END ? SX_IF_END : 0;
 	return flags;
+}
+
+/* What else may be wrong with a VEX encoding: vvvv that nothing takes; a gather whose registers are the same. */
+static void decode_check_vex(struct decoder *d, const struct sx_form *f, const struct sx_insn *i)
+{
+	if (d->vvvv && !sx_form_has_vvvv(f))
+		decode_fail(d, SX_DECODE_UD);
+	if (d->is_vsib && (i->reg == i->index || i->reg == i->cc || i->index == i->cc))
+		decode_fail(d, SX_DECODE_UD);
 }
 
 int sx_decode(const struct sx_decode_mode *mode, const u8 *bytes, unsigned avail,
@@ -578,6 +672,8 @@ int sx_decode(const struct sx_decode_mode *mode, const u8 *bytes, unsigned avail
 	insn.cc = decode_condition(&d, f);
 	decode_set_segment(&d, &insn, X86_DS);
 	decode_operands(&d, f, &insn);
+	if (d.is_vex)
+		decode_check_vex(&d, f, &insn);
 	if (d.has_lock && !(f->attr & SX_A_LOCK && insn.flags & SX_IF_MEM))
 		decode_fail(&d, SX_DECODE_UD);
 	if (d.error)
@@ -616,6 +712,16 @@ unsigned sx_insn_operand_bytes(const struct sx_insn *insn, enum sx_operand_size 
 		return insn->size * 2;
 	case SX_SZ_S:
 		return insn->size == 8 ? 10 : 6;
+	case SX_SZ_QQ:
+		return 32;
+	case SX_SZ_X:
+		return insn->flags & SX_IF_L ? 32 : 16;
+	case SX_SZ_HX:
+		return insn->flags & SX_IF_L ? 16 : 8;
+	case SX_SZ_QX:
+		return insn->flags & SX_IF_L ? 8 : 4;
+	case SX_SZ_EX:
+		return insn->flags & SX_IF_L ? 4 : 2;
 	case SX_SZ_ENV:
 		return insn->size == 2 ? 14 : 28;
 	case SX_SZ_SAVE:
@@ -627,6 +733,19 @@ unsigned sx_insn_operand_bytes(const struct sx_insn *insn, enum sx_operand_size 
 		return 0;
 	}
 	unreachable_code();
+}
+
+/* As many indexes as there are elements, unless these are narrower: half of them, then. */
+unsigned sx_insn_index_bytes(const struct sx_insn *insn)
+{
+	unsigned bytes = insn->flags & SX_IF_L ? 32 : 16;
+
+	switch ((int)sx_insn_op(insn)) {
+	case SX_GATHERDPD:
+	case SX_PGATHERDQ:
+		return 16;
+	}
+	return bytes;
 }
 
 unsigned sx_insn_rm_bytes(const struct sx_insn *insn)

@@ -36,6 +36,9 @@ int sx_decode(const struct sx_decode_mode *mode, const u8 *bytes, unsigned avail
  * (XSAVE) XCR0 tells. */
 unsigned sx_insn_operand_bytes(const struct sx_insn *insn, enum sx_operand_size size);
 
+/* Of a gather: bytes of the index register. */
+unsigned sx_insn_index_bytes(const struct sx_insn *insn);
+
 /* The same of the rm or memory operand; 0 also when there is none. */
 unsigned sx_insn_rm_bytes(const struct sx_insn *insn);
 

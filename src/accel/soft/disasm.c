@@ -96,6 +96,8 @@ static const char *disasm_ptr_name(unsigned bytes)
 		return "TBYTE PTR ";
 	case 16:
 		return "XMMWORD PTR ";
+	case 32:
+		return "YMMWORD PTR ";
 	}
 	return "";
 }
@@ -119,7 +121,11 @@ static void disasm_mem(struct disasm *d, unsigned bytes)
 	}
 	if (insn->index != SX_REG_ZERO) {
 		disasm_put(d, is_first ? "" : "+");
-		disasm_gpr(d, insn->index, addrsize);
+		if (insn->flags & SX_IF_VSIB)
+			disasm_put(d, "%s%u", sx_insn_index_bytes(insn) == 32 ? "ymm" : "xmm",
+				   insn->index);
+		else
+			disasm_gpr(d, insn->index, addrsize);
 		disasm_put(d, "*%u", 1u << insn->scale);
 		is_first = false;
 	}
@@ -229,8 +235,22 @@ static void disasm_operand(struct disasm *d, const struct sx_operand *o)
 		disasm_put(d, "dr%u", insn->reg);
 		break;
 	case SX_OPD_P:
+		disasm_vector(d, "mm", insn->reg, false, bytes);
+		break;
 	case SX_OPD_V:
-		disasm_vector(d, o->kind == SX_OPD_P ? "mm" : "xmm", insn->reg, false, bytes);
+		disasm_vector(d, bytes == 32 ? "ymm" : "xmm", insn->reg, false, bytes);
+		break;
+	case SX_OPD_H:
+		disasm_vector(d, bytes == 32 ? "ymm" : "xmm", insn->cc, false, bytes);
+		break;
+	case SX_OPD_L:
+		disasm_vector(d, bytes == 32 ? "ymm" : "xmm", (unsigned)insn->imm, false, bytes);
+		break;
+	case SX_OPD_B:
+		disasm_gpr(d, insn->cc, bytes);
+		break;
+	case SX_OPD_VM:
+		disasm_mem(d, bytes);
 		break;
 	case SX_OPD_Q:
 	case SX_OPD_N:
@@ -238,7 +258,7 @@ static void disasm_operand(struct disasm *d, const struct sx_operand *o)
 		break;
 	case SX_OPD_W:
 	case SX_OPD_U:
-		disasm_vector(d, "xmm", insn->rm, true, bytes);
+		disasm_vector(d, bytes == 32 ? "ymm" : "xmm", insn->rm, true, bytes);
 		break;
 	case SX_OPD_XMM0:
 		disasm_put(d, "xmm0");
@@ -282,6 +302,8 @@ static void disasm_mnemonic(struct disasm *d)
 		disasm_put(d, "rep ");
 	if (d->form->prefix == SX_P_ANY && insn->flags & SX_IF_REPNE)
 		disasm_put(d, "repnz ");
+	if (insn->flags & SX_IF_VEX && (op >= SX_LDMXCSR))
+		disasm_put(d, "v");
 	disasm_put(d, "%s", disasm_sized_mnemonic(insn, op));
 	if (op == SX_FCMOVCC)
 		disasm_put(d, "%s", disasm_fcmov_conditions[insn->cc]);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "accel/soft/exec.h"
+#include "accel/soft/simd_vex.h"
 
 /* FXSAVE's image (SDM 1, 10.5.1), as far as the x87 part goes. */
 struct fx_image {
@@ -77,7 +78,7 @@ void sx_fpu_sync(struct sx_cpu *c)
 	}
 	if (c->fpu_live.x87)
 		x87_unload(c);
-	c->fpu_live.sse = false;
+	c->fpu_live.sse = c->fpu_live.avx = false;
 }
 
 void sx_x87_set_top(struct sx_fpu *f, unsigned top)
@@ -123,9 +124,31 @@ void sx_fp_enter(struct sx_cpu *c, const struct sx_insn *i)
 	c->fpu_live.fp = true;
 }
 
+static bool avx_is_on(const struct sx_cpu *c)
+{
+	const u64 both = X86_XCR0_SSE | X86_XCR0_AVX;
+
+	return (c->cr4 & X86_CR4_OSXSAVE) && (c->xcr0 & both) == both;
+}
+
+static bool sse_is_on(const struct sx_cpu *c)
+{
+	return !(c->cr0 & (X86_CR0_EM | X86_CR0_TS)) && (c->cr4 & X86_CR4_OSFXSR);
+}
+
+/* SDM 2A, 2.4: neither CR0.EM nor CR4.OSFXSR is looked at. */
+void sx_avx_enter(struct sx_cpu *c, const struct sx_insn *i)
+{
+	if (!avx_is_on(c))
+		sx_throw_ud(c, i);
+	if (c->cr0 & X86_CR0_TS)
+		sx_throw(c, i, X86_NM, 0);
+	c->fpu_live.avx = sse_is_on(c);
+}
+
 static bool sse_is_ready(struct sx_cpu *c, bool wants_fp)
 {
-	if ((c->cr0 & (X86_CR0_EM | X86_CR0_TS)) || !(c->cr4 & X86_CR4_OSFXSR))
+	if (!sse_is_on(c))
 		return false;
 	if (!wants_fp)
 		c->fpu_live.sse = true;
@@ -150,6 +173,8 @@ static bool x87_is_ready(struct sx_cpu *c)
 bool sx_fpu_is_ready(struct sx_cpu *c, unsigned needs)
 {
 	if ((needs & (SX_NEEDS_SSE | SX_NEEDS_FP)) && !sse_is_ready(c, needs & SX_NEEDS_FP))
+		return false;
+	if ((needs & SX_NEEDS_AVX) && !(c->fpu_live.avx = avx_is_on(c) && sse_is_on(c)))
 		return false;
 	return !(needs & SX_NEEDS_X87) || x87_is_ready(c);
 }

@@ -48,6 +48,9 @@
  */
 void sx_fpu_sync(struct sx_cpu *c);
 
+/* XINUSE: the components that are not in their initial state; a bit may be set all the same. */
+u64 sx_fpu_in_use(struct sx_cpu *c);
+
 /* st[] is in the stack's order: what is where follows TOP. */
 void sx_x87_set_top(struct sx_fpu *f, unsigned top);
 /* To the state of FNINIT: x87 alone. The registers' contents stay, marked as empty. */
@@ -62,6 +65,7 @@ void sx_fp_enter(struct sx_cpu *c, const struct sx_insn *i);
 enum sx_fpu_need {
 	SX_NEEDS_SSE = 1 << 0,
 	SX_NEEDS_FP = 1 << 1,  /* MXCSR in the host's: includes SSE */
+	SX_NEEDS_AVX = 1 << 3, /* includes SSE */
 	SX_NEEDS_X87 = 1 << 2, /* x87 or MMX, all exceptions masked */
 };
 /* Makes ready for native code what it needs, without raising anything. False: instructions may not run,

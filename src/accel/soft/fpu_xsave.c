@@ -1,6 +1,7 @@
 /*
- * FXSAVE, FXRSTOR, XSAVE, XSAVEOPT, XRSTOR: the extended state in guest memory (SDM 1, 10.5 and
- * chapter 13), in standard form: x87, SSE, AVX.
+ * FXSAVE, FXRSTOR, XSAVE, XSAVEOPT, XSAVEC, XRSTOR: the extended state in guest memory (SDM 1, 10.5 and
+ * chapter 13): x87, SSE, AVX. With no component behind AVX's, the compacted form has all of them where the
+ * standard form has them.
  *
  * c->fpu has the very layout, so this is copying with conditions: which components are asked for,
  * which are in their initial state, and how many registers the mode shows. Whatever can fault comes
@@ -17,6 +18,7 @@
 #define HEADER_BV   0 /* c->fpu.header: XSTATE_BV, XCOMP_BV, reserved */
 #define HEADER_COMP 1
 #define HEADER_ZERO 2
+#define COMPACTED   BIT(63) /* XCOMP_BV */
 
 /* XMM8 to XMM15 are out of sight, and so left alone, outside 64-bit code. */
 static unsigned xsave_registers(const struct sx_cpu *c)
@@ -209,6 +211,29 @@ static void fpu_xsaveopt(struct sx_cpu *c, const struct sx_insn *i)
 	SX_NEXT(c, i);
 }
 
+u64 sx_fpu_in_use(struct sx_cpu *c)
+{
+	sx_fpu_sync(c);
+	return xsave_in_use(c);
+}
+
+/*
+ * What is in its initial state isn't stored; of the header two fields are written, and nothing is read. MXCSR that
+ * isn't initial makes SSE count as in use (SDM 1, 13.10).
+ */
+static noinline void fpu_xsavec_work(struct sx_cpu *c, const struct sx_insn *i)
+{
+	u64 lin = xsave_begin(c, i, true);
+	u64 requested = xsave_requested(c);
+	u64 bv = xsave_in_use(c) | (c->fpu.mxcsr != X86_MXCSR_RESET ? X86_XCR0_SSE : 0);
+	u64 header[2] = {[HEADER_BV] = bv & requested, [HEADER_COMP] = COMPACTED | requested};
+
+	sx_probe_write(c, i, lin, xsave_bytes(c, requested));
+	xsave_store(c, i, lin, header[HEADER_BV] & X86_XCR0_SSE, header[HEADER_BV]);
+	sx_store_bytes(c, i, lin + X86_XSAVE_HEADER, header, sizeof(header));
+}
+SX_HANDLER_OF(fpu_xsavec, fpu_xsavec_work)
+
 /* Zeroes is what a component that the image has not becomes (but for x87's control word). */
 static void xsave_take_vectors(u8 (*regs)[16], const u8 (*image)[16], unsigned bytes, bool has)
 {
@@ -221,9 +246,36 @@ static void xsave_take_vectors(u8 (*regs)[16], const u8 (*image)[16], unsigned b
 static void xsave_check_header(struct sx_cpu *c, const struct sx_insn *i,
 			       const struct sx_fpu *image)
 {
-	if (image->header[HEADER_BV] & ~c->xcr0 || image->header[HEADER_COMP] ||
-	    image->header[HEADER_ZERO])
+	u64 comp = image->header[HEADER_COMP];
+	bool is_compacted = comp & COMPACTED && c->features & BIT(SX_F_XSAVEC);
+	bool is_bad = image->header[HEADER_BV] & ~c->xcr0;
+
+	if (is_compacted)
+		is_bad |= (comp & ~COMPACTED & ~c->xcr0) || (image->header[HEADER_BV] & ~comp);
+	else
+		is_bad |= comp != 0;
+	for (unsigned n = HEADER_ZERO; n < (is_compacted ? 8 : HEADER_ZERO + 1); n++)
+		is_bad |= image->header[n] != 0;
+	if (is_bad)
 		sx_throw_gp(c, i, 0);
+}
+
+/* MXCSR is of SSE alone in the compacted form, and initial with it. */
+static void xsave_take_mxcsr(struct sx_cpu *c, const struct sx_insn *i, const struct sx_fpu *image,
+			     u64 requested)
+{
+	bool is_compacted = image->header[HEADER_COMP] & COMPACTED;
+	u64 owners = is_compacted ? X86_XCR0_SSE : X86_XCR0_SSE | X86_XCR0_AVX;
+
+	if (!(requested & owners))
+		return;
+	if (is_compacted && !(image->header[HEADER_BV] & X86_XCR0_SSE)) {
+		c->fpu.mxcsr = X86_MXCSR_RESET;
+		return;
+	}
+	if (image->mxcsr & ~SX_MXCSR_VALID)
+		sx_throw_gp(c, i, 0);
+	c->fpu.mxcsr = image->mxcsr;
 }
 
 static noinline void fpu_xrstor_work(struct sx_cpu *c, const struct sx_insn *i)
@@ -238,11 +290,7 @@ static noinline void fpu_xrstor_work(struct sx_cpu *c, const struct sx_insn *i)
 
 	u64 bv = image.header[HEADER_BV];
 
-	if (requested & (X86_XCR0_SSE | X86_XCR0_AVX)) {
-		if (image.mxcsr & ~SX_MXCSR_VALID)
-			sx_throw_gp(c, i, 0);
-		c->fpu.mxcsr = image.mxcsr;
-	}
+	xsave_take_mxcsr(c, i, &image, requested);
 	if (requested & bv & X86_XCR0_X87) {
 		xsave_take_x87(c, i, &image);
 	} else if (requested & X86_XCR0_X87) {
@@ -268,6 +316,8 @@ sx_insn_fn *sx_fpu_xsave_bind(enum sx_op op)
 		return fpu_xsave;
 	case SX_XSAVEOPT:
 		return fpu_xsaveopt;
+	case SX_XSAVEC:
+		return fpu_xsavec;
 	case SX_XRSTOR:
 		return fpu_xrstor;
 	default:

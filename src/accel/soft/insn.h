@@ -21,6 +21,7 @@
  *                                         the next instruction; IP is cut to `size` bytes
  *   FAR             imm                   JMP_FAR, CALL_FAR: imm = selector << 32 | offset
  *   ENTER           imm                   imm = nesting level << 16 | frame size
+ *   VEX             by kind               VEX prefix: reg, rm, cc (VEX.vvvv), imm, as the row lists them
  *   SEG             reg                   PUSH_SEG, POP_SEG: reg is a segment register
  *
  * rm is a register when SX_IF_MEM is clear; else memory at
@@ -60,6 +61,8 @@ enum sx_insn_flag {
 	SX_IF_66 = 1 << 9,     /* an operand-size prefix was given */
 	SX_IF_END = 1 << 10,   /* a block ends here: control leaves, or the mode may change */
 	SX_IF_VEX = 1 << 11,
+	SX_IF_L = 1 << 13,    /* VEX.L: 32 bytes */
+	SX_IF_VSIB = 1 << 14, /* index is an XMM or YMM register */
 };
 
 typedef void sx_insn_fn(struct sx_cpu *cpu, const struct sx_insn *insn);

@@ -289,12 +289,15 @@ static void require_osxsave(struct sx_cpu *c, const struct sx_insn *i)
 
 static void xgetbv(struct sx_cpu *c, const struct sx_insn *i)
 {
+	u64 v = c->xcr0;
+
 	require_osxsave(c, i);
-	/* Register 1, XINUSE, where XGETBV with ECX = 1 is advertised. */
-	if ((u32)c->gpr[X86_RCX] != 0)
+	if ((u32)c->gpr[X86_RCX] == 1 && c->features & BIT(SX_F_XGETBV1))
+		v = sx_fpu_in_use(c) & c->xcr0;
+	else if ((u32)c->gpr[X86_RCX] != 0)
 		sx_throw_gp(c, i, 0);
-	c->gpr[X86_RAX] = (u32)c->xcr0;
-	c->gpr[X86_RDX] = c->xcr0 >> 32;
+	c->gpr[X86_RAX] = (u32)v;
+	c->gpr[X86_RDX] = v >> 32;
 	SX_NEXT(c, i);
 }
 

@@ -21,7 +21,7 @@ const struct sx_operand *sx_form_rm(const struct sx_form *f)
 {
 	const u64 kinds = BIT(SX_OPD_E) | BIT(SX_OPD_EX) | BIT(SX_OPD_M) | BIT(SX_OPD_R) |
 			  BIT(SX_OPD_Z) | BIT(SX_OPD_O) | BIT(SX_OPD_Q) | BIT(SX_OPD_N) |
-			  BIT(SX_OPD_W) | BIT(SX_OPD_U) | BIT(SX_OPD_STI);
+			  BIT(SX_OPD_W) | BIT(SX_OPD_U) | BIT(SX_OPD_STI) | BIT(SX_OPD_VM);
 
 	for (unsigned i = 0; i < ARRAY_SIZE(f->opd); i++) {
 		if (BIT(f->opd[i].kind) & kinds)
@@ -46,5 +46,10 @@ bool sx_form_is_mmx(const struct sx_form *f)
 
 bool sx_form_is_xmm(const struct sx_form *f)
 {
-	return isa_form_has(f, BIT(SX_OPD_V) | BIT(SX_OPD_W) | BIT(SX_OPD_U));
+	return isa_form_has(f, BIT(SX_OPD_V) | BIT(SX_OPD_W) | BIT(SX_OPD_U) | BIT(SX_OPD_H));
+}
+
+bool sx_form_has_vvvv(const struct sx_form *f)
+{
+	return isa_form_has(f, BIT(SX_OPD_H) | BIT(SX_OPD_B));
 }

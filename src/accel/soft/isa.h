@@ -20,6 +20,9 @@ enum sx_map {
 	SX_MAP_0F,
 	SX_MAP_0F38,
 	SX_MAP_0F3A,
+	SX_MAP_V0F, /* the same after a VEX prefix */
+	SX_MAP_V0F38,
+	SX_MAP_V0F3A,
 	SX_MAPS,
 };
 
@@ -75,6 +78,10 @@ enum sx_operand_kind {
 	SX_OPD_U,    /* rm: XMM only */
 	SX_OPD_XMM0, /* implied */
 	SX_OPD_STI,  /* rm: ST(i) */
+	SX_OPD_H,    /* VEX.vvvv: XMM or YMM */
+	SX_OPD_B,    /* VEX.vvvv: general register */
+	SX_OPD_L,    /* immediate byte, bits 4 to 7: XMM or YMM */
+	SX_OPD_VM,   /* rm: memory whose index register is an XMM or YMM; size: an element's */
 };
 
 enum sx_operand_size {
@@ -95,6 +102,11 @@ enum sx_operand_size {
 	SX_SZ_SAVE, /* x87 state: 94, 108 */
 	SX_SZ_FX,   /* 512 */
 	SX_SZ_XS,   /* XSAVE area, by XCR0 */
+	SX_SZ_QQ,   /* 32 */
+	SX_SZ_X,    /* 16, with VEX.L 32 */
+	SX_SZ_HX,   /* half of that */
+	SX_SZ_QX,   /* a quarter */
+	SX_SZ_EX,   /* an eighth */
 };
 
 struct sx_operand {
@@ -118,6 +130,7 @@ enum sx_shape {
 	SX_SHAPE_FAR,
 	SX_SHAPE_ENTER,
 	SX_SHAPE_SEG,
+	SX_SHAPE_VEX,
 };
 
 enum sx_attr {
@@ -129,7 +142,7 @@ enum sx_attr {
 	SX_A_PROT = 1 << 5,     /* #UD in real and v8086 mode */
 	SX_A_END = 1 << 6,      /* ends a block */
 	SX_A_CC = 1 << 7,       /* 16 opcodes, condition in the low four bits */
-	SX_A_ALIGN = 1 << 8,    /* memory operand of 16 bytes must be aligned, else #GP(0) */
+	SX_A_ALIGN = 1 << 8,    /* memory operand of 16 or 32 bytes must be aligned, else #GP(0) */
 	SX_A_W1 = 1 << 9,       /* only with REX.W */
 	SX_A_W0 = 1 << 10,      /* only without REX.W */
 	SX_A_CPL0 = 1 << 11,    /* #GP(0) above CPL 0, always (the executor checks) */
@@ -139,6 +152,8 @@ enum sx_attr {
 	SX_A_NOREXB = 1 << 15,  /* only without REX.B: NOP is not XCHG r8, rAX */
 	SX_A_MODREG = 1 << 16,  /* ModRM.mod is ignored: always a register */
 	SX_A_SRCSIZE = 1 << 17, /* sx_insn.size is operand 2's */
+	SX_A_L0 = 1 << 18,      /* only without VEX.L */
+	SX_A_L1 = 1 << 19,      /* only with VEX.L */
 };
 
 /* What CPUID must advertise; bit numbers of sx_decode_mode.features. */
@@ -190,6 +205,13 @@ enum sx_feature {
 	SX_F_RDTSCP,
 	SX_F_WBNOINVD,
 	SX_F_SVM,
+	SX_F_AVX,
+	SX_F_AVX2,
+	SX_F_BMI2,
+	SX_F_FMA,
+	SX_F_F16C,
+	SX_F_AVX_AES, /* AVX and AES */
+	SX_F_AVX_PCLMUL,
 	SX_F_SMM, /* RSM: set while in system-management mode */
 	SX_FEATURES,
 };
@@ -225,7 +247,14 @@ const char *sx_op_name(enum sx_op op); /* "SX_ADD" without the prefix: "ADD" */
 /* The operand that is memory or rm; NULL: none. */
 const struct sx_operand *sx_form_rm(const struct sx_form *f);
 
-/* Has an MMX (P, Q, N) or XMM (V, W, U) register operand. */
+/* Encoded with a VEX prefix; takes a register from its vvvv. */
+static inline bool sx_form_is_vex(const struct sx_form *f)
+{
+	return f->map >= SX_MAP_V0F;
+}
+bool sx_form_has_vvvv(const struct sx_form *f);
+
+/* Has an MMX (P, Q, N) or XMM (V, W, U, H) register operand. */
 bool sx_form_is_mmx(const struct sx_form *f);
 bool sx_form_is_xmm(const struct sx_form *f);
 

@@ -51,6 +51,11 @@ static const struct {
 	{0xd, 1, 0, 1, SX_F_XSAVEC},
 	{0xd, 1, 0, 2, SX_F_XGETBV1},
 	{0xd, 1, 0, 3, SX_F_XSAVES},
+	{1, 0, 2, 12, SX_F_FMA},
+	{1, 0, 2, 28, SX_F_AVX},
+	{1, 0, 2, 29, SX_F_F16C},
+	{7, 0, 1, 5, SX_F_AVX2},
+	{7, 0, 1, 8, SX_F_BMI2},
 	{0x80000001, 0, 2, 0, SX_F_LAHF64},
 	{0x80000001, 0, 2, 2, SX_F_SVM},
 	{0x80000001, 0, 2, 5, SX_F_LZCNT},
@@ -70,5 +75,9 @@ u64 sx_features_from_cpuid(const struct x86_cpuid *cpuid)
 		if (reg & BIT32(isa_cpuid_bits[i].bit))
 			features |= BIT(isa_cpuid_bits[i].feature);
 	}
+	if (features & BIT(SX_F_AVX) && features & BIT(SX_F_AES))
+		features |= BIT(SX_F_AVX_AES);
+	if (features & BIT(SX_F_AVX) && features & BIT(SX_F_PCLMUL))
+		features |= BIT(SX_F_AVX_PCLMUL);
 	return features;
 }

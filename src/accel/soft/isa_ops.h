@@ -26,6 +26,9 @@
 	X(BT, "bt") X(BTS, "bts") X(BTR, "btr") X(BTC, "btc") \
 	X(BSF, "bsf") X(BSR, "bsr") X(TZCNT, "tzcnt") X(LZCNT, "lzcnt") X(POPCNT, "popcnt") \
 	X(BSWAP, "bswap") X(MOVBE, "movbe") X(CRC32, "crc32") X(ADCX, "adcx") X(ADOX, "adox") \
+	X(ANDN, "andn") X(BEXTR, "bextr") X(BLSI, "blsi") X(BLSMSK, "blsmsk") X(BLSR, "blsr") \
+	X(BZHI, "bzhi") X(MULX, "mulx") X(PDEP, "pdep") X(PEXT, "pext") X(RORX, "rorx") \
+	X(SARX, "sarx") X(SHLX, "shlx") X(SHRX, "shrx") \
 	/* size is the destination's; the name says the source's width */ \
 	X(MOVZX8, "movzx") X(MOVZX16, "movzx") X(MOVSX8, "movsx") X(MOVSX16, "movsx") \
 	X(MOVSXD, "movsxd") \
@@ -201,9 +204,44 @@
 	X(SHA1MSG2, "sha1msg2") X(SHA256RNDS2, "sha256rnds2") X(SHA256MSG1, "sha256msg1") \
 	X(SHA256MSG2, "sha256msg2")
 
+/*
+ * With a VEX prefix alone. The others that have one are the same operation as without it, but for a third
+ * operand and the upper half of the register; the disassembler puts the v in front.
+ */
+#define SX_OPS_SIMD_VEX(X) \
+	X(ZEROUPPER, "zeroupper") X(ZEROALL, "zeroall") \
+	X(PERMILPS, "permilps") X(PERMILPD, "permilpd") X(PERMPS, "permps") X(PERMPD, "permpd") \
+	X(PERMD, "permd") X(PERMQ, "permq") X(PERM2F128, "perm2f128") X(PERM2I128, "perm2i128") \
+	X(TESTPS, "testps") X(TESTPD, "testpd") \
+	X(BROADCASTSS, "broadcastss") X(BROADCASTSD, "broadcastsd") \
+	X(BROADCASTF128, "broadcastf128") X(BROADCASTI128, "broadcasti128") \
+	X(PBROADCASTB, "pbroadcastb") X(PBROADCASTW, "pbroadcastw") X(PBROADCASTD, "pbroadcastd") \
+	X(PBROADCASTQ, "pbroadcastq") \
+	X(INSERTF128, "insertf128") X(EXTRACTF128, "extractf128") \
+	X(INSERTI128, "inserti128") X(EXTRACTI128, "extracti128") \
+	X(MASKMOVPS, "maskmovps") X(MASKMOVPD, "maskmovpd") X(PMASKMOVD, "pmaskmovd") \
+	X(PMASKMOVQ, "pmaskmovq") \
+	X(GATHERDPS, "gatherdps") X(GATHERDPD, "gatherdpd") X(GATHERQPS, "gatherqps") \
+	X(GATHERQPD, "gatherqpd") X(PGATHERDD, "pgatherdd") X(PGATHERDQ, "pgatherdq") \
+	X(PGATHERQD, "pgatherqd") X(PGATHERQQ, "pgatherqq") \
+	X(PBLENDD, "pblendd") X(PSRLVD, "psrlvd") X(PSRLVQ, "psrlvq") X(PSRAVD, "psravd") \
+	X(PSLLVD, "psllvd") X(PSLLVQ, "psllvq") \
+	X(CVTPH2PS, "cvtph2ps") X(CVTPS2PH, "cvtps2ph") \
+	SX_OPS_FMA(X)
+
+#define SX_OPS_FMA1(X, NAME, name, o) \
+	X(NAME##o##PS, name #o "ps") X(NAME##o##PD, name #o "pd") \
+	X(NAME##o##SS, name #o "ss") X(NAME##o##SD, name #o "sd")
+#define SX_OPS_FMA2(X, o) \
+	X(FMADDSUB##o##PS, "fmaddsub" #o "ps") X(FMADDSUB##o##PD, "fmaddsub" #o "pd") \
+	X(FMSUBADD##o##PS, "fmsubadd" #o "ps") X(FMSUBADD##o##PD, "fmsubadd" #o "pd") \
+	SX_OPS_FMA1(X, FMADD, "fmadd", o) SX_OPS_FMA1(X, FMSUB, "fmsub", o) \
+	SX_OPS_FMA1(X, FNMADD, "fnmadd", o) SX_OPS_FMA1(X, FNMSUB, "fnmsub", o)
+#define SX_OPS_FMA(X) SX_OPS_FMA2(X, 132) SX_OPS_FMA2(X, 213) SX_OPS_FMA2(X, 231)
+
 #define SX_OPS(X) \
 	SX_OPS_INTEGER(X) SX_OPS_SYSTEM(X) SX_OPS_X87(X) \
-	SX_OPS_SIMD_MOVE(X) SX_OPS_SIMD_FLOAT(X) SX_OPS_SIMD_INTEGER(X)
+	SX_OPS_SIMD_MOVE(X) SX_OPS_SIMD_FLOAT(X) SX_OPS_SIMD_INTEGER(X) SX_OPS_SIMD_VEX(X)
 
 /* clang-format on */
 

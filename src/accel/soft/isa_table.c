@@ -18,7 +18,7 @@ enum {
 	LOCK = SX_A_LOCK, D64 = SX_A_D64, F64 = SX_A_F64, NO64 = SX_A_NO64, ONLY64 = SX_A_64,
 	PROT = SX_A_PROT, END = SX_A_END, CC = SX_A_CC, ALIGN = SX_A_ALIGN, W1 = SX_A_W1,
 	W0 = SX_A_W0, CPL0 = SX_A_CPL0, IO = SX_A_IO, A64 = SX_A_A64, NOA64 = SX_A_NOA64,
-	NOREXB = SX_A_NOREXB, MODREG = SX_A_MODREG, SRCSIZE = SX_A_SRCSIZE,
+	NOREXB = SX_A_NOREXB, MODREG = SX_A_MODREG, SRCSIZE = SX_A_SRCSIZE, L0 = SX_A_L0, L1 = SX_A_L1,
 };
 
 #define NOMRM   SX_MODRM_ABSENT, SX_EXT_ANY
@@ -100,8 +100,28 @@ enum {
 #define Wd  {SX_OPD_W, SX_SZ_D}
 #define Wq  {SX_OPD_W, SX_SZ_Q}
 #define Wdq {SX_OPD_W, SX_SZ_DQ}
+#define Ud  {SX_OPD_U, SX_SZ_D}
 #define Uq  {SX_OPD_U, SX_SZ_Q}
 #define Udq {SX_OPD_U, SX_SZ_DQ}
+#define Vx  {SX_OPD_V, SX_SZ_X}
+#define Vqq {SX_OPD_V, SX_SZ_QQ}
+#define Wx  {SX_OPD_W, SX_SZ_X}
+#define Whx {SX_OPD_W, SX_SZ_HX}
+#define Wqx {SX_OPD_W, SX_SZ_QX}
+#define Wex {SX_OPD_W, SX_SZ_EX}
+#define Wqq {SX_OPD_W, SX_SZ_QQ}
+#define Wb  {SX_OPD_W, SX_SZ_B}
+#define Ux  {SX_OPD_U, SX_SZ_X}
+#define Mx  {SX_OPD_M, SX_SZ_X}
+#define Hd  {SX_OPD_H, SX_SZ_D}
+#define Hq  {SX_OPD_H, SX_SZ_Q}
+#define Hdq {SX_OPD_H, SX_SZ_DQ}
+#define Hqq {SX_OPD_H, SX_SZ_QQ}
+#define Hx  {SX_OPD_H, SX_SZ_X}
+#define Lx  {SX_OPD_L, SX_SZ_X}
+#define By  {SX_OPD_B, SX_SZ_Y}
+#define VMd {SX_OPD_VM, SX_SZ_D}
+#define VMq {SX_OPD_VM, SX_SZ_Q}
 #define XMM0 {SX_OPD_XMM0, SX_SZ_DQ}
 #define STi {SX_OPD_STI, SX_SZ_T}
 
@@ -116,6 +136,7 @@ const struct sx_form sx_forms[] = {
 #include "accel/soft/isa_simd.inc"
 #include "accel/soft/isa_simd3.inc"
 #include "accel/soft/isa_system.inc"
+#include "accel/soft/isa_vex.inc"
 #include "accel/soft/isa_x87.inc"
 };
 

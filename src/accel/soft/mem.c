@@ -163,11 +163,17 @@ static unsigned natural_alignment(unsigned size)
 	return size <= 8 && is_power_of_two(size) ? size : 1;
 }
 
+/* Masked moves and gathers (SDM 2, VMASKMOV, VGATHERDPD). */
+static bool is_never_checked(const struct sx_insn *i)
+{
+	return i && sx_insn_op(i) >= SX_MASKMOVPS && sx_insn_op(i) <= SX_PGATHERQQ;
+}
+
 /* #AC, where the application asked for it. */
 static void check_alignment(struct sx_cpu *c, const struct sx_insn *i, u64 lin, unsigned size)
 {
 	if (unlikely(sx_checks_alignment(c)) && !is_aligned(lin, natural_alignment(size)) &&
-	    sx_is_canonical(lin))
+	    sx_is_canonical(lin) && !is_never_checked(i))
 		sx_throw(c, i, X86_AC, 0);
 }
 

@@ -146,6 +146,14 @@ static void simd_bind_stub(struct sx_insn *i, const struct stubs *s, bool is_mmx
 		i->imm = (u64)s->xmm;
 }
 
+bool sx_simd_is_float(enum sx_op op)
+{
+	enum simd_kind kind = stubs[op - FIRST_OP].kind;
+
+	return kind == SIMD_FP || kind == SIMD_FROM_GPR || kind == SIMD_TO_GPR ||
+	       kind == SIMD_TO_FLAGS_FP;
+}
+
 /* Of the kinds that convert between MMX and XMM registers some need both, by their operands. */
 struct sx_simd_traits sx_simd_traits(const struct sx_insn *i)
 {
@@ -154,7 +162,7 @@ struct sx_simd_traits sx_simd_traits(const struct sx_insn *i)
 	const struct sx_form *f = sx_insn_form(i);
 	enum simd_kind kind;
 
-	if (op < FIRST_OP || op == SX_MASKMOVDQU || op == SX_MASKMOVQ)
+	if (op < FIRST_OP || i->flags & SX_IF_VEX || op == SX_MASKMOVDQU || op == SX_MASKMOVQ)
 		return t;
 	kind = stubs[op - FIRST_OP].kind;
 	if (kind == SIMD_FROM_MMX || kind == SIMD_TO_MMX)
@@ -164,8 +172,7 @@ struct sx_simd_traits sx_simd_traits(const struct sx_insn *i)
 	t.needs = t.is_mmx ? SX_NEEDS_X87 : SX_NEEDS_SSE;
 	if (sx_form_is_xmm(f))
 		t.needs |= SX_NEEDS_SSE;
-	if (kind == SIMD_FP || kind == SIMD_FROM_GPR || kind == SIMD_TO_GPR ||
-	    kind == SIMD_TO_FLAGS_FP)
+	if (sx_simd_is_float(op))
 		t.needs |= SX_NEEDS_FP;
 	t.writes_flags = kind == SIMD_TO_FLAGS || kind == SIMD_TO_FLAGS_FP || kind == SIMD_STRING;
 	t.writes_operand = !t.writes_flags;

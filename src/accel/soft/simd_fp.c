@@ -13,6 +13,7 @@
  * the processor.
  */
 #include "accel/soft/simd_priv.h"
+#include "accel/soft/simd_vex.h"
 
 #define FP_BEFORE (SX_FP_INVALID | SX_FP_DENORMAL | SX_FP_ZERO)
 
@@ -21,18 +22,16 @@ static inline void host_set_mxcsr(u32 v)
 	__asm__ volatile("ldmxcsr %0" : : "m"(v));
 }
 
-/* MXCSR gives the host its own back; the flags that the stub left are returned. */
-static __m128i fp_call_masked(const struct sx_insn *i, u32 mxcsr, __m128i d, __m128i s,
-			      u32 *out_flags)
+/* MXCSR gives the host its own back; the flags that were left are returned. */
+static u32 fp_compute_masked(u32 mxcsr, void (*compute)(void *opaque), void *opaque)
 {
-	__m128i r;
+	u32 flags;
 
 	host_set_mxcsr((mxcsr & ~SX_MXCSR_FLAGS) | SX_MXCSR_MASKS);
-	r = simd_stub(i)(d, s, s);
-	__asm__ volatile("stmxcsr %0" : "=m"(*out_flags) : "x"(r));
+	compute(opaque);
+	__asm__ volatile("stmxcsr %0" : "=m"(flags));
 	host_set_mxcsr(X86_MXCSR_RESET);
-	*out_flags &= SX_MXCSR_FLAGS;
-	return r;
+	return flags & SX_MXCSR_FLAGS;
 }
 
 /* Which results may be tiny: the number of elements and their width; 0: this one's can't. */
@@ -71,23 +70,36 @@ static unsigned fp_result(enum sx_op op, unsigned *out_bytes)
 	case SX_CVTSD2SS:
 		*out_bytes = 4;
 		return 1;
+#define FP_FMA(o)                                                                                  \
+	FP_ALL(FMADDSUB##o);                                                                       \
+	FP_ALL(FMSUBADD##o);                                                                       \
+	FP_ALL(FMADD##o);                                                                          \
+	FP_SCALAR(FMADD##o);                                                                       \
+	FP_ALL(FMSUB##o);                                                                          \
+	FP_SCALAR(FMSUB##o);                                                                       \
+	FP_ALL(FNMADD##o);                                                                         \
+	FP_SCALAR(FNMADD##o);                                                                      \
+	FP_ALL(FNMSUB##o);                                                                         \
+	FP_SCALAR(FNMSUB##o)
+		FP_FMA(132);
+		FP_FMA(213);
+		FP_FMA(231);
 	default:
 		return 0;
 	}
+#undef FP_FMA
 #undef FP_SCALAR
 #undef FP_ALL
 }
 
-static bool fp_is_tiny(enum sx_op op, __m128i r)
+static bool fp_is_tiny(const struct sx_insn *i, const u8 *result)
 {
-	unsigned bytes, n = fp_result(op, &bytes);
-	u64 q[2];
-	u32 d[4];
+	unsigned bytes, n = fp_result(sx_insn_op(i), &bytes);
 
-	memcpy(q, &r, 16);
-	memcpy(d, &r, 16);
+	if (n > 1 && i->flags & SX_IF_L)
+		n *= 2;
 	for (unsigned k = 0; k < n; k++) {
-		u64 v = bytes == 8 ? q[k] << 1 : (u64)d[k] << 33;
+		u64 v = sx_host_load(result + k * bytes, bytes) << (bytes == 8 ? 1 : 33);
 
 		if (v && !(v >> (bytes == 8 ? 53 : 56)))
 			return true;
@@ -101,38 +113,64 @@ noreturn static void fp_raise(struct sx_cpu *c, const struct sx_insn *i, u32 fla
 	sx_throw(c, i, c->cr4 & X86_CR4_OSXMMEXCPT ? X86_XM : X86_UD, 0);
 }
 
-static __m128i fp_call_unmasked(struct sx_cpu *c, const struct sx_insn *i, __m128i d, __m128i s)
+void sx_simd_fp_unmasked(struct sx_cpu *c, const struct sx_insn *i, void (*compute)(void *opaque),
+			 void *opaque, const u8 *result)
 {
 	u32 mxcsr = c->fpu.mxcsr;
 	u32 unmasked = ~(mxcsr >> SX_MXCSR_MASK_SHIFT) & SX_MXCSR_FLAGS;
 	u32 flags;
-	__m128i r;
 
 	/* Flushing to zero is a masked response. */
 	if (unmasked & SX_FP_UNDERFLOW)
 		mxcsr &= ~SX_MXCSR_FTZ;
-	r = fp_call_masked(i, mxcsr, d, s, &flags);
+	flags = fp_compute_masked(mxcsr, compute, opaque);
 	if (flags & unmasked & FP_BEFORE)
 		fp_raise(c, i, flags & FP_BEFORE);
-	if ((unmasked & SX_FP_UNDERFLOW) && fp_is_tiny(sx_insn_op(i), r))
+	if ((unmasked & SX_FP_UNDERFLOW) && fp_is_tiny(i, result))
 		flags |= SX_FP_UNDERFLOW;
 	if (flags & unmasked)
 		fp_raise(c, i, flags);
 	c->fpu.mxcsr |= flags;
-	return r;
+}
+
+struct fp_stub {
+	sx_simd_stub *stub;
+	__m128i d, s;
+};
+
+static void fp_call_stub(void *opaque)
+{
+	struct fp_stub *k = opaque;
+
+	k->d = k->stub(k->d, k->s, k->s);
 }
 
 __m128i sx_simd_fp_slow(struct sx_cpu *c, const struct sx_insn *i, __m128i d, __m128i s)
 {
+	struct fp_stub k = {simd_stub(i), d, s};
+
 	sx_fp_enter(c, i);
-	return c->fpu_live.fp ? simd_stub(i)(d, s, s) : fp_call_unmasked(c, i, d, s);
+	if (c->fpu_live.fp)
+		fp_call_stub(&k);
+	else
+		sx_simd_fp_unmasked(c, i, fp_call_stub, &k, (const u8 *)&k.d);
+	return k.d;
+}
+
+/* VLDMXCSR and VSTMXCSR want what AVX wants. */
+static void mxcsr_begin(struct sx_cpu *c, const struct sx_insn *i)
+{
+	if (i->flags & SX_IF_VEX)
+		sx_avx_enter(c, i);
+	else
+		simd_begin(c, i);
 }
 
 static void simd_ldmxcsr(struct sx_cpu *c, const struct sx_insn *i)
 {
 	u32 v;
 
-	simd_begin(c, i);
+	mxcsr_begin(c, i);
 	v = (u32)simd_load_u64(c, i, 4);
 	if (v & ~SX_MXCSR_VALID)
 		sx_throw_gp(c, i, 0);
@@ -146,7 +184,7 @@ static noinline void simd_stmxcsr_work(struct sx_cpu *c, const struct sx_insn *i
 {
 	u32 v = c->fpu.mxcsr;
 
-	simd_begin(c, i);
+	mxcsr_begin(c, i);
 	if (c->fpu_live.fp)
 		__asm__ volatile("stmxcsr %0" : "=m"(v));
 	simd_store_u64(c, i, v, 4);

@@ -109,6 +109,10 @@ void sx_simd_store_masked(struct sx_cpu *c, const struct sx_insn *i, const u8 *d
 
 __m128i sx_simd_fp_slow(struct sx_cpu *c, const struct sx_insn *i, __m128i d, __m128i s);
 
+/* Any computation, whatever MXCSR unmasks; result: where it leaves what may be tiny. */
+void sx_simd_fp_unmasked(struct sx_cpu *c, const struct sx_insn *i, void (*compute)(void *opaque),
+			 void *opaque, const u8 *result);
+
 /* The guest's MXCSR is in the host's; or else (an exception is unmasked, or a device that was read
  * took it back) with more ceremony. Raises #XM. */
 static always_inline __m128i simd_fp_call(struct sx_cpu *c, const struct sx_insn *i, __m128i d,
@@ -163,6 +167,9 @@ enum simd_kind {
 	SIMD_TO_FLAGS_FP,
 	SIMD_STRING,
 };
+
+bool sx_simd_is_float(enum sx_op op);                        /* simd_bind.c */
+u32 sx_simd_string_length(const struct sx_insn *i, u64 reg); /* simd_string.c */
 
 sx_insn_fn *sx_simd_bind_xmm(const struct sx_insn *i, enum simd_kind kind); /* simd_exec.c */
 sx_insn_fn *sx_simd_bind_direct(const struct sx_insn *i);                   /* simd_direct.c */

@@ -20,7 +20,7 @@ void sx_simd_string_call(struct sx_simd_string *s, sx_simd_stub *stub);
 
 /* Lengths count up to the number of elements, at most 16, whatever their sign: so a 64-bit one
  * that is beyond may become 32 bits of the same effect. */
-static u32 string_length(const struct sx_insn *i, u64 reg)
+u32 sx_simd_string_length(const struct sx_insn *i, u64 reg)
 {
 	i64 v = (i64)reg;
 
@@ -36,8 +36,8 @@ static struct sx_simd_string string_compare(struct sx_cpu *c, const struct sx_in
 	simd_begin(c, i);
 	s.second = sx_insn_is_mem(i) ? simd_load(c, i, false) : simd_xmm(c, i->rm);
 	s.first = simd_xmm(c, i->reg);
-	s.length[0] = string_length(i, c->gpr[X86_RAX]);
-	s.length[1] = string_length(i, c->gpr[X86_RDX]);
+	s.length[0] = sx_simd_string_length(i, c->gpr[X86_RAX]);
+	s.length[1] = sx_simd_string_length(i, c->gpr[X86_RDX]);
 	sx_simd_string_call(&s, simd_stub(i));
 	c->cc = sx_cc_of_flags(s.rflags);
 	return s;

@@ -96,4 +96,72 @@ sx_simd_string_call:
 	ret
 	.size sx_simd_string_call, . - sx_simd_string_call
 
+/*
+ * void sx_vex_call(struct vex_frame *x, stub): simd_vex.c, which says what is where; mkvex.c makes the stubs.
+ * _flags: with RFLAGS. _gpr: with RFLAGS, without vector registers.
+ */
+.macro vex_gprs_in
+	movq %rsi, %r8
+	movq 128(%rdi), %rax
+	movq 136(%rdi), %rcx
+	movq 144(%rdi), %rsi
+	movq 152(%rdi), %rdx
+.endm
+.macro vex_gprs_out
+	movq %rax, 128(%rdi)
+	movq %rcx, 136(%rdi)
+	movq %rsi, 144(%rdi)
+.endm
+.macro vex_vectors_in
+	vmovdqa 0(%rdi), %ymm0
+	vmovdqa 32(%rdi), %ymm1
+	vmovdqa 64(%rdi), %ymm6
+	vmovdqa 96(%rdi), %ymm3
+.endm
+.macro vex_vectors_out
+	vmovdqa %ymm0, 0(%rdi)
+	vmovdqa %ymm1, 32(%rdi)
+	vmovdqa %ymm6, 64(%rdi)
+	vzeroupper
+.endm
+.macro vex_call_with_flags
+	pushq 160(%rdi)
+	popfq
+	call *%r8
+	pushfq
+	popq 160(%rdi)
+.endm
+.macro vex_function name
+	.balign 16
+	.globl \name
+	.hidden \name
+	.type \name, @function
+\name:
+.endm
+
+vex_function sx_vex_call
+	vex_gprs_in
+	vex_vectors_in
+	call *%r8
+	vex_vectors_out
+	vex_gprs_out
+	ret
+	.size sx_vex_call, . - sx_vex_call
+
+vex_function sx_vex_call_flags
+	vex_gprs_in
+	vex_vectors_in
+	vex_call_with_flags
+	vex_vectors_out
+	vex_gprs_out
+	ret
+	.size sx_vex_call_flags, . - sx_vex_call_flags
+
+vex_function sx_vex_call_gpr
+	vex_gprs_in
+	vex_call_with_flags
+	vex_gprs_out
+	ret
+	.size sx_vex_call_gpr, . - sx_vex_call_gpr
+
 	.section .note.GNU-stack, "", @progbits

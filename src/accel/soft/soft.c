@@ -131,17 +131,37 @@ static const struct accel_ops accel_ops = {
 /* What the guest's instructions do by the host's own: only where the host has them. */
 #define HOST_1_ECX    0x02980203u /* SSE3, PCLMUL, SSSE3, SSE4.1, SSE4.2, POPCNT, AES */
 #define HOST_1_RDRAND BIT32(30)
+#define HOST_1_AVX    (BIT32(12) | BIT32(28) | BIT32(29)) /* FMA, AVX, F16C */
 #define HOST_7_EBX    (BIT32(18) | BIT32(19) | BIT32(29)) /* RDSEED, ADX, SHA */
+#define HOST_7_AVX    (BIT32(3) | BIT32(5) | BIT32(8))    /* BMI1, AVX2, BMI2 */
+#define HOST_EXT1_ECX BIT32(5)                            /* LZCNT */
+/* What no named model has, for `host`: CLFLUSHOPT, CLWB; RDPID; FSRM, SERIALIZE; XSAVEOPT, XSAVEC, XGETBV's
+ * register 1; PREFETCHW; WBNOINVD. */
+#define MORE_7_EBX    (HOST_7_EBX | BIT32(23) | BIT32(24))
+#define MORE_7_ECX    BIT32(22)
+#define MORE_7_EDX    (BIT32(4) | BIT32(14))
+#define MORE_D1_EAX   (BIT32(0) | BIT32(1) | BIT32(2))
+#define MORE_EXT1_ECX BIT32(8)
+#define MORE_EXT8_EBX BIT32(9)
 
 static void choose_features(struct x86_features *f)
 {
+	u32 by_host = HOST_1_ECX | HOST_1_RDRAND | HOST_1_AVX;
 	struct x86_features host;
-	u32 by_host = HOST_1_ECX | HOST_1_RDRAND;
 
 	x86_features_of_host(&host);
-	x86_features_of_model("posada-v2", f);
+	x86_features_of_model("posada-v3", f);
+	f->leaf7_ebx |= MORE_7_EBX;
+	f->leaf7_ecx |= MORE_7_ECX;
+	f->leaf7_edx |= MORE_7_EDX;
+	f->leafd1_eax |= MORE_D1_EAX;
+	f->ext1_ecx |= MORE_EXT1_ECX;
+	f->ext8_ebx |= MORE_EXT8_EBX;
 	f->leaf1_ecx &= host.leaf1_ecx | ~by_host;
-	f->leaf7_ebx &= host.leaf7_ebx | ~HOST_7_EBX;
+	f->leaf7_ebx &= host.leaf7_ebx | ~(HOST_7_EBX | HOST_7_AVX);
+	f->ext1_ecx &= host.ext1_ecx | ~HOST_EXT1_ECX;
+	if (!(f->leaf1_ecx & BIT32(28))) /* BMI's stubs are where AVX's are */
+		f->leaf7_ebx &= ~HOST_7_AVX;
 }
 
 int soft_accel_new(const struct accel_config *config, struct accel **out, unused struct err *err)

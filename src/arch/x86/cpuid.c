@@ -32,6 +32,7 @@
 #define LINE_SIZE     64u
 #define APIC_BUS_HZ   1000000000u /* KVM's local APIC timer counts nanoseconds; so does ours */
 #define XSAVE_MIN     576u        /* legacy area and header */
+#define XSAVEC        BIT32(1)    /* and with what we have its size is XSAVE's */
 #define LEVEL_SMT     1u
 #define LEVEL_CORE    2u
 #define VIRT_BITS     48u
@@ -309,7 +310,7 @@ static void fill_dynamic(const struct x86_cpuid *c, u32 leaf, u32 subleaf, u64 c
 			out[2] |= X86_1_ECX_OSXSAVE;
 		if (!(apic_base & X86_APIC_BASE_ENABLE))
 			out[3] &= ~X86_1_EDX_APIC;
-	} else if (leaf == 0xd && subleaf == 0 && out[0]) {
+	} else if (leaf == 0xd && (subleaf == 0 ? out[0] : subleaf == 1 && out[0] & XSAVEC)) {
 		out[1] = xsave_size(c, xcr0);
 	}
 }

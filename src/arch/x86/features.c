@@ -113,7 +113,8 @@ const struct x86_model x86_models[] = {
 		.brand = "posada virtual CPU, x86-64-v3",
 		.features = {
 			.leaf1_ecx = V2_1_ECX | F(12) | F(28) | F(29),
-			.leaf7_ebx = V2_7_EBX | F(3) | F(5) | F(8),
+			.leaf7_ebx = V2_7_EBX | F(3) | F(5) | F(8) | F(19),
+			.leafd1_eax = F(0),
 			.ext1_ecx = V2_EXT1_ECX | F(5),
 			MODEL_COMMON_V2,
 		},

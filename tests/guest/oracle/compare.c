@@ -92,6 +92,14 @@ static u64 compare_undefined_flags(const struct oracle_case *c)
 	case SX_TZCNT:
 	case SX_LZCNT:
 		return ALL_BUT(X86_FLAG_CF | X86_FLAG_ZF);
+	case SX_ANDN:
+	case SX_BLSR:
+	case SX_BLSI:
+	case SX_BZHI:
+	case SX_BLSMSK:
+		return X86_FLAG_AF | X86_FLAG_PF;
+	case SX_BEXTR:
+		return X86_FLAG_AF | X86_FLAG_PF | X86_FLAG_SF;
 	case SX_DAA:
 	case SX_DAS:
 		return X86_FLAG_OF;
@@ -163,8 +171,8 @@ static bool compare_is_piecemeal(const struct compare *k)
  * its segment's limit, nor when it is large and more than one of its pieces is at fault. */
 static bool compare_is_either_fault(const struct compare *k)
 {
-	bool is_misaligned =
-		sx_insn_form(&k->c->insn)->attr & SX_A_ALIGN && oracle_address(k->c) & 15;
+	bool is_misaligned = sx_insn_form(&k->c->insn)->attr & SX_A_ALIGN &&
+			     oracle_address(k->c) & (MAX(k->c->insn.size, 16u) - 1u);
 	u64 either = BIT(X86_GP) | BIT(X86_SSEG);
 
 	/* A call's target is looked at before or after the push. */
@@ -227,6 +235,9 @@ static void compare_page_fault(struct compare *k)
 
 	if (compare_is_piecemeal(k) && k->native->cr2 - operand < 1024 &&
 	    k->soft->cr2 - operand < 1024)
+		return;
+	/* Any element. */
+	if (k->c->insn.flags & SX_IF_VSIB)
 		return;
 	/* Any byte of the operand, written or not. */
 	if ((op == SX_MASKMOVQ || op == SX_MASKMOVDQU) && k->native->cr2 - k->soft->cr2 + 16 < 32)
@@ -296,6 +307,9 @@ static void compare_fx(struct compare *k)
 	const u8 *n = k->native->fx, *s = k->soft->fx;
 	char name[16];
 
+	/* Which elements of a gather came before the one that faults is not defined. */
+	if (k->c->insn.flags & SX_IF_VSIB && compare_is_fault(k))
+		return;
 	/* An MMX instruction that faults has already marked the registers, or not. */
 	if (sx_form_is_mmx(sx_insn_form(&k->c->insn)) && compare_is_fault(k))
 		return;
@@ -315,6 +329,8 @@ static void compare_fx(struct compare *k)
 		snprintf(name, sizeof(name), "xmm%u", i);
 		compare_bytes(k, name, n + X86_FXSAVE_XMM0 + i * 16, s + X86_FXSAVE_XMM0 + i * 16,
 			      16);
+		snprintf(name, sizeof(name), "ymmh%u", i);
+		compare_bytes(k, name, k->native->ymm_high[i], k->soft->ymm_high[i], 16);
 	}
 }
 

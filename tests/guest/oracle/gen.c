@@ -71,6 +71,8 @@ static void gen_mandatory_prefix(struct gen *g)
 {
 	unsigned mandatory = g->form->prefix;
 
+	if (sx_form_is_vex(g->form))
+		return;
 	if (mandatory == SX_P_66)
 		gen_byte(g, 0x66);
 	else if (mandatory == SX_P_F3)
@@ -90,18 +92,57 @@ static void gen_prefixes(struct gen *g)
 		gen_byte(g, 0x67);
 	if (oracle_chance(g->rng, 8))
 		gen_byte(g, segments[oracle_below(g->rng, ARRAY_SIZE(segments))]);
-	if (f->prefix != SX_P_66 && f->prefix != SX_P_NONE && oracle_chance(g->rng, 4))
+	if (f->prefix != SX_P_66 && f->prefix != SX_P_NONE && !sx_form_is_vex(f) &&
+	    oracle_chance(g->rng, 4))
 		gen_byte(g, 0x66);
 	if (f->attr & SX_A_LOCK && oracle_chance(g->rng, 4))
 		gen_byte(g, 0xf0);
 	gen_mandatory_prefix(g);
 }
 
+/* VEX's bits where REX's would be: W 8, R 4, X 2, B 1. */
+static unsigned gen_vex_bits(struct gen *g)
+{
+	unsigned bits = (unsigned)oracle_below(g->rng, 16);
+
+	if (g->c->bits != 64)
+		bits &= 8;
+	if (g->form->attr & SX_A_W1)
+		bits |= 8;
+	if (g->form->attr & SX_A_W0)
+		bits &= ~8u;
+	return bits;
+}
+
+/* C5 where it can say it. */
+static void gen_vex(struct gen *g)
+{
+	static const unsigned pp[] = {[SX_P_NONE] = 0, [SX_P_66] = 1, [SX_P_F3] = 2, [SX_P_F2] = 3};
+	const struct sx_form *f = g->form;
+	unsigned bits = gen_vex_bits(g);
+	unsigned l = (unsigned)oracle_below(g->rng, 2);
+	unsigned vvvv = sx_form_has_vvvv(f) ? (unsigned)oracle_below(g->rng, 16) : 0, last;
+
+	if (g->c->bits != 64)
+		vvvv &= 7;
+	if (f->attr & (SX_A_L0 | SX_A_L1))
+		l = !!(f->attr & SX_A_L1);
+	last = (~vvvv & 15) << 3 | l << 2 | pp[f->prefix];
+	if (f->map == SX_MAP_V0F && !(bits & ~4u) && oracle_chance(g->rng, 2)) {
+		gen_byte(g, 0xc5);
+		gen_byte(g, (bits & 4 ? 0 : 0x80) | last);
+		return;
+	}
+	gen_byte(g, 0xc4);
+	gen_byte(g, (~bits & 7) << 5 | (1u + f->map - SX_MAP_V0F));
+	gen_byte(g, (bits & 8) << 4 | last);
+}
+
 static void gen_rex(struct gen *g)
 {
 	unsigned rex = 0x40 | (unsigned)oracle_below(g->rng, 16);
 
-	if (g->c->bits != 64)
+	if (g->c->bits != 64 || sx_form_is_vex(g->form))
 		return;
 	if (g->form->attr & SX_A_W1)
 		gen_byte(g, rex | 8);
@@ -120,6 +161,11 @@ static void gen_opcode(struct gen *g)
 		if (f->opd[i].kind == SX_OPD_Z)
 			span = 8;
 	}
+	if (sx_form_is_vex(f)) {
+		gen_vex(g);
+		gen_byte(g, f->opcode);
+		return;
+	}
 	if (f->map != SX_MAP_ONE)
 		gen_byte(g, 0x0f);
 	if (f->map == SX_MAP_0F38)
@@ -127,6 +173,11 @@ static void gen_opcode(struct gen *g)
 	if (f->map == SX_MAP_0F3A)
 		gen_byte(g, 0x3a);
 	gen_byte(g, f->opcode + (unsigned)oracle_below(g->rng, span));
+}
+
+static bool gen_is_gather(const struct sx_form *f)
+{
+	return f->opd[1].kind == SX_OPD_VM;
 }
 
 static void gen_modrm(struct gen *g)
@@ -144,6 +195,8 @@ static void gen_modrm(struct gen *g)
 		modrm |= 0xc0;
 	if (f->modrm == SX_MODRM_MEM && modrm >= 0xc0)
 		modrm -= 0x40;
+	if (gen_is_gather(f))
+		modrm = (modrm & 0xf8) | 4;
 	if (f->ext != SX_EXT_ANY)
 		modrm = (modrm & 0xc7) | (unsigned)f->ext << 3;
 	gen_byte(g, modrm);
@@ -179,6 +232,8 @@ static bool gen_encode(struct gen *g, u64 features)
 	if (len < 0 || &sx_forms[g->c->insn.form] != g->form)
 		return false;
 	g->c->len = (unsigned)len;
+	if (gen_is_gather(g->form) && g->c->insn.base == SX_REG_ZERO)
+		return false;
 	/* The host's Linux system calls. */
 	return g->form->op != SX_INT || g->c->insn.imm != 0x80;
 }
@@ -203,6 +258,14 @@ static u64 gen_segment_base(const struct oracle_case *c)
 	return c->data_base;
 }
 
+/* A gather's index is a vector; its elements are small. */
+static u64 gen_index(const struct oracle_case *c)
+{
+	if (c->insn.flags & SX_IF_VSIB || c->insn.index == SX_REG_ZERO)
+		return 0;
+	return c->gpr[c->insn.index] << c->insn.scale;
+}
+
 static u64 gen_slot(const struct oracle_case *c, unsigned slot)
 {
 	if (slot == SX_REG_ZERO)
@@ -219,7 +282,7 @@ u64 oracle_address(const struct oracle_case *c)
 		return i->imm + gen_segment_base(c);
 	if (!(i->flags & SX_IF_MEM))
 		return 0;
-	a = gen_slot(c, i->base) + (gen_slot(c, i->index) << i->scale) + (u64)(i64)i->disp;
+	a = gen_slot(c, i->base) + gen_index(c) + (u64)(i64)i->disp;
 	a = (a & gen_address_mask(c)) + gen_segment_base(c);
 	return c->bits == 64 ? a : a & 0xffffffff;
 }
@@ -263,8 +326,8 @@ static void gen_place(struct gen *g, u64 offset)
 		gen_set_disp(g, offset - c->rip - c->len);
 	} else if (i->base == SX_REG_ZERO) {
 		gen_set_disp(g, offset - (c->gpr[i->index] << i->scale));
-	} else if (i->base != i->index) {
-		gen_set_address(g, i->base, rest - (gen_slot(c, i->index) << i->scale));
+	} else if (i->base != i->index || i->flags & SX_IF_VSIB) {
+		gen_set_address(g, i->base, rest - gen_index(c));
 	} else if (i->scale) {
 		gen_set_address(g, i->base, rest * gen_inverse(1 + (1ul << i->scale)));
 	} else {
@@ -343,7 +406,8 @@ static u64 gen_align_target(struct gen *g, u64 target)
 		return target;
 	if (rm && rm->size == SX_SZ_XS)
 		return target & ~63ul;
-	return g->form->attr & SX_A_ALIGN ? target & ~15ul : target;
+	return g->form->attr & SX_A_ALIGN ? target & -(u64)MAX(gen_access_bytes(g->c), 16u)
+					  : target;
 }
 
 static void gen_place_operand(struct gen *g, u64 target)
@@ -414,6 +478,8 @@ static void gen_registers(struct gen *g)
 	if (c->mode == ORACLE_16)
 		c->gpr[X86_RSP] |= oracle_random(g->rng) << 16;
 	oracle_fill_fx(g->rng, c->fx, oracle_chance(g->rng, 2));
+	for (unsigned i = 0; i < ARRAY_SIZE(c->ymm_high); i++)
+		oracle_fill_vector(g->rng, c->ymm_high[i], oracle_chance(g->rng, 2));
 }
 
 /* In 32-bit code, and where nothing widens them, the upper halves are zero. */

@@ -114,7 +114,8 @@ static void main_run_form(struct main_run *m, u16 form)
 
 static void main_print_form(u16 form)
 {
-	static const char *const maps[SX_MAPS] = {"", "0f ", "0f 38 ", "0f 3a "};
+	static const char *const maps[SX_MAPS] = {"",        "0f ",        "0f 38 ",    "0f 3a ",
+						  "vex 0f ", "vex 0f 38 ", "vex 0f 3a "};
 	static const char *const prefixes[] = {"", "", "", "66 ", "f3 ", "f2 "};
 	const struct sx_form *f = &sx_forms[form];
 

@@ -31,6 +31,8 @@
 #define NATIVE_STACK_SIZE (64 * 1024)
 /* The signal frame's XSAVE header: XSTATE_BV's bits 0 and 1 make x87 and SSE count. */
 #define NATIVE_XSTATE_BV 512
+/* Where the frame says which components it has (struct _fpx_sw_bytes). */
+#define NATIVE_FEATURES_AT 472
 
 enum native_phase {
 	NATIVE_IDLE,
@@ -45,7 +47,8 @@ static struct {
 	struct oracle_result *result;
 	u64 fs_base, gs_base;
 	gregset_t gregs;
-	u8 fx[X86_FXSAVE_SIZE];
+	u8 fx[X86_XSAVE_SIZE];
+	bool has_ymm;
 	unsigned alarms; /* timer signals since the case began */
 } native;
 
@@ -57,6 +60,16 @@ static const int native_order[X86_GPRS] = {
 static void native_copy(void *to, const void *from, u64 n)
 {
 	asm volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(n) : : "memory");
+}
+
+static void native_zero(void *to, u64 n)
+{
+	asm volatile("rep stosb" : "+D"(to), "+c"(n) : "a"(0) : "memory");
+}
+
+static u64 native_frame_bytes(void)
+{
+	return native.has_ymm ? X86_XSAVE_SIZE : X86_XSAVE_HEADER + 64;
 }
 
 /* Takes down the segment registers and bases, and puts ours back. */
@@ -98,7 +111,8 @@ static void native_load_case(ucontext_t *uc)
 	u8 *fx = (u8 *)uc->uc_mcontext.fpregs;
 
 	native_copy(native.gregs, g, sizeof(native.gregs));
-	native_copy(native.fx, fx, sizeof(native.fx));
+	native.has_ymm = fx[NATIVE_FEATURES_AT] & X86_XCR0_AVX;
+	native_copy(native.fx, fx, native_frame_bytes());
 	for (unsigned i = 0; i < X86_GPRS; i++)
 		g[native_order[i]] = (greg_t)c->gpr[i];
 	g[REG_RIP] = (greg_t)c->rip;
@@ -107,6 +121,10 @@ static void native_load_case(ucontext_t *uc)
 	/* Up to the bytes that the kernel keeps its own words in. */
 	native_copy(fx, c->fx, 464);
 	fx[NATIVE_XSTATE_BV] |= 3;
+	if (native.has_ymm) {
+		native_copy(fx + X86_XSAVE_YMM, c->ymm_high, sizeof(c->ymm_high));
+		fx[NATIVE_XSTATE_BV] |= X86_XCR0_AVX;
+	}
 	native_enter_segments(c);
 	native.alarms = 0;
 	native.phase = NATIVE_CASE;
@@ -128,10 +146,15 @@ static void native_store_result(ucontext_t *uc)
 	out->error = (u32)g[REG_ERR];
 	out->cr2 = (u64)g[REG_CR2];
 	native_copy(out->fx, fx, 464);
+	native_zero(out->ymm_high, sizeof(out->ymm_high));
+	/* In their initial state they aren't written. */
+	if (native.has_ymm && fx[NATIVE_XSTATE_BV] & X86_XCR0_AVX)
+		native_copy(out->ymm_high, fx + X86_XSAVE_YMM, sizeof(out->ymm_high));
+	if (!(fx[NATIVE_XSTATE_BV] & X86_XCR0_SSE))
+		native_zero(out->fx + X86_FXSAVE_XMM0, 16 * 16);
 
 	native_copy(g, native.gregs, sizeof(native.gregs));
-	native_copy(fx, native.fx, sizeof(native.fx));
-	fx[NATIVE_XSTATE_BV] |= 3;
+	native_copy(fx, native.fx, native_frame_bytes());
 	native.phase = NATIVE_IDLE;
 }
 

@@ -70,6 +70,7 @@ struct oracle_case {
 	u64 rflags;
 	u64 gs_base;
 	u8 fx[X86_FXSAVE_SIZE] __attribute__((aligned(64)));
+	u8 ymm_high[16][16];
 	unsigned n_patches;
 	struct oracle_patch patches[ORACLE_PATCHES];
 };
@@ -84,7 +85,8 @@ struct oracle_result {
 	u32 error;
 	u64 cr2; /* page faults */
 	u8 fx[X86_FXSAVE_SIZE] __attribute__((aligned(64)));
-	const u8 *data; /* ORACLE_DATA_SIZE bytes, until the next run */
+	u8 ymm_high[16][16]; /* zeros where the host has none */
+	const u8 *data;      /* ORACLE_DATA_SIZE bytes, until the next run */
 	bool is_hung;
 	bool is_broken; /* the engine gave up; not a result */
 };
@@ -111,6 +113,7 @@ void oracle_fill_floats(struct oracle_rng *r, u8 *p, unsigned size); /* float or
 void oracle_fill_extended(struct oracle_rng *r, u8 *p);              /* 10 bytes */
 void oracle_fill_bcd(struct oracle_rng *r, u8 *p);                   /* 10 bytes */
 void oracle_fill_fx(struct oracle_rng *r, u8 *fx, bool is_float);    /* x87, MXCSR, XMM */
+void oracle_fill_vector(struct oracle_rng *r, u8 *p, bool is_float); /* 16 bytes */
 void oracle_fill_memory(struct oracle_rng *r, u8 *p, u64 size);
 
 /* --- gen.c --- */

@@ -278,7 +278,7 @@ static void prepare_text(struct prepare *p)
 static void prepare_numbers(struct prepare *p)
 {
 	unsigned bytes = sx_insn_rm_bytes(&p->c->insn);
-	u8 value[16];
+	u8 value[32];
 	unsigned size = oracle_chance(p->rng, 2) ? 4 : 8;
 
 	if (bytes == 10) {
@@ -288,14 +288,34 @@ static void prepare_numbers(struct prepare *p)
 			oracle_fill_extended(p->rng, value);
 	} else if (bytes == 4 || bytes == 8) {
 		oracle_fill_floats(p->rng, value, bytes);
-	} else if (bytes == 16) {
-		for (unsigned i = 0; i < 16; i += size)
+	} else if (bytes == 16 || bytes == 32) {
+		for (unsigned i = 0; i < bytes; i += size)
 			oracle_fill_floats(p->rng, value + i, size);
 	} else {
 		return;
 	}
 	if (!oracle_chance(p->rng, 4))
 		oracle_patch(p->c, p->target, value, bytes);
+}
+
+/* A gather's indexes: near the operand; all in range, or the last ones not. */
+static void prepare_gather(struct prepare *p)
+{
+	struct oracle_case *c = p->c;
+	u8 *low = c->fx + X86_FXSAVE_XMM0 + c->insn.index * 16, *high = c->ymm_high[c->insn.index];
+	unsigned size = p->form->op == SX_GATHERDPS || p->form->op == SX_GATHERDPD ||
+					p->form->op == SX_PGATHERDD || p->form->op == SX_PGATHERDQ
+				? 4
+				: 8;
+	bool is_wild = oracle_chance(p->rng, 16);
+
+	for (unsigned i = 0; i < 32; i += size) {
+		u64 v = oracle_below(p->rng, 64) - 32;
+
+		if (is_wild && i >= 8)
+			v = oracle_below(p->rng, 0x4000);
+		bytes_store(i < 16 ? low + i : high + i - 16, v, size);
+	}
 }
 
 static void prepare_mxcsr(struct prepare *p)
@@ -409,6 +429,16 @@ void oracle_prepare(struct oracle_rng *r, struct oracle_case *c, u64 target)
 	case SX_XSAVEOPT:
 	case SX_XSAVEC:
 		prepare_state_mask(&p);
+		break;
+	case SX_GATHERDPS:
+	case SX_GATHERDPD:
+	case SX_GATHERQPS:
+	case SX_GATHERQPD:
+	case SX_PGATHERDD:
+	case SX_PGATHERDQ:
+	case SX_PGATHERQD:
+	case SX_PGATHERQQ:
+		prepare_gather(&p);
 		break;
 	case SX_LDMXCSR:
 		prepare_mxcsr(&p);

@@ -269,7 +269,7 @@ static void soft_set_system(struct oracle_soft *s, struct x86_cpu_state *st)
 	st->cr4 = X86_CR4_PAE | X86_CR4_PGE | X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT |
 		  X86_CR4_FSGSBASE | X86_CR4_OSXSAVE;
 	st->efer = X86_EFER_SCE | X86_EFER_LME | X86_EFER_LMA | X86_EFER_NXE;
-	st->xcr0 = X86_XCR0_X87 | X86_XCR0_SSE;
+	st->xcr0 = x86_cpuid_reg(&s->cpuid, 0xd, 0, 0);
 	st->gdt = (struct x86_table){.base = SOFT_KERNEL + SOFT_GDT, .limit = SOFT_GDT_LIMIT};
 	st->idt = (struct x86_table){.base = SOFT_KERNEL + SOFT_IDT, .limit = 0xfff};
 	st->tr = (struct x86_segment){.base = SOFT_KERNEL + SOFT_TSS,
@@ -299,7 +299,8 @@ static void soft_set_user(const struct oracle_soft *s, struct x86_cpu_state *st,
 	if (!c->gs)
 		st->seg[X86_GS].base = c->gs_base;
 	memcpy(st->xsave, c->fx, X86_FXSAVE_SIZE);
-	bytes_store(st->xsave + X86_XSAVE_HEADER, X86_XCR0_X87 | X86_XCR0_SSE, 8);
+	memcpy(st->xsave + X86_XSAVE_YMM, c->ymm_high, sizeof(c->ymm_high));
+	bytes_store(st->xsave + X86_XSAVE_HEADER, X86_XCR0_X87 | X86_XCR0_SSE | X86_XCR0_AVX, 8);
 }
 
 /* The exception's frame: error code for those that have one, RIP, CS, RFLAGS, RSP, SS. */
@@ -333,6 +334,7 @@ static void soft_read_result(struct oracle_soft *s, struct oracle_result *out)
 	out->gs_base = st->seg[X86_GS].base;
 	out->cr2 = st->cr2;
 	memcpy(out->fx, st->xsave, X86_FXSAVE_SIZE);
+	memcpy(out->ymm_high, st->xsave + X86_XSAVE_YMM, sizeof(out->ymm_high));
 	out->data = s->ram->hva + SOFT_DATA;
 }
 

@@ -110,7 +110,7 @@ void oracle_fill_bcd(struct oracle_rng *r, u8 *p)
 	p[9] = oracle_chance(r, 2) ? 0x80 : 0;
 }
 
-static void values_fill_xmm(struct oracle_rng *r, u8 *p, bool is_float)
+void oracle_fill_vector(struct oracle_rng *r, u8 *p, bool is_float)
 {
 	unsigned size = oracle_chance(r, 2) ? 4 : 8;
 
@@ -150,7 +150,7 @@ void oracle_fill_fx(struct oracle_rng *r, u8 *fx, bool is_float)
 	for (unsigned i = 0; i < 8; i++)
 		oracle_fill_extended(r, fx + X86_FXSAVE_ST0 + i * 16);
 	for (unsigned i = 0; i < 16; i++)
-		values_fill_xmm(r, fx + X86_FXSAVE_XMM0 + i * 16, is_float);
+		oracle_fill_vector(r, fx + X86_FXSAVE_XMM0 + i * 16, is_float);
 }
 
 void oracle_fill_memory(struct oracle_rng *r, u8 *p, u64 size)

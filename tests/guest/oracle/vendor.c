@@ -12,7 +12,9 @@
  *   IRETQ, RETFQ to code of 32 or 16 bits     AMD: the limit is compared with all of RIP; Intel:
  *                                             with EIP
  *   0F 0D with a register                     AMD: #UD (PREFETCH); Intel: a reserved NOP
- *   16 bytes, misaligned, EFLAGS.AC           AMD: #AC; Intel: "may or may not" (SDM 2, MOVUPS)
+ *   16, 32 bytes, misaligned, EFLAGS.AC       AMD: #AC; Intel: "may or may not" (SDM 2, MOVUPS)
+ *   x87's environment, state, EFLAGS.AC       AMD: no #AC; Intel: as SDM 3A, table 6-7 says
+ *   SHA with a misaligned operand             AMD: runs; Intel: #GP (SDM 2, table 2-21)
  *   PUSH Sreg of 32 bits                      AMD: extended by zeros; Intel: 16 bits are written,
  *                                             the others stay (SDM 2, PUSH)
  *   MXCSR and its mask                        AMD: have bit 17, misaligned exception mask
@@ -87,7 +89,22 @@ static bool vendor_is_unaligned16(const struct oracle_case *c)
 	const struct sx_form *f = sx_insn_form(&c->insn);
 
 	return c->insn.flags & SX_IF_MEM && f->op > SX_STMXCSR && !(f->attr & SX_A_ALIGN) &&
-	       sx_insn_rm_bytes(&c->insn) == 16;
+	       sx_insn_rm_bytes(&c->insn) >= 16;
+}
+
+/* SHA's memory operands must be aligned on Intel's processors alone. */
+static bool vendor_is_unaligned_sha(const struct oracle_case *c)
+{
+	return sx_insn_form(&c->insn)->feature == SX_F_SHA && c->insn.flags & SX_IF_MEM &&
+	       oracle_address(c) & 15;
+}
+
+/* Nor does AMD's check x87's environment and state for alignment. */
+static bool vendor_is_checked_x87(const struct oracle_case *c)
+{
+	const struct sx_operand *rm = sx_form_rm(sx_insn_form(&c->insn));
+
+	return rm && (rm->size == SX_SZ_ENV || rm->size == SX_SZ_SAVE) && c->rflags & X86_FLAG_AC;
 }
 
 static u64 vendor_stack(const struct oracle_case *c, u64 rsp)
@@ -277,6 +294,8 @@ bool oracle_vendor_runs(const struct oracle_case *c)
 	/* The stack of 64-bit code begins at all of RSP, whose upper half is not defined where
 	 * 16-bit code calls (SDM 1, 3.4.1.1): there Linux has left an address of its own, and
 	 * answers this process's access to it by trying again, forever. */
+	if (vendor_is_unaligned_sha(c) || vendor_is_checked_x87(c))
+		return false;
 	if (c->mode == ORACLE_16 && (op == SX_CALL_FAR || op == SX_CALL_FAR_M))
 		return !vendor_calls_64(c);
 	return vendor_can_hide(c);

@@ -11,7 +11,9 @@
 
 #include "accel/soft/decode.h"
 #include "accel/soft/disasm.h"
+#include "arch/x86/cpuid.h"
 #include "base/bytes.h"
+#include "base/err.h"
 
 #define ALL_FEATURES (~(u64)0 & ~BIT(SX_F_SMM))
 #define CODE(...)    ((const u8[]){__VA_ARGS__}), sizeof((const u8[]){__VA_ARGS__})
@@ -116,8 +118,14 @@ static const struct sample system_samples[] = {
 	{64, CODE(0x8e, 0xd8), "mov ds,ax"},
 	{32, CODE(0xc4, 0x08), "les ecx,FWORD PTR [eax]"},
 	{16, CODE(0xc5, 0x07), "lds ax,DWORD PTR [bx]"},
-	{64, CODE(0xc5, 0xf8, 0x77), NULL}, /* VZEROUPPER */
-	{32, CODE(0xc5, 0xf8, 0x77), NULL},
+	{64, CODE(0xc5, 0xf8, 0x77), "vzeroupper"},
+	{32, CODE(0xc5, 0xfc, 0x77), "vzeroall"},
+	{64, CODE(0x66, 0xc5, 0xf8, 0x77), NULL}, /* no prefix of those in front of VEX */
+	{64, CODE(0xf0, 0xc5, 0xf8, 0x77), NULL},
+	{64, CODE(0x48, 0xc5, 0xf8, 0x77), NULL},
+	{64, CODE(0xc5, 0x78, 0x77), "vzeroupper"},
+	{64, CODE(0xc5, 0xf0, 0x77), NULL}, /* vvvv that nothing takes */
+	{64, CODE(0xc4, 0xe0, 0x78, 0x58, 0xc1), NULL}, /* map 0 */
 	{32, CODE(0x62, 0x08), "bound ecx,QWORD PTR [eax]"},
 	{32, CODE(0xea, 1, 2, 3, 4, 5, 6), "jmp far 0x605:0x4030201"},
 	{64, CODE(0xea, 1, 2, 3, 4, 5, 6), NULL},
@@ -149,6 +157,21 @@ static const struct sample vector_samples[] = {
 	{64, CODE(0x66, 0x0f, 0x71, 0xd1, 0x02), "psrlw xmm1,0x2"},
 	{64, CODE(0x66, 0x0f, 0x71, 0x11, 0x02), NULL},
 	{64, CODE(0x66, 0x0f, 0x38, 0xdc, 0x00), "aesenc xmm0,XMMWORD PTR [rax]"},
+	{64, CODE(0xc5, 0xf4, 0x58, 0xc2), "vaddps ymm0,ymm1,ymm2"},
+	{64, CODE(0xc4, 0x41, 0x31, 0x58, 0x04, 0x24), "vaddpd xmm8,xmm9,XMMWORD PTR [r12]"},
+	{64, CODE(0xc5, 0xfe, 0x6f, 0x07), "vmovdqu ymm0,YMMWORD PTR [rdi]"},
+	{64, CODE(0xc5, 0xf9, 0x6e, 0xc7), "vmovd xmm0,edi"},
+	{64, CODE(0xc4, 0xe1, 0xf9, 0x6e, 0xc7), "vmovq xmm0,rdi"},
+	{64, CODE(0xc4, 0xe2, 0x7d, 0x20, 0xc1), "vpmovsxbw ymm0,xmm1"},
+	{64, CODE(0xc4, 0xe2, 0x6d, 0x92, 0x04, 0x8f), "vgatherdps ymm0,DWORD PTR [rdi+ymm1*4],ymm2"},
+	{64, CODE(0xc4, 0xe2, 0x7d, 0x92, 0x04, 0x8f), NULL}, /* the mask is the destination */
+	{64, CODE(0xc4, 0xe3, 0x75, 0x4c, 0xc2, 0x30), "vpblendvb ymm0,ymm1,ymm2,ymm3"},
+	{64, CODE(0xc4, 0xe2, 0xf5, 0xb8, 0xc2), "vfmadd231pd ymm0,ymm1,ymm2"},
+	{64, CODE(0xc4, 0xe2, 0x70, 0xf2, 0xc2), "andn eax,ecx,edx"},
+	{64, CODE(0xc4, 0xe2, 0xf8, 0xf3, 0xc9), "blsr rax,rcx"},
+	{64, CODE(0xc4, 0xe2, 0xf3, 0xf6, 0xc2), "mulx rax,rcx,rdx"},
+	{64, CODE(0xc4, 0xe3, 0x7d, 0x39, 0xc1, 0x01), "vextracti128 xmm1,ymm0,0x1"},
+	{32, CODE(0xc5, 0xf5, 0x73, 0xd2, 0x04), "vpsrlq ymm1,ymm2,0x4"},
 	{64, CODE(0xd8, 0x00), "fadd DWORD PTR [rax]"},
 	{64, CODE(0xdc, 0xe1), "fsubr st(1)"},
 	{64, CODE(0xdb, 0x28), "fld TBYTE PTR [rax]"},
@@ -253,6 +276,99 @@ TEST(a_part_of_an_instruction_needs_more)
 	CHECK_EQ(decode_as(64, ALL_FEATURES, bytes, sizeof(bytes), &i), sizeof(bytes));
 }
 
+/* --- what a model hasn't got --- */
+
+/* An encoding of the form; modrm: its ModRM byte, if there is one. */
+static unsigned encode(const struct sx_form *f, u8 modrm, u8 *out)
+{
+	static const u8 mandatory[] = {[SX_P_66] = 0x66, [SX_P_F3] = 0xf3, [SX_P_F2] = 0xf2};
+	static const u8 pp[] = {[SX_P_66] = 1, [SX_P_F3] = 2, [SX_P_F2] = 3};
+	bool is_w = f->attr & SX_A_W1, is_l = f->attr & SX_A_L1;
+	unsigned n = 0;
+
+	if (sx_form_is_vex(f)) {
+		out[n++] = 0xc4;
+		out[n++] = (u8)(0xe1 + f->map - SX_MAP_V0F);
+		/* vvvv: register 1 where something takes one */
+		out[n++] = (u8)(is_w << 7 | (sx_form_has_vvvv(f) ? 14 : 15) << 3 | is_l << 2 |
+				pp[f->prefix]);
+	} else {
+		if (f->prefix >= SX_P_66)
+			out[n++] = mandatory[f->prefix];
+		if (is_w)
+			out[n++] = 0x48;
+		if (f->map != SX_MAP_ONE)
+			out[n++] = 0x0f;
+		if (f->map == SX_MAP_0F38 || f->map == SX_MAP_0F3A)
+			out[n++] = f->map == SX_MAP_0F38 ? 0x38 : 0x3a;
+	}
+	out[n++] = f->opcode;
+	if (f->modrm != SX_MODRM_ABSENT)
+		out[n++] = modrm;
+	memset(out + n, 0x10, SX_INSN_MAX - n); /* SIB, displacement, immediates */
+	return SX_INSN_MAX;
+}
+
+/* ModRM with a register, with memory, with memory by SIB. */
+static u8 nth_modrm(const struct sx_form *f, unsigned k)
+{
+	static const u8 modrms[] = {0xc2, 0x02, 0x04};
+
+	if (f->modrm == SX_MODRM_EXACT)
+		return f->ext;
+	return modrms[k] | (f->ext == SX_EXT_ANY ? 3 : f->ext) << 3;
+}
+
+/* Decodes as the form where everything is there; else as another form that the model has, or not at all. */
+static unsigned check_without(unsigned form, u64 features)
+{
+	const struct sx_form *f = &sx_forms[form];
+	unsigned n_seen = 0;
+
+	for (unsigned k = 0; k < 3; k++) {
+		unsigned bits = f->attr & SX_A_NO64 ? 32 : 64;
+		u8 bytes[SX_INSN_MAX];
+		unsigned n = encode(f, nth_modrm(f, k), bytes);
+		struct sx_insn i;
+
+		if (decode_as(bits, ALL_FEATURES, bytes, n, &i) < 0 || i.form != form)
+			continue;
+		n_seen++;
+		if (decode_as(bits, features, bytes, n, &i) >= 0) {
+			CHECK(i.form != form);
+			CHECK(features & BIT(sx_insn_form(&i)->feature));
+		}
+	}
+	return n_seen;
+}
+
+TEST(what_a_model_does_not_advertise_is_undefined)
+{
+	static const char *const models[] = {"posada-base", "posada-v2", "posada-v3"};
+
+	for (unsigned m = 0; m < ARRAY_SIZE(models); m++) {
+		struct x86_cpuid_config config = {
+			.model = models[m], .n_cpus = 1, .tsc_hz = 2000000000};
+		unsigned n_missing = 0;
+		struct x86_features has;
+		struct x86_cpuid cpuid;
+		struct err err;
+		u64 features;
+
+		x86_features_of_model(models[m], &has);
+		CHECK_EQ(x86_cpuid_build(&config, &has, &cpuid, &err), 0);
+		features = sx_features_from_cpuid(&cpuid);
+		for (unsigned i = 1; i < sx_form_count; i++) {
+			if (features & BIT(sx_forms[i].feature) || sx_forms[i].feature == SX_F_SMM)
+				continue;
+			CHECK(check_without(i, features) > 0);
+			n_missing++;
+		}
+		print_message("%s: %u of %u forms are missing\n", models[m], n_missing,
+			      sx_form_count - 1);
+	}
+}
+
 TEST(rows_agree_with_their_operations)
 {
 	for (unsigned i = 1; i < sx_form_count; i++) {
@@ -260,11 +376,12 @@ TEST(rows_agree_with_their_operations)
 
 		CHECK(f->op > SX_OP_NONE && f->op < SX_OP_COUNT);
 		CHECK(f->feature < SX_FEATURES);
-		/* 16-byte alignment is asked only of what accesses 16 bytes, or FXSAVE's area. */
+		/* Alignment is asked only of what accesses 16 or 32 bytes, or FXSAVE's area. */
 		if (f->attr & SX_A_ALIGN) {
 			const struct sx_operand *rm = sx_form_rm(f);
 
-			CHECK(rm && (rm->size == SX_SZ_DQ || rm->size == SX_SZ_FX));
+			CHECK(rm && (rm->size == SX_SZ_DQ || rm->size == SX_SZ_FX ||
+				     rm->size == SX_SZ_X));
 		}
 	}
 }
@@ -291,8 +408,8 @@ static unsigned parse_objdump_line(const char *line, u8 *bytes, const char **out
 	return n;
 }
 
-/* What objdump shows and we rightly don't take: data, features after x86-64-v2, FWAIT joined to
- * what follows. */
+/* What objdump shows and we rightly don't take: data, AVX-512 (whose masks have VEX prefixes too), AMD's
+ * FMA4, FWAIT joined to what follows. */
 static bool is_out_of_scope(const u8 *bytes, unsigned n, const char *text)
 {
 	unsigned i = 0;
@@ -301,8 +418,13 @@ static bool is_out_of_scope(const u8 *bytes, unsigned n, const char *text)
 		return true;
 	while (i < n - 1 && memchr("\x66\xf2\xf3\x2e\x36\x3e\x26\x64\x65\x67", bytes[i], 10))
 		i++;
-	if (bytes[i] == 0xc4 || bytes[i] == 0xc5 || bytes[i] == 0x62 || bytes[i] == 0x9b)
+	if (bytes[i] == 0x62 || bytes[i] == 0x9b)
 		return true;
+	if ((bytes[i] == 0xc4 || bytes[i] == 0xc5) && text[0] == 'k')
+		return true;
+	if (n > i + 3 && bytes[i] == 0xc4 && (bytes[i + 1] & 31) == 3 && bytes[i + 3] >= 0x5c &&
+	    bytes[i + 3] < 0x80 && bytes[i + 3] >> 2 != 0x60 >> 2)
+		return true; /* FMA4 */
 	return !strncmp(text, "xbegin", 6) || !strncmp(text, "xabort", 6) ||
 	       !strncmp(text, "xend", 4) || !strncmp(text, "xtest", 5);
 }
