@@ -70,12 +70,24 @@ struct co_pool {
 
 #define CO_GUARD (64 * KIB) /* no access, below each stack */
 
-static _Thread_local struct {
+static _Thread_local struct co_thread {
 	struct co *current;
 	struct co_side outside; /* while one runs */
 	struct list ready;
 	bool has_ready; /* the list is made */
-} co_thread;
+} co_of_this_thread;
+
+/*
+ * A coroutine may wait on one thread and go on on another, as its pool does: so nobody may remember
+ * over a switch where the thread's own is, as a compiler would.
+ */
+static noinline struct co_thread *co_thread(void)
+{
+	struct co_thread *t = &co_of_this_thread;
+
+	__asm__ volatile("" : "+r"(t));
+	return t;
+}
 
 /* --- switching --- */
 
@@ -89,7 +101,7 @@ static void co_go(struct co_side *from, struct co_side *to, bool is_end)
 		__tsan_switch_to_fiber(to->fiber, 0);
 	co_switch(&from->sp, to->sp);
 	/* Back; a coroutine learns where those who woke it stand. */
-	if (CO_HAS_ASAN && from == &co_thread.outside)
+	if (CO_HAS_ASAN && from == &co_thread()->outside)
 		__sanitizer_finish_switch_fiber(from->fake_stack, NULL, NULL);
 	else if (CO_HAS_ASAN)
 		__sanitizer_finish_switch_fiber(from->fake_stack, &to->bottom, &to->size);
@@ -98,26 +110,26 @@ static void co_go(struct co_side *from, struct co_side *to, bool is_end)
 /* In a coroutine: what called it, or woke it, goes on. */
 static void co_leave(struct co *c, bool is_end)
 {
-	co_thread.current = NULL;
-	co_go(&c->side, &co_thread.outside, is_end);
+	co_thread()->current = NULL;
+	co_go(&c->side, &co_thread()->outside, is_end);
 }
 
 static void co_enter(struct co *c)
 {
 	if (CO_HAS_TSAN)
-		co_thread.outside.fiber = __tsan_get_current_fiber();
-	co_thread.current = c;
-	co_go(&co_thread.outside, &c->side, false);
+		co_thread()->outside.fiber = __tsan_get_current_fiber();
+	co_thread()->current = c;
+	co_go(&co_thread()->outside, &c->side, false);
 }
 
 /* The first code on a new stack; once for each coroutine that runs to its end. */
 void co_main(void)
 {
-	struct co *c = co_thread.current;
+	struct co *c = co_thread()->current;
 
 	if (CO_HAS_ASAN)
-		__sanitizer_finish_switch_fiber(NULL, &co_thread.outside.bottom,
-						&co_thread.outside.size);
+		__sanitizer_finish_switch_fiber(NULL, &co_thread()->outside.bottom,
+						&co_thread()->outside.size);
 	c->fn(c->arg);
 	list_append(&c->pool->free, &c->node);
 	c->pool->n_free++;
@@ -127,10 +139,10 @@ void co_main(void)
 
 static struct list *co_ready(void)
 {
-	if (!co_thread.has_ready)
-		list_init(&co_thread.ready);
-	co_thread.has_ready = true;
-	return &co_thread.ready;
+	if (!co_thread()->has_ready)
+		list_init(&co_thread()->ready);
+	co_thread()->has_ready = true;
+	return &co_thread()->ready;
 }
 
 static void co_make_ready(struct co *c)
@@ -138,7 +150,7 @@ static void co_make_ready(struct co *c)
 	struct list *ready = co_ready();
 
 	list_append(ready, &c->node);
-	if (co_thread.current)
+	if (co_thread()->current)
 		return;
 	while (!list_is_empty(ready)) {
 		c = list_entry(ready->next, struct co, node);
@@ -224,10 +236,9 @@ void co_start(struct co_pool *p, co_fn *fn, void *arg)
 	co_make_ready(c);
 }
 
-/* Not inlined: a coroutine's current thread is always this one, but the compiler can't know. */
-noinline struct co *co_self(void)
+struct co *co_self(void)
 {
-	return co_thread.current;
+	return co_thread()->current;
 }
 
 void co_wait(void)

@@ -18,7 +18,7 @@
  * woke or started itself, until all of them wait; inside a coroutine they only make the other ready.
  * So a coroutine's stack is never beneath another's.
  *
- * Threads: a pool belongs to one thread at a time; the pool may be made on another.
+ * Threads: a pool and its coroutines belong to one thread at a time, which may be another one later.
  */
 #ifndef BASE_CO_H
 #define BASE_CO_H

@@ -46,7 +46,7 @@ int fd_size(int fd, u64 *out);
 
 int fd_set_nonblock(int fd, bool on);
 
-#define FD_PASS_MAX 128 /* descriptors in one message; SCM_MAX_FD is 253 */
+#define FD_PASS_MAX 250 /* descriptors in one message; SCM_MAX_FD is 253 */
 
 /*
  * One message on a SOCK_SEQPACKET or SOCK_DGRAM socket, with descriptors. fd_send lends them.

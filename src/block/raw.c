@@ -51,6 +51,7 @@ struct blk_raw {
 	struct raw_engine *engine;
 	struct blk_engines *engines;    /* where it came from; or NULL */
 	int fd;                         /* owned */
+	bool is_regular;                /* a file, not a device */
 	u32 memory_align;               /* of buffers, by the file's will; 1: any */
 	bool is_unsafe;                 /* a flush has nothing to do */
 	bool can_punch, can_zero_range; /* until the file system says no */
@@ -383,15 +384,12 @@ static int raw_status(struct blk *b, u64 offset, u64 bytes, struct blk_status *o
 
 static int raw_resize(struct blk *b, u64 size, struct err *err)
 {
-	struct blk_raw *raw = raw_of(b);
-	struct stat st;
+	const struct blk_raw *raw = raw_of(b);
 
-	if (fstat(raw->fd, &st) < 0)
-		return err_errno(err, -errno, "cannot examine the file");
-	if (!S_ISREG(st.st_mode))
-		return err_set(err, -ENOTSUP, "the size of a device can't be changed here");
-	if (ftruncate(raw->fd, (off_t)size) < 0)
+	if (raw->is_regular && ftruncate(raw->fd, (off_t)size) < 0)
 		return err_errno(err, -errno, "cannot change its size");
+	if (!raw->is_regular && (off_t)size > lseek(raw->fd, 0, SEEK_END))
+		return err_set(err, -ENOSPC, "the device isn't that large; make it larger first");
 	b->size = size;
 	return 0;
 }
@@ -437,6 +435,7 @@ static int raw_find_limits(struct blk_raw *raw, struct err *err)
 static int raw_find_size(struct blk_raw *raw, struct err *err)
 {
 	u32 block = raw->blk.block_size;
+	struct stat st;
 	u64 size;
 	int r = fd_size(raw->fd, &size);
 
@@ -446,12 +445,10 @@ static int raw_find_size(struct blk_raw *raw, struct err *err)
 		return err_set(err, r, "it is neither a file nor a block device");
 	if (r < 0)
 		return err_errno(err, r, "cannot find out its size");
+	raw->is_regular = fstat(raw->fd, &st) == 0 && S_ISREG(st.st_mode);
 	if (raw->blk.is_container) {
-		struct stat st;
-
 		raw->blk.size = align_up(MIN(size, BLK_SIZE_MAX), block);
-		raw->blk.is_growable =
-			!raw->blk.is_readonly && fstat(raw->fd, &st) == 0 && S_ISREG(st.st_mode);
+		raw->blk.is_growable = raw->is_regular && !raw->blk.is_readonly;
 		return 0;
 	}
 	if (!size)

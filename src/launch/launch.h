@@ -44,8 +44,10 @@ struct launch_disk {
 	const char *path;
 	const char *name; /* of the device, and its slot: as in struct guest_disk */
 	unsigned slot;
+	const char *format; /* of its image; NULL: raw, where the path's name says nothing else */
 	bool is_readonly;
 	enum guest_cache cache;
+	enum guest_on_error on_error;
 	unsigned n_queues; /* 0: the usual number */
 	bool is_packed;
 	struct guest_limits limits;

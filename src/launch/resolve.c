@@ -17,6 +17,7 @@
 #include "base/fd.h"
 #include "base/time.h"
 #include "block/block.h"
+#include "image/image.h"
 #include "launch/launch_priv.h"
 
 #define LAUNCH_SECTOR        512
@@ -43,6 +44,35 @@ int launch_open_file(const char *path, int *out, struct err *err)
 	return 0;
 }
 
+/* A name that says that it isn't raw is no proof of anything; so the person is asked. */
+static int launch_check_format(const struct launch_disk *d, struct err *err)
+{
+	static const char *const usual[][2] = {{".qcow2", "qcow2"},
+					       {".vmdk", "vmdk"},
+					       {".vdi", "vdi"},
+					       {".vhdx", "vhdx"},
+					       {".vhd", "vpc"}};
+	size_t n = strlen(d->path);
+
+	if (d->format && !img_find_format(d->format))
+		return err_set(err, -EINVAL, "there is no image format '%s'", d->format);
+	for (size_t i = 0; !d->format && i < ARRAY_SIZE(usual); i++) {
+		size_t k = strlen(usual[i][0]);
+
+		if (n > k && !strcasecmp(d->path + n - k, usual[i][0]))
+			return err_set(err, -EINVAL,
+				       "%s: is it a %s image? say format=%s; or format=raw, if "
+				       "its bytes are the disk's",
+				       d->path, usual[i][1], usual[i][1]);
+	}
+	return 0;
+}
+
+static bool launch_is_raw(const struct launch_disk *d)
+{
+	return !d->format || !strcmp(d->format, "raw");
+}
+
 static int launch_check_disk(int fd, const struct launch_disk *d, struct err *err)
 {
 	u64 size = 0;
@@ -55,7 +85,7 @@ static int launch_check_disk(int fd, const struct launch_disk *d, struct err *er
 		return err_set(err, r, "%s is neither a regular file nor a block device", d->path);
 	if (!size)
 		return err_set(err, -EINVAL, "%s is empty", d->path);
-	if (size % LAUNCH_SECTOR)
+	if (size % LAUNCH_SECTOR && launch_is_raw(d))
 		return err_set(err, -EINVAL,
 			       "%s has %lu bytes, which is not a multiple of %d; "
 			       "is it a raw disk image?",
@@ -83,8 +113,10 @@ int launch_open_disk(const struct launch_disk *d, bool is_snapshot, struct guest
 	bool is_readonly = d->is_readonly || is_snapshot;
 	int flags = (is_readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
 	AUTO_FD int fd = -1;
-	int r;
+	int r = launch_check_format(d, err);
 
+	if (r < 0)
+		return r;
 	if (d->cache == GUEST_CACHE_NONE)
 		flags |= O_DIRECT;
 	fd = open(d->path, flags);
@@ -121,8 +153,11 @@ int launch_open_disk(const struct launch_disk *d, bool is_snapshot, struct guest
 	if (d->slot)
 		out->slot = d->slot;
 	out->path = str_dup(d->path);
+	if (!launch_is_raw(d))
+		out->format = str_dup(d->format);
 	out->is_readonly = d->is_readonly;
 	out->cache = d->cache;
+	out->on_error = d->on_error;
 	out->n_queues = d->n_queues;
 	out->is_packed = d->is_packed;
 	out->limits = d->limits;

@@ -68,6 +68,7 @@ int machine_new(struct guest_config *config, struct loop *main_loop, const struc
 	m->ops = *ops;
 	pc_init_hotplug(m);
 	pc_init_networks(m);
+	pc_init_disks(m);
 	r = machine_choose_accel(m, err);
 	if (!r)
 		r = machine_make_vm(m, main_loop, err);
@@ -97,6 +98,7 @@ void machine_free(struct machine *m)
 		host_sleep_fini(&m->host_sleep);
 		pc_fini_hotplug(m);
 		pc_fini_networks(m);
+		pc_fini_disks(m);
 		vm_free_devices(m->vm);
 	}
 	blk_engines_free(m->engines);

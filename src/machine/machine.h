@@ -30,6 +30,11 @@ struct machine_ops {
 	/* What was behind a network card has left: its link is down, until machine_connect_nic. On the
 	 * main thread; optional. */
 	void (*net_lost)(void *opaque, const char *name);
+	/*
+	 * A disk of the guest has requests that the host can't do: they wait for a pause and a resume. On the main
+	 * thread, perhaps several times for one reason.
+	 */
+	void (*disk_failed)(void *opaque, const char *name, int result);
 	/* A device is gone, by machine_remove_device: on the main thread; optional. */
 	void (*device_removed)(void *opaque, const char *name);
 	void *opaque;
@@ -126,6 +131,15 @@ int machine_set_limits(struct machine *m, const char *name, const struct guest_l
 		       struct err *err);
 int machine_get_limits(struct machine *m, const char *name, struct guest_limits *out,
 		       struct err *err);
+
+/* --- a disk's size; main thread, running or paused --- */
+
+/*
+ * In bytes; the guest is told. Smaller only if is_shrinking, since the rest is lost. *out_bytes is what it
+ * is afterwards.
+ */
+int machine_resize_disk(struct machine *m, const char *name, u64 bytes, bool is_shrinking,
+			u64 *out_bytes, struct err *err);
 
 /* --- a network card's cable; main thread, running or paused --- */
 

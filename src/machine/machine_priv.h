@@ -12,6 +12,7 @@
 #include "machine/machine.h"
 #include "proto/guest_config.h"
 
+struct blk;
 struct blk_engines;
 struct chr;
 struct x86_cpuid;
@@ -37,6 +38,7 @@ struct pc_slot {
 	enum machine_device_kind kind;
 	struct virtio_device *vdev;
 	struct pci_device *function; /* NULL: nothing */
+	int failure;                 /* atomic: of a disk, why requests wait; 0: not told */
 	u64 forced_ns; /* when it goes though the guest hasn't noticed; 0: isn't to go */
 };
 
@@ -76,6 +78,7 @@ struct machine {
 	struct loop_task let_go_task; /* takes them out */
 	u32 lost;                     /* atomic: a bit for each slot whose network has left */
 	struct loop_task lost_task;   /* tells */
+	struct loop_task failed_task; /* tells of disks whose requests wait */
 	struct host_sleep host_sleep;
 	struct loop_timer forced_timer; /* takes out what the guest doesn't let go */
 	struct blk_engines *engines;
@@ -137,6 +140,16 @@ void pc_init_networks(struct machine *m);
 void pc_fini_networks(struct machine *m);
 /* Makes the back end of a nic's descriptors, which it takes over on success. On the I/O thread. */
 int pc_open_network(struct machine *m, struct guest_nic *nic, struct net **out, struct err *err);
+
+/* pc_disk.c: engines before the process is confined; a disk with its image's files, whose descriptors go. */
+int pc_make_engines(struct machine *m, struct err *err);
+int pc_open_disk(struct machine *m, struct guest_disk *d, struct blk **out, struct err *err);
+
+/* disks.c: of the slot opaque, a request waits for a resume. */
+void pc_on_held(void *opaque, int result);
+void pc_init_disks(struct machine *m);
+void pc_fini_disks(struct machine *m);
+int pc_check_no_disk_waits(const struct machine *m, struct err *err);
 void pc_on_lost(void *slot); /* a network has left; for vnet_options.lost */
 
 /* pc_boot.c: what firmware would have done; kernel, tables and the boot CPU's state. */

@@ -82,7 +82,7 @@ int machine_can_save(const struct machine *m, struct err *err)
 				"disk %s was started with --snapshot: what the guest wrote to it "
 				"would be lost",
 				m->config->disks[i].path);
-	return 0;
+	return pc_check_no_disk_waits(m, err);
 }
 
 /* By fstat itself: the C library's asks for more than a descriptor, and confined we may not. */

@@ -20,42 +20,13 @@
 #include "virtio/vsock.h"
 #include "vsock/vsock.h"
 
-/* Worker threads of disks, where there is no io_uring, are confined as the I/O thread is. */
-static int pc_enter_io(void *opaque, struct err *err)
-{
-	struct machine *m = opaque;
-
-	return m->ops.enter_role(m->ops.opaque, VM_ROLE_IO, err);
-}
-
-static int pc_open_disk(struct machine *m, struct guest_disk *d, struct blk **out, struct err *err)
-{
-	AUTO(blk_free) struct blk *disk = NULL;
-	const struct blk_raw_options o = {
-		.is_readonly = d->is_readonly || d->overlay_fd >= 0,
-		.engines = m->engines,
-		.enter_thread = pc_enter_io,
-		.enter_opaque = m,
-	};
-	struct blk *overlay;
-
-	if (blk_raw_new(vm_io_loop(m->vm), d->fd, &o, &disk, err) < 0)
-		return err->code;
-	d->used_fd = fd_take(d->fd);
-	if (d->overlay_fd >= 0) {
-		if (blk_overlay_new(vm_io_loop(m->vm), disk, d->overlay_fd, &o, &overlay, err) < 0)
-			return err->code;
-		take(disk);
-		disk = overlay;
-		d->overlay_fd = -1;
-		d->is_overlaid = true;
-	}
-	*out = take(disk);
-	return 0;
-}
-
 int pc_add_disk(struct machine *m, struct guest_disk *d, struct err *err)
 {
+	static const enum vblk_on_error vblk_on_error[] = {
+		[GUEST_ERROR_PAUSE_IF_FULL] = VBLK_PAUSE_IF_FULL,
+		[GUEST_ERROR_REPORT] = VBLK_REPORT,
+		[GUEST_ERROR_PAUSE] = VBLK_PAUSE,
+	};
 	char serial[sizeof("posada-") + GUEST_MAX_DEVICE_NAME];
 	struct vblk_options o = {
 		.name = d->name,
@@ -64,6 +35,9 @@ int pc_add_disk(struct machine *m, struct guest_disk *d, struct err *err)
 					      : MIN(m->config->n_cpus, GUEST_USUAL_DISK_QUEUES)),
 		.clock = vm_clock(m->vm),
 		.is_ordered = m->config->clock == GUEST_CLOCK_INSN,
+		.on_error = vblk_on_error[d->on_error],
+		.held = pc_on_held,
+		.opaque = &m->slots[d->slot - 1],
 	};
 	struct virtio_device *v;
 	int r = pc_open_disk(m, d, &o.disk, err);
@@ -227,18 +201,6 @@ bool machine_get_balloon(struct machine *m, struct machine_balloon *out)
 				(struct machine_figure){vballoon_stat_name(i), info.stats[i]};
 	}
 	return true;
-}
-
-/* Rings and threads for the disks that there are, and for some that may be added later. */
-static int pc_make_engines(struct machine *m, struct err *err)
-{
-	const struct guest_config *c = m->config;
-	const struct blk_raw_options o = {.enter_thread = pc_enter_io, .enter_opaque = m};
-	unsigned n = c->n_disks;
-
-	for (unsigned i = 0; i < c->n_disks; i++)
-		n += c->disks[i].overlay_fd >= 0;
-	return blk_engines_new(vm_io_loop(m->vm), n, PC_LATER_DISKS, &o, &m->engines, err);
 }
 
 static int pc_build_own_virtio(struct machine *m, struct err *err)

@@ -102,6 +102,7 @@ static const struct monitor_command monitor_commands[] = {
 	{"power-button", monitor_power_button},
 	{"quit", monitor_quit},
 	{"reset", monitor_reset},
+	{"resize-disk", monitor_resize_disk},
 	{"resume", monitor_resume},
 	{"save", monitor_save},
 	{"save-cancel", monitor_save_cancel},

@@ -17,6 +17,10 @@ const struct guest_words guest_clock_words = {(const char *const[]){"host", "ins
 const struct guest_words guest_engine_words = {
 	(const char *const[]){"auto", "interpreter", "translator", NULL}};
 const struct guest_words guest_cache_words = {(const char *const[]){"writeback", "none", NULL}};
+const struct guest_words guest_on_error_words = {
+	(const char *const[]){"pause-if-full", "report", "pause", NULL}};
+static const struct guest_words guest_file_role_words = {
+	(const char *const[]){"backing", "data", "extent", NULL}};
 const struct guest_words guest_net_words = {(const char *const[]){"stream", "tap", NULL}};
 const struct guest_words guest_console_words = {
 	(const char *const[]){"none", "stream", "listen", NULL}};
@@ -24,10 +28,18 @@ const struct guest_words guest_on_reboot_words = {(const char *const[]){"restart
 const struct guest_words guest_on_crash_words = {
 	(const char *const[]){"stop", "restart", "pause", NULL}};
 
+static void guest_disk_file_init(void *element)
+{
+	*(struct guest_disk_file *)element = (struct guest_disk_file){.fd = -1};
+}
+
 void guest_disk_init(void *element)
 {
-	*(struct guest_disk *)element =
-		(struct guest_disk){.fd = -1, .overlay_fd = -1, .used_fd = -1};
+	struct guest_disk *d = element;
+
+	*d = (struct guest_disk){.fd = -1, .overlay_fd = -1, .used_fd = -1};
+	for (unsigned i = 0; i < GUEST_MAX_DISK_FILES; i++)
+		guest_disk_file_init(&d->files[i]);
 }
 
 void guest_nic_init(void *element)
@@ -49,8 +61,14 @@ void guest_disk_fini(struct guest_disk *d)
 {
 	free(d->name);
 	free(d->path);
+	free(d->format);
 	fd_close(d->fd);
 	fd_close(d->overlay_fd);
+	for (unsigned i = 0; i < d->n_files; i++) {
+		free(d->files[i].format);
+		free(d->files[i].path);
+		fd_close(d->files[i].fd);
+	}
 	guest_disk_init(d);
 }
 
@@ -261,6 +279,10 @@ int guest_disk_check(const struct guest_disk *d, struct err *err)
 	if (d->n_queues > GUEST_MAX_DISK_QUEUES)
 		return err_set(err, -EINVAL, "%u queues: it has 1 to %u", d->n_queues,
 			       GUEST_MAX_DISK_QUEUES);
+	for (unsigned i = 0; i < d->n_files; i++) {
+		if (d->files[i].parent > i)
+			return err_set(err, -EINVAL, "file %u belongs to a later one", i);
+	}
 	return guest_limits_check(&d->limits, err);
 }
 
@@ -356,14 +378,34 @@ int guest_config_check(const struct guest_config *c, struct err *err)
 	FIELD_OPTIONAL(FIELD_UINT, "burst-bytes", type_, limits.burst_bytes),                      \
 	FIELD_OPTIONAL(FIELD_UINT, "burst-ops", type_, limits.burst_ops)
 
+static const struct field guest_disk_file_fields[] = {
+	FIELD_OPTIONAL(FIELD_UINT, "parent", struct guest_disk_file, parent),
+	FIELD_WORDS("role", struct guest_disk_file, role, &guest_file_role_words),
+	FIELD_OPTIONAL(FIELD_UINT, "index", struct guest_disk_file, index),
+	FIELD_OPTIONAL(FIELD_TEXT, "format", struct guest_disk_file, format),
+	FIELD(FIELD_PEOPLE, "path", struct guest_disk_file, path),
+	FIELD_OPTIONAL(FIELD_FD, "fd", struct guest_disk_file, fd),
+	FIELD_OPTIONAL(FIELD_BOOL, "writable", struct guest_disk_file, is_writable),
+	FIELD_END,
+};
+
+static const struct field_list guest_disk_file_list = {
+	.what = "file", .count_offset = offsetof(struct guest_disk, n_files),
+	.element_size = sizeof(struct guest_disk_file), .max = GUEST_MAX_DISK_FILES,
+	.fields = guest_disk_file_fields, .init = guest_disk_file_init,
+};
+
 static const struct field guest_disk_fields[] = {
 	FIELD_OPTIONAL(FIELD_TEXT, "name", struct guest_disk, name),
 	FIELD_OPTIONAL(FIELD_UINT, "slot", struct guest_disk, slot),
 	FIELD(FIELD_PEOPLE, "path", struct guest_disk, path),
 	FIELD_OPTIONAL(FIELD_FD, "fd", struct guest_disk, fd),
+	FIELD_OPTIONAL(FIELD_TEXT, "format", struct guest_disk, format),
+	FIELD_LISTED("files", struct guest_disk, files, &guest_disk_file_list),
 	FIELD_OPTIONAL(FIELD_FD, "overlay", struct guest_disk, overlay_fd),
 	FIELD_OPTIONAL(FIELD_BOOL, "readonly", struct guest_disk, is_readonly),
 	FIELD_WORDS_OPTIONAL("cache", struct guest_disk, cache, &guest_cache_words),
+	FIELD_WORDS_OPTIONAL("on-error", struct guest_disk, on_error, &guest_on_error_words),
 	FIELD_OPTIONAL(FIELD_UINT, "saved-bytes", struct guest_disk, saved_bytes),
 	FIELD_OPTIONAL(FIELD_UINT, "saved-changed-ns", struct guest_disk, saved_changed_ns),
 	FIELD_OPTIONAL(FIELD_UINT, "queues", struct guest_disk, n_queues),

@@ -50,17 +50,38 @@ struct guest_limits {
 };
 #define GUEST_LIMIT_MAX ((u64)1 << 40)
 
+/* Another file that a disk's image is made of: what the image calls so (image/image.h). */
+enum guest_file_role { GUEST_FILE_BACKING, GUEST_FILE_DATA, GUEST_FILE_EXTENT };
+struct guest_disk_file {
+	unsigned
+		parent; /* 0: the disk's own image needs it; else files[parent - 1], an earlier one, does */
+	enum guest_file_role role;
+	unsigned index; /* of an extent */
+	char *format;   /* of a backing file; NULL: its bytes as they are */
+	char *path;     /* for messages */
+	int fd;
+	bool is_writable;
+};
+#define GUEST_MAX_DISK_FILES 64
+
+/* A request that the host can't do: pause the guest if the host is full, else report it; always report; always pause. */
+enum guest_on_error { GUEST_ERROR_PAUSE_IF_FULL, GUEST_ERROR_REPORT, GUEST_ERROR_PAUSE };
+
 struct guest_disk {
 	char *name;    /* "disk0"; NULL: see guest_config_name_devices */
 	unsigned slot; /* 1 up; 0: the next that is free. The choice is written back */
 	char *path;    /* for messages */
 	int fd;
+	char *format; /* of the image; NULL: raw */
+	struct guest_disk_file files[GUEST_MAX_DISK_FILES];
+	unsigned n_files;
 	int overlay_fd; /* an empty file that takes the writes instead; -1: none */
 	/* The machine's, not in the message: that file was taken; the disk's descriptor, now its. */
 	bool is_overlaid;
 	int used_fd;
 	bool is_readonly;
 	enum guest_cache cache;
+	enum guest_on_error on_error;
 	/* Of a saved guest: what the file was then, to know it again. 0: not told. */
 	u64 saved_bytes, saved_changed_ns;
 	unsigned n_queues; /* 0: as many as the guest has CPUs, up to GUEST_USUAL_DISK_QUEUES */
@@ -168,7 +189,8 @@ int guest_config_check(const struct guest_config *c, struct err *err);
  * that say what guest it is.
  */
 #define GUEST_CONFIG_MAX_FDS                                                                       \
-	(9 + 2 * GUEST_MAX_DISKS + GUEST_MAX_NICS * GUEST_MAX_NET_QUEUES + GUEST_MAX_CHANNELS)
+	(9 + (2 + GUEST_MAX_DISK_FILES) * GUEST_MAX_DISKS +                                        \
+	 GUEST_MAX_NICS * GUEST_MAX_NET_QUEUES + GUEST_MAX_CHANNELS)
 char *guest_config_encode(const struct guest_config *c, int *out_fds, size_t *out_n_fds);
 /* Takes over every descriptor of fds, also on failure. c need not be initialized. */
 int guest_config_decode(const char *text, size_t size, const int *fds, size_t n_fds,
@@ -196,6 +218,6 @@ int guest_nic_check(const struct guest_nic *n, struct err *err);
 
 extern const struct guest_words guest_accel_words, guest_engine_words, guest_clock_words,
 	guest_cache_words, guest_net_words, guest_console_words, guest_on_reboot_words,
-	guest_on_crash_words;
+	guest_on_crash_words, guest_on_error_words;
 
 #endif

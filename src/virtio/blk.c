@@ -34,6 +34,10 @@ struct vblk {
 	struct list waiting; /* requests that are over the limit, oldest first */
 	bool is_ordered;
 	struct list order; /* then: all that aren't done, oldest first */
+	struct list held;    /* those that failed and wait for a resume */
+	enum vblk_on_error on_error;
+	void (*on_held)(void *opaque, int result);
+	void *opaque;
 	u64 sectors;
 	char serial[VBLK_ID_SIZE];
 	struct vblk_counts {
@@ -117,6 +121,39 @@ static void vblk_finish_in_order(struct vblk *d)
 	}
 }
 
+static bool vblk_must_hold(const struct vblk *d, const struct blk_request *b, int result)
+{
+	bool is_full = b->op != BLK_READ && (result == -ENOSPC || result == -EDQUOT);
+
+	return result < 0 && !d->is_ordered &&
+	       (d->on_error == VBLK_PAUSE || (d->on_error == VBLK_PAUSE_IF_FULL && is_full));
+}
+
+/* Unless the driver has given it up meanwhile. */
+static bool vblk_hold(struct vblk *d, struct blk_request *b)
+{
+	bool is_held;
+
+	device_lock(&d->vdev.dev);
+	is_held = d->vdev.is_started && !d->vdev.is_resetting;
+	if (is_held) {
+		d->counts.errors++;
+		list_append(&d->held, &b->node);
+		d->vdev.n_held++;
+	}
+	device_unlock(&d->vdev.dev);
+	return is_held;
+}
+
+static struct vq_chain *vblk_next_held(struct vblk *d)
+{
+	struct blk_request *b = list_entry(d->held.next, struct blk_request, node);
+
+	list_remove(&b->node);
+	d->vdev.n_held--;
+	return vq_chain_of(container_of(b, struct vblk_request, blk));
+}
+
 static void vblk_done(struct blk_request *b, int result)
 {
 	struct vblk_request *r = container_of(b, struct vblk_request, blk);
@@ -127,6 +164,10 @@ static void vblk_done(struct blk_request *b, int result)
 		r->must_flush = false;
 		b->op = BLK_FLUSH;
 		blk_submit(d->disk, b);
+		return;
+	}
+	if (vblk_must_hold(d, b, result) && vblk_hold(d, b)) {
+		d->on_held(d->opaque, result);
 		return;
 	}
 	device_lock(&d->vdev.dev);
@@ -217,6 +258,18 @@ static void vblk_stop(struct virtio_device *v)
 			list_remove(&r->order);
 		vq_push(vq_chain_of(r), 0);
 	}
+	while (!list_is_empty(&d->held))
+		vq_push(vblk_next_held(d), 0);
+}
+
+bool vblk_is_held(struct virtio_device *v)
+{
+	bool is_held;
+
+	device_lock(&v->dev);
+	is_held = v->n_held;
+	device_unlock(&v->dev);
+	return is_held;
 }
 
 void vblk_set_limits(struct virtio_device *v, const struct limit_rates *rates)
@@ -368,6 +421,42 @@ static void vblk_notify(struct virtio_device *v, struct vq *q)
 	blk_kick(d->disk);
 }
 
+/* What failed is done again, from the start. */
+static void vblk_resume(struct virtio_device *v)
+{
+	struct vblk *d = vblk_of(v);
+
+	while (!list_is_empty(&d->held)) {
+		struct vq_chain *c = vblk_next_held(d);
+
+		vq_rewind(c);
+		vblk_request(d, c);
+	}
+	blk_kick(d->disk);
+}
+
+struct blk *vblk_disk(struct virtio_device *v)
+{
+	return vblk_of(v)->disk;
+}
+
+int vblk_resize(struct virtio_device *v, u64 bytes, struct err *err)
+{
+	struct vblk *d = vblk_of(v);
+	int r;
+
+	blk_drain(d->disk);
+	r = blk_resize(d->disk, bytes, err);
+	if (r < 0)
+		return r;
+	device_lock(&v->dev);
+	d->sectors = d->disk->size / BLK_SECTOR;
+	d->config.capacity = le64_of(d->sectors);
+	virtio_config_changed(v);
+	device_unlock(&v->dev);
+	return 0;
+}
+
 /* --- the device --- */
 
 static void vblk_reset(struct virtio_device *v)
@@ -463,6 +552,7 @@ static const struct virtio_ops vblk_ops = {
 	.id = VIRTIO_ID_BLOCK,
 	.stop = vblk_stop,
 	.quiesce = vblk_quiesce,
+	.resume = vblk_resume,
 	.reset = vblk_reset,
 	.write_config = vblk_write_config,
 	.drain = vblk_drain,
@@ -524,6 +614,11 @@ int vblk_new(const struct vblk_options *o, struct loop *loop, struct gmem *gmem,
 	list_init(&d->waiting);
 	list_init(&d->order);
 	d->is_ordered = o->is_ordered;
+	list_init(&d->held);
+	d->on_error = o->on_error;
+	d->on_held = o->held;
+	d->opaque = o->opaque;
+	assert(o->held || o->on_error == VBLK_REPORT);
 	limit_init(&d->limit, o->clock, vblk_on_ready, d);
 	d->disk = o->disk;
 	d->sectors = o->disk->size / BLK_SECTOR;

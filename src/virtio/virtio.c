@@ -336,12 +336,12 @@ void virtio_dev_quiesce(struct device *d)
 	device_lock(d);
 	in_flight = virtio_begin_pause(v);
 	device_unlock(d);
-	if (in_flight) {
+	if (in_flight > v->n_held) {
 		assert(v->ops->drain);
 		v->ops->drain(v);
 	}
 	device_lock(d);
-	assert(virtio_in_flight(v) == 0);
+	assert(virtio_in_flight(v) == v->n_held);
 	for (u32 i = 0; i < v->n_queues; i++)
 		vq_publish(&v->queues[i]->vq);
 	device_unlock(d);

@@ -112,6 +112,7 @@ struct virtio_device {
 	bool is_started;
 	bool is_resetting; /* status is read as it was until nothing is in flight */
 	bool is_quiesced;
+	u32 n_held;   /* chains that the device keeps over a pause: it can't be saved meanwhile */
 	bool may_dma; /* the transport's: bus mastering; vq_pop returns NULL without */
 
 	const struct virtio_transport_ops *transport;

@@ -67,6 +67,8 @@ u64 vq_writable(const struct vq_chain *c);
  */
 const struct iovec *vq_readable_iov(const struct vq_chain *c, u32 *out_n);
 const struct iovec *vq_writable_iov(const struct vq_chain *c, u32 *out_n);
+/* As it was popped: all its bytes again, whatever was taken, put, set aside or used up in place. */
+void vq_rewind(struct vq_chain *c);
 /* Steps past bytes used in place; size is at most what is left. */
 void vq_skip_readable(struct vq_chain *c, u64 size);
 void vq_skip_writable(struct vq_chain *c, u64 size);

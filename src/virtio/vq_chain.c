@@ -198,6 +198,22 @@ bool vq_reserve_status(struct vq_chain *c)
 	return true;
 }
 
+void vq_rewind(struct vq_chain *c)
+{
+	c->readable = 0;
+	for (u32 i = 0; i < c->n_views; i++) {
+		const struct gmem_view *view = &c->views[i];
+
+		c->iov[i] = (struct iovec){.iov_base = view->ptr, .iov_len = view->size};
+		c->readable += i < c->end_read ? view->size : 0;
+	}
+	c->writable = c->room;
+	c->at_read = 0;
+	c->at_write = c->end_read;
+	c->end_write = c->n_views;
+	c->status = NULL;
+}
+
 void vq_put_status(struct vq_chain *c, u8 status)
 {
 	assert(c->status);

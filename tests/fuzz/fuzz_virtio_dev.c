@@ -61,7 +61,8 @@ static void must(int r)
 static struct virtio_device *make_blk(struct fuzz *f)
 {
 	const struct blk_raw_options raw = {.engine = BLK_ENGINE_AUTO};
-	struct vblk_options o = {.name = "disk0", .serial = "fuzz", .n_queues = 2};
+	struct vblk_options o = {
+		.name = "disk0", .serial = "fuzz", .n_queues = 2, .on_error = VBLK_REPORT};
 	int fd = memfd_create("disk", MFD_CLOEXEC);
 	struct virtio_device *v;
 	struct err err;

@@ -47,12 +47,33 @@ full_file_system() {
 		return
 	fi
 	truncate -s 8M "$work/small/disk"
-	start --disk "$work/small/disk"
+	start --disk "$work/small/disk,on-error=report"
 	after "a full file system: the guest sees an error" "write 128" '^t: writing 128 failed'
 	after "and can go on with what there is" "write 8" '^t: wrote 8'
 	mount -o remount,size=16m "$work/small"
 	after "and with the rest when there is room again" "write 100" '^t: wrote 100'
 	ends_in_order "a full file system"
+
+	rm "$work/small/disk"
+	truncate -s 24M "$work/small/disk"
+	start --disk "$work/small/disk"
+	echo "write 350" >&7
+	if LANE_WAIT=60 wait_for "$out" 'the guest is paused, and a resume tries again' "$guest"; then
+		pass "by default the guest is paused"
+	else
+		fail "by default the guest is paused" "its launcher doesn't say so"
+	fi
+	if "$bin/posada" save trouble "$work/full.save" 2>"$work/said"; then
+		fail "a guest that waits for room isn't saved" "it is"
+	elif grep -q "has requests that the host couldn't do" "$work/said"; then
+		pass "a guest that waits for room isn't saved"
+	else
+		fail "a guest that waits for room isn't saved" "$(cat "$work/said")"
+	fi
+	mount -o remount,size=32m "$work/small"
+	"$bin/posada" resume trouble
+	if LANE_WAIT=60 wait_for "$out" '^t: wrote 350' "$guest"; then pass "and goes on when there is room"; else fail "and goes on when there is room" "it didn't"; fi
+	ends_in_order "a full file system, paused"
 	umount "$work/small"
 }
 
@@ -65,6 +86,19 @@ failing_disk() {
 	after "then the guest sees an error" "read 100" '^t: reading 100 failed'
 	after "the rest can be read" "read 2" '^t: read 2'
 	ends_in_order "a failing disk"
+}
+
+resized_disk() {
+	truncate -s 8M "$work/grows"
+	start --disk "$work/grows"
+	if [ "$("$bin/posada" resize-disk trouble disk0 12M)" = "disk0: 12 MiB" ]; then pass "a disk is made larger"; else fail "a disk is made larger" "it isn't"; fi
+	after "the guest is told" "size 24576" '^t: size 24576'
+	after "and can read the new part" "read 191" '^t: read 191'
+	if "$bin/posada" resize-disk trouble disk0 4M 2>"$work/said"; then fail "it isn't cut off by mistake" "it is"; else pass "it isn't cut off by mistake"; fi
+	"$bin/posada" resize-disk trouble disk0 4M --shrink >"$work/said"
+	after "but by will" "size 8192" '^t: size 8192'
+	if [ "$(stat -c %s "$work/grows")" = 4194304 ]; then pass "and so is the file"; else fail "and so is the file" "$(stat -c %s "$work/grows") bytes"; fi
+	ends_in_order "another size"
 }
 
 # For three seconds: a guest that loses more at once may say so in its log.
@@ -152,6 +186,7 @@ if need_kernel 6.1; then
 		-- "$here/host-trouble-test:test"
 	full_file_system
 	failing_disk
+	resized_disk
 	stopped_process
 fi
 nobody_listens

@@ -35,5 +35,6 @@ int cmd_vsock(int argc, char **argv);
 int cmd_device_add(int argc, char **argv);
 int cmd_device_remove(int argc, char **argv);
 int cmd_device_list(int argc, char **argv);
+int cmd_resize_disk(int argc, char **argv);
 
 #endif

@@ -235,7 +235,7 @@ static int run_place_word(const char **name, unsigned *slot, const char *word, c
 static int run_disk_word(struct launch_disk *d, char *word, struct err *err)
 {
 	char *value = run_split_key(word);
-	int cache, r;
+	int cache, on_error, r;
 	u64 n;
 
 	r = run_limit_word(&d->limits, &d->is_packed, word, value, err);
@@ -253,6 +253,16 @@ static int run_disk_word(struct launch_disk *d, char *word, struct err *err)
 	}
 	if (value && !strcmp(word, "readonly"))
 		return run_parse_on_off(value, &d->is_readonly, err);
+	if (value && !strcmp(word, "on-error")) {
+		r = run_parse_word(&guest_on_error_words, value, &on_error, err);
+		if (!r)
+			d->on_error = (enum guest_on_error)on_error;
+		return r;
+	}
+	if (value && !strcmp(word, "format")) {
+		d->format = value;
+		return 0;
+	}
 	if (value && !strcmp(word, "cache")) {
 		r = run_parse_word(&guest_cache_words, value, &cache, err);
 		if (!r)
@@ -264,7 +274,8 @@ static int run_disk_word(struct launch_disk *d, char *word, struct err *err)
 		return MIN(r, 0);
 	return err_set(
 		err, -EINVAL,
-		"a disk has no option '%s'; there is: readonly=on, cache=none, queues=2, "
+		"a disk has no option '%s'; there is: format=qcow2, readonly=on, cache=none, "
+		"on-error=pause, queues=2, "
 		"packed=on, limit-bps=10M, limit-iops=1000, burst-bytes=64M, burst-ops=5000, "
 		"name=data, slot=4",
 		word);
@@ -603,8 +614,9 @@ static const struct run_option run_options[] = {
 	{"initrd", "FILE", run_initrd, "its initial RAM disk, or multiboot module"},
 	{"append", "STRING", run_append, "its command line"},
 	{"disk", "PATH[,OPTION]...", run_disk,
-	 "a raw image or block device; readonly=on, cache=none|writeback, queues=N,\n"
-	 "packed=on, limit-bps=N, limit-iops=N, burst-bytes=N, burst-ops=N; repeatable"},
+	 "an image or block device; format=raw|qcow2|vmdk|vdi|vpc|vhdx, readonly=on,\n"
+	 "cache=none|writeback, on-error=pause-if-full|report|pause, queues=N, packed=on,\n"
+	 " limit-bps=N, limit-iops=N, burst-bytes=N, burst-ops=N; repeatable"},
 	{"net", "user|tap=IFNAME|none", run_net,
 	 "a network card; user takes forward=tcp:HOSTPORT:GUESTPORT, host=on,\n"
 	 "backend=passt, a tap queues=N, both mtu=N and a disk's packed, limits and\n"

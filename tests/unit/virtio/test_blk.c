@@ -110,6 +110,13 @@ static struct fake_disk *fake_new(bool is_readonly)
 	 VBLK_F_WRITE_ZEROES)
 
 static struct vclock *the_clock; /* of the tests that have limits */
+static enum vblk_on_error on_error = VBLK_REPORT;
+static int held; /* what the device said last */
+
+static void note_held(unused void *opaque, int result)
+{
+	held = result;
+}
 
 static struct virtio_device *new_blk(struct vdrv *d, struct blk *disk, u16 n_queues)
 {
@@ -117,7 +124,9 @@ static struct virtio_device *new_blk(struct vdrv *d, struct blk *disk, u16 n_que
 				       .serial = "abc",
 				       .disk = disk,
 				       .n_queues = n_queues,
-				       .clock = the_clock};
+				       .clock = the_clock,
+				       .on_error = on_error,
+				       .held = note_held};
 	struct err err = ERR_INIT;
 	struct virtio_device *v;
 
@@ -579,6 +588,79 @@ TEST(a_reset_drops_what_waits)
 	fake_clock_advance(the_clock, 100 * NSEC_PER_SEC);
 	CHECK_EQ(f->n_submitted, 1);
 	end_limited(&d);
+}
+
+/* A write whose memory the disk used up half-way is whole again when it is repeated. */
+TEST(a_full_disk_makes_writes_wait_for_a_resume)
+{
+	struct vdrv d;
+	struct fake_disk *f;
+	u8 out[1024];
+
+	on_error = VBLK_PAUSE_IF_FULL;
+	f = start_fake(&d, FEATURES);
+	held = 0;
+	memset(out, 0x55, sizeof(out));
+	struct request w = add(&d, VBLK_T_OUT, 7, out, 1024, false);
+	struct request r = add(&d, VBLK_T_IN, 9, NULL, 512, true);
+	struct blk_request *b = list_entry(f->waiting.next, struct blk_request, node);
+
+	b->iov->iov_base = (u8 *)b->iov->iov_base + 512;
+	b->iov->iov_len -= 512;
+	fake_finish(f, -ENOSPC);
+	CHECK_EQ(held, -ENOSPC);
+	fake_finish(f, -ENOSPC); /* a read isn't helped by room */
+	CHECK_EQ(status_of(&d, r), VBLK_S_IOERR);
+	CHECK_EQ(vdrv_used(&d, 0), 1);
+	CHECK(vblk_is_held(d.v));
+	virtio_dev_quiesce(&d.v->dev);
+	CHECK_EQ(vdrv_used(&d, 0), 1);
+	virtio_dev_resume(&d.v->dev);
+	CHECK(!vblk_is_held(d.v));
+	fake_finish(f, 0);
+	CHECK_EQ(status_of(&d, w), VBLK_S_OK);
+	CHECK_MEM(f->data + 7 * 512, out, 1024);
+	vdrv_fini(&d);
+	on_error = VBLK_REPORT;
+}
+
+TEST(what_waits_for_a_resume_is_dropped_by_a_reset)
+{
+	struct vdrv d;
+	struct fake_disk *f;
+
+	on_error = VBLK_PAUSE;
+	f = start_fake(&d, FEATURES);
+	add(&d, VBLK_T_IN, 9, NULL, 512, true);
+	fake_finish(f, -EIO);
+	CHECK(vblk_is_held(d.v));
+	virtio_dev_quiesce(&d.v->dev);
+	virtio_dev_reset(&d.v->dev);
+	CHECK(!vblk_is_held(d.v));
+	vdrv_fini(&d);
+	on_error = VBLK_REPORT;
+}
+
+TEST(the_driver_is_told_of_another_size)
+{
+	struct err err = ERR_INIT;
+	struct vdrv d;
+	int fd = memfd_create("disk", MFD_CLOEXEC);
+	const struct blk_raw_options o = {0};
+	struct blk *b;
+	struct request w;
+
+	CHECK_EQ(ftruncate(fd, MIB), 0);
+	vdrv_init(&d);
+	CHECK_EQ(blk_raw_new(d.loop, fd, &o, &b, &err), 0);
+	vdrv_start(&d, new_blk(&d, b, 1), FEATURES);
+	CHECK_EQ(vblk_resize(d.v, 2 * MIB, &err), 0);
+	CHECK_EQ(d.n_config_interrupts, 1);
+	CHECK_EQ(le64_get(((struct vblk_config_wire *)d.v->config)->capacity), 2 * MIB / 512);
+	w = add(&d, VBLK_T_OUT, 2 * MIB / 512 - 1, NULL, 512, false);
+	vdrv_wait(&d, 0, 1);
+	CHECK_EQ(status_of(&d, w), VBLK_S_OK);
+	vdrv_fini(&d);
 }
 
 TEST(several_queues_share_the_disk)

@@ -1,0 +1,143 @@
+/*
+ * A disk of the configuration as a struct blk: its file, or an image with all the files that belong to
+ * it, and the temporary layer over it. All descriptors came with the configuration; what an image says
+ * of other files finds those that were meant for it, or nothing.
+ */
+#include <string.h>
+
+#include "base/err.h"
+#include "base/fd.h"
+#include "block/block.h"
+#include "image/image.h"
+#include "machine/layout.h"
+#include "machine/machine_priv.h"
+#include "vm/vm.h"
+
+/* Worker threads of disks, where there is no io_uring, are confined as the I/O thread is. */
+static int pc_enter_io(void *opaque, struct err *err)
+{
+	struct machine *m = opaque;
+
+	return m->ops.enter_role(m->ops.opaque, VM_ROLE_IO, err);
+}
+
+/* Rings and threads for the files of the disks that there are, and for some that may be added later. */
+int pc_make_engines(struct machine *m, struct err *err)
+{
+	const struct guest_config *c = m->config;
+	const struct blk_raw_options o = {.enter_thread = pc_enter_io, .enter_opaque = m};
+	unsigned n = c->n_disks;
+
+	for (unsigned i = 0; i < c->n_disks; i++)
+		n += c->disks[i].n_files + (c->disks[i].overlay_fd >= 0);
+	return blk_engines_new(vm_io_loop(m->vm), n, PC_LATER_DISKS, &o, &m->engines, err);
+}
+
+/* Who opens the files that belong to one image of the disk d. */
+struct pc_opener {
+	struct img_opener opener;
+	struct machine *m;
+	struct guest_disk *d;
+	unsigned id; /* as guest_disk_file.parent has it */
+};
+
+static int pc_open_image(struct machine *m, struct guest_disk *d, unsigned id, const char *format,
+			 int *fd, bool is_readonly, struct blk **out, struct err *err);
+
+static struct guest_disk_file *pc_find_file(const struct pc_opener *o, const struct img_child *child)
+{
+	static const enum guest_file_role roles[] = {
+		[IMG_BACKING] = GUEST_FILE_BACKING,
+		[IMG_DATA] = GUEST_FILE_DATA,
+		[IMG_EXTENT] = GUEST_FILE_EXTENT,
+	};
+
+	for (unsigned i = 0; i < o->d->n_files; i++) {
+		struct guest_disk_file *f = &o->d->files[i];
+
+		if (f->parent == o->id && f->role == roles[child->role] && f->index == child->index)
+			return f;
+	}
+	return NULL;
+}
+
+static int pc_open_child(void *opaque, const struct img_child *child, struct blk **out,
+			 struct err *err)
+{
+	const struct pc_opener *o = opaque;
+	struct guest_disk_file *f = pc_find_file(o, child);
+
+	if (!f || f->fd < 0)
+		return err_set(err, -EACCES, "it names the file '%s', which it wasn't given",
+			       child->name);
+	if (child->is_writable && !f->is_writable)
+		return err_set(err, -EACCES, "it wants to write '%s', which it may only read",
+			       child->name);
+	if (pc_open_image(o->m, o->d, (unsigned)(f - o->d->files) + 1, f->format, &f->fd,
+			  !child->is_writable, out, err) < 0)
+		return err_wrap(err, "%s", f->path);
+	return 0;
+}
+
+/* fd is taken over on success. */
+static int pc_open_image(struct machine *m, struct guest_disk *d, unsigned id, const char *format,
+			 int *fd, bool is_readonly, struct blk **out, struct err *err)
+{
+	struct pc_opener opener = {
+		.opener = {.opaque = &opener, .open = pc_open_child}, .m = m, .d = d, .id = id};
+	const struct blk_raw_options raw = {
+		.is_readonly = is_readonly,
+		.is_container = format || id,
+		.engines = m->engines,
+		.enter_thread = pc_enter_io,
+		.enter_opaque = m,
+	};
+	const struct img_open_options o = {.loop = vm_io_loop(m->vm),
+					   .is_readonly = is_readonly,
+					   .opener = &opener.opener};
+	const struct img_format *f = format ? img_find_format(format) : NULL;
+	AUTO(blk_free) struct blk *file = NULL;
+
+	if (format && !f)
+		return err_set(err, -EINVAL, "there is no image format '%s'", format);
+	if (blk_raw_new(vm_io_loop(m->vm), *fd, &raw, &file, err) < 0)
+		return err->code;
+	fd_take(*fd);
+	if (f && img_open(f, file, &o, out, err) < 0)
+		return err->code;
+	if (!f)
+		*out = file;
+	take(file);
+	return 0;
+}
+
+static int pc_add_overlay(struct machine *m, struct guest_disk *d, struct blk **disk,
+			  struct err *err)
+{
+	const struct blk_raw_options o = {
+		.engines = m->engines, .enter_thread = pc_enter_io, .enter_opaque = m};
+	struct blk *overlay;
+
+	if (blk_overlay_new(vm_io_loop(m->vm), *disk, d->overlay_fd, &o, &overlay, err) < 0)
+		return err->code;
+	*disk = overlay;
+	d->overlay_fd = -1;
+	d->is_overlaid = true;
+	return 0;
+}
+
+int pc_open_disk(struct machine *m, struct guest_disk *d, struct blk **out, struct err *err)
+{
+	const char *format = d->format && strcmp(d->format, "raw") ? d->format : NULL;
+	AUTO(blk_free) struct blk *disk = NULL;
+	int fd = d->fd;
+
+	if (pc_open_image(m, d, 0, format, &d->fd, d->is_readonly || d->overlay_fd >= 0, &disk,
+			  err) < 0)
+		return err->code;
+	d->used_fd = fd;
+	if (d->overlay_fd >= 0 && pc_add_overlay(m, d, &disk, err) < 0)
+		return err->code;
+	*out = take(disk);
+	return 0;
+}
