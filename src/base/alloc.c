@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-noreturn static void alloc_die(void)
+noreturn void alloc_die(void)
 {
 	static const char text[] = "posada: out of memory\n";
 

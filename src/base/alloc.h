@@ -15,8 +15,9 @@
 void *mem_alloc(size_t count, size_t size);                           /* zeroed, never NULL */
 void *alloc_try(size_t count, size_t size) must_check;                /* zeroed, NULL when out */
 void *mem_grow(void *p, size_t old_count, size_t count, size_t size); /* tail zeroed, never NULL */
-char *str_dup(const char *s);                                         /* NULL gives NULL */
-char *str_format(const char *fmt, ...) printf_like(1, 2);             /* never NULL */
+noreturn void alloc_die(void); /* what these do then, for others that can't go on */
+char *str_dup(const char *s);  /* NULL gives NULL */
+char *str_format(const char *fmt, ...) printf_like(1, 2); /* never NULL */
 
 #define NEW(type)          ((type *)mem_alloc(1, sizeof(type)))
 #define NEW_ARRAY(type, n) ((type *)mem_alloc((n), sizeof(type)))

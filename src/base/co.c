@@ -56,6 +56,7 @@ struct co {
 	struct co_pool *pool;
 	struct list node; /* free ones, those that are ready, or a lock's */
 	bool is_waiting;
+	bool has_stack; /* that can be used: once it ran */
 	co_fn *fn;
 	void *arg;
 };
@@ -131,7 +132,8 @@ void co_main(void)
 		__sanitizer_finish_switch_fiber(NULL, &co_thread()->outside.bottom,
 						&co_thread()->outside.size);
 	c->fn(c->arg);
-	list_append(&c->pool->free, &c->node);
+	list_insert_before(c->pool->free.next,
+			   &c->node); /* last out, first in: its stack is warm */
 	c->pool->n_free++;
 	co_leave(c, true);
 	unreachable_code();
@@ -171,6 +173,9 @@ static void co_prepare(struct co *c)
 	u8 *stack = co_stack(c->pool, (unsigned)(c - c->pool->co));
 	void **sp = (void **)(stack + CO_STACK);
 
+	if (!c->has_stack && mprotect(stack, CO_STACK, PROT_READ | PROT_WRITE) < 0)
+		alloc_die();
+	c->has_stack = true;
 	/* What co_switch pops: six registers, which nobody reads, and where to return to. */
 	*--sp = NULL;
 	*--sp = (void *)co_entry;
@@ -193,8 +198,6 @@ int co_pool_new(unsigned n, struct co_pool **out, struct err *err)
 		return err_errno(err, -errno, "cannot get address space for stacks");
 	}
 	for (unsigned i = 0; i < n; i++) {
-		if (mprotect(co_stack(p, i), CO_STACK, PROT_READ | PROT_WRITE) < 0)
-			return err_errno(err, -errno, "cannot get memory for stacks");
 		p->co[i].pool = p;
 		if (CO_HAS_TSAN)
 			p->co[i].side.fiber = __tsan_create_fiber(0);

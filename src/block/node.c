@@ -133,6 +133,8 @@ static void node_drain(struct blk *b)
 		node_complete_finished(n);
 		for (unsigned i = 0; i < n->n_children; i++)
 			blk_drain(n->children[i]);
+		if (n->n_out && n->ops->poll)
+			n->ops->poll(n);
 	}
 	blk_end_round(b);
 }

@@ -39,6 +39,8 @@ struct blk_node_ops {
 	/* As blk_ops say; may wait. NULL: as there. */
 	int (*status)(struct blk_node *n, u64 offset, u64 bytes, struct blk_status *out);
 	int (*resize)(struct blk_node *n, u64 size, struct err *err);
+	/* Outside of coroutines, in a drain that waits for more than children: NULL: there is no such thing. */
+	void (*poll)(struct blk_node *n);
 	/*
 	 * By blk_free, outside of coroutines, nothing is out: writes back what isn't on disk yet (by io.h), and
 	 * frees what the format added to the node, which may be half made. Node and children go afterwards.

@@ -52,10 +52,11 @@ int pc_check_no_disk_waits(const struct machine *m, struct err *err)
 		const struct pc_slot *s = &m->slots[i];
 
 		if (s->function && s->kind == MACHINE_DISK && vblk_is_held(s->vdev))
-			return err_set(err, -EBUSY,
-				       "'%s' has requests that the host couldn't do: see to that, and "
-				       "resume the guest first",
-				       s->vdev->dev.name);
+			return err_set(
+				err, -EBUSY,
+				"'%s' has requests that the host couldn't do: see to that, and "
+				"resume the guest first",
+				s->vdev->dev.name);
 	}
 	return 0;
 }

@@ -44,7 +44,8 @@ struct pc_opener {
 static int pc_open_image(struct machine *m, struct guest_disk *d, unsigned id, const char *format,
 			 int *fd, bool is_readonly, struct blk **out, struct err *err);
 
-static struct guest_disk_file *pc_find_file(const struct pc_opener *o, const struct img_child *child)
+static struct guest_disk_file *pc_find_file(const struct pc_opener *o,
+					    const struct img_child *child)
 {
 	static const enum guest_file_role roles[] = {
 		[IMG_BACKING] = GUEST_FILE_BACKING,
@@ -92,9 +93,8 @@ static int pc_open_image(struct machine *m, struct guest_disk *d, unsigned id, c
 		.enter_thread = pc_enter_io,
 		.enter_opaque = m,
 	};
-	const struct img_open_options o = {.loop = vm_io_loop(m->vm),
-					   .is_readonly = is_readonly,
-					   .opener = &opener.opener};
+	const struct img_open_options o = {
+		.loop = vm_io_loop(m->vm), .is_readonly = is_readonly, .opener = &opener.opener};
 	const struct img_format *f = format ? img_find_format(format) : NULL;
 	AUTO(blk_free) struct blk *file = NULL;
 

@@ -20,8 +20,9 @@ void monitor_on_disk_failed(void *opaque, const char *name, int result)
 	if (!vm_is_running(machine_vm(m->machine)))
 		return; /* the guest has been told of already, or is paused for another reason */
 	vm_pause(machine_vm(m->machine));
-	snprintf(text, sizeof(text), "'%s' can't be written or read (%s); the guest is paused, and a "
-				     "resume tries again",
+	snprintf(text, sizeof(text),
+		 "'%s' can't be written or read (%s); the guest is paused, and a "
+		 "resume tries again",
 		 name, strerror(-result));
 	log_warn("%s", text);
 	monitor_tell(m, CONTROL_PAUSED, text);
@@ -40,12 +41,12 @@ void monitor_resize_disk(struct monitor *m, struct control_request *r)
 		control_fail(r, -EINVAL, "'device' is no name, or 'bytes' no size");
 		return;
 	}
-	if (machine_resize_disk(m->machine, name, (u64)json_integer_value(bytes), is_shrinking, &now,
-				&err) < 0) {
+	if (machine_resize_disk(m->machine, name, (u64)json_integer_value(bytes), is_shrinking,
+				&now, &err) < 0) {
 		control_fail_err(r, &err);
 		return;
 	}
-	server_event(m->server, json_pack("{s:s, s:s, s:I}", "event", "disk-resized", "device", name,
-					  "bytes", (json_int_t)now));
+	server_event(m->server, json_pack("{s:s, s:s, s:I}", "event", "disk-resized", "device",
+					  name, "bytes", (json_int_t)now));
 	control_reply(r, json_pack("{s:I}", "bytes", (json_int_t)now));
 }

@@ -55,7 +55,8 @@ int cmd_resize_disk(int argc, char **argv)
 		.n_rows = ARRAY_SIZE(rows),
 		.min_args = 3,
 		.max_args = 3,
-		.missing = "which disk of which guest, and what size? `posada devices NAME` lists them",
+		.missing = "which disk of which guest, and what size? `posada devices NAME` lists "
+			   "them",
 	};
 	struct disk_resize o = {0};
 	struct err err = ERR_INIT;
