@@ -75,10 +75,8 @@ static int filter_read(struct blk_node *n, struct blk_request *r)
 
 static int filter_pass(struct hub *h, struct blk_request *r)
 {
-	struct blk_request part = {.op = r->op,
-				   .offset = r->offset,
-				   .bytes = r->bytes,
-				   .may_unmap = r->may_unmap};
+	struct blk_request part = {
+		.op = r->op, .offset = r->offset, .bytes = r->bytes, .may_unmap = r->may_unmap};
 
 	if (r->op == BLK_WRITE)
 		return blk_node_pass(h->lower, r, r->offset, r->bytes);

@@ -20,10 +20,10 @@
 #include "block/io.h"
 #include "image/image.h"
 
-#define JOB_CHUNK   (64 * KIB)
-#define JOB_RUN     (1 * MIB) /* copied at once by a worker */
-#define JOB_WORKERS 4
-#define JOB_NEARLY  16u /* chunks: with so few left to do, both are as good as the same */
+#define JOB_CHUNK    (64 * KIB)
+#define JOB_RUN      (1 * MIB) /* copied at once by a worker */
+#define JOB_WORKERS  4
+#define JOB_NEARLY   16u /* chunks: with so few left to do, both are as good as the same */
 #define JOB_PAUSE_NS (20 * NSEC_PER_MSEC) /* between looks at what the guest wrote, once in step */
 
 struct img_job {
@@ -40,8 +40,9 @@ struct img_job {
 	bool is_cancelled, must_complete, is_locked, is_waiting_for_finish;
 
 	unsigned n_workers;
-	struct co_queue changed; /* a chunk isn't busy any more, a worker ended, somebody asked for something */
-	struct co *leader;       /* once it waits for the end */
+	struct co_queue
+		changed; /* a chunk isn't busy any more, a worker ended, somebody asked for something */
+	struct co *leader; /* once it waits for the end */
 	struct loop_task finish;
 	struct loop_timer timer; /* of the pace, and of the pause */
 	struct loop_task tick;   /* the timer's, on the loop */
@@ -239,7 +240,8 @@ static void job_sleep(struct img_job *j, u64 until_ns)
 static void job_keep_pace(struct img_job *j)
 {
 	while (j->o.bytes_per_second && !job_must_end(j) && !j->is_locked) {
-		u64 due = j->started_ns + (u64)((u128)j->done_bytes * NSEC_PER_SEC / j->o.bytes_per_second);
+		u64 due = j->started_ns +
+			  (u64)((u128)j->done_bytes * NSEC_PER_SEC / j->o.bytes_per_second);
 
 		if (time_mono_ns() >= due)
 			return;
@@ -396,7 +398,8 @@ static void job_cut_off(struct img_job *j)
 	struct blk *b = blk_hub_lower(j->hub);
 	struct err err = ERR_INIT;
 
-	if (j->o.kind == IMG_JOB_PULL && !job_must_end(j) && b->image->set_backing(b, NULL, NULL, &err) < 0)
+	if (j->o.kind == IMG_JOB_PULL && !job_must_end(j) &&
+	    b->image->set_backing(b, NULL, NULL, &err) < 0)
 		job_fail(j, err.code, "writing the image's header");
 }
 
@@ -417,7 +420,9 @@ static void job_on_finish(struct loop_task *t)
 	job_cut_off(j);
 	if (old)
 		j->o.replaced(j->o.opaque, old);
-	job_change_state(j, j->error ? IMG_JOB_FAILED : j->is_cancelled ? IMG_JOB_CANCELLED : IMG_JOB_DONE);
+	job_change_state(j, j->error          ? IMG_JOB_FAILED
+			    : j->is_cancelled ? IMG_JOB_CANCELLED
+					      : IMG_JOB_DONE);
 }
 
 /* A drain can't wait for the loop. */
@@ -449,8 +454,8 @@ static int job_check(struct blk *hub, const struct img_job_options *o, struct er
 	if (o->target->is_readonly)
 		return err_set(err, -EROFS, "the target is read only");
 	if (o->target->size < hub->size)
-		return err_set(err, -ENOSPC, "the target has %lu bytes, the disk %lu", o->target->size,
-			       hub->size);
+		return err_set(err, -ENOSPC, "the target has %lu bytes, the disk %lu",
+			       o->target->size, hub->size);
 	if (o->target->block_size != hub->block_size && job_follows(&(struct img_job){.o = *o}))
 		return err_set(err, -EINVAL, "the target has blocks of %u bytes, the disk of %u",
 			       o->target->block_size, hub->block_size);

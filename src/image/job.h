@@ -20,16 +20,24 @@
 #include "block/block.h"
 
 enum img_job_kind { IMG_JOB_COPY, IMG_JOB_MIRROR, IMG_JOB_COMMIT, IMG_JOB_PULL };
-enum img_job_state { IMG_JOB_RUNNING, IMG_JOB_READY, IMG_JOB_DONE, IMG_JOB_FAILED, IMG_JOB_CANCELLED };
+enum img_job_state {
+	IMG_JOB_RUNNING,
+	IMG_JOB_READY,
+	IMG_JOB_DONE,
+	IMG_JOB_FAILED,
+	IMG_JOB_CANCELLED
+};
 
 struct img_job;
 
 struct img_job_options {
 	enum img_job_kind kind;
-	struct blk *target;  /* all but PULL: writable, as large as the disk; taken over on success */
-	unsigned layers;     /* COMMIT: how many lie above the target, 1 up; COPY, MIRROR: only what so many hold; 0: all */
-	bool must_ask;       /* MIRROR, COMMIT: stays READY until img_job_complete */
-	bool keeps_disk;     /* MIRROR: at completion the guest stays with its disk */
+	struct blk
+		*target; /* all but PULL: writable, as large as the disk; taken over on success */
+	unsigned
+		layers; /* COMMIT: how many lie above the target, 1 up; COPY, MIRROR: only what so many hold; 0: all */
+	bool must_ask;        /* MIRROR, COMMIT: stays READY until img_job_complete */
+	bool keeps_disk;      /* MIRROR: at completion the guest stays with its disk */
 	u64 bytes_per_second; /* 0: as fast as it goes */
 	/* Told of each change of state. After DONE, FAILED, CANCELLED the owner frees the job, not in this call. */
 	void (*changed)(void *opaque, struct img_job *j);

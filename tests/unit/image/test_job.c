@@ -1,8 +1,8 @@
 /* Hubs and block jobs: a guest that writes while they are at work, and what is in the end where. */
 #include "model.h"
 
-#include <string.h>
 #include <fcntl.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
