@@ -547,6 +547,17 @@ void img_job_cancel(struct img_job *j)
 	co_queue_wake_all(&j->changed);
 }
 
+void img_job_end(struct img_job *j)
+{
+	img_job_cancel(j);
+	while (j->state == IMG_JOB_RUNNING || j->state == IMG_JOB_READY) {
+		blk_drain(blk_hub_lower(j->hub));
+		if (j->target)
+			blk_drain(j->target);
+		job_poll(&j->watch);
+	}
+}
+
 void img_job_free(struct img_job *j)
 {
 	if (j->hub) {

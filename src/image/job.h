@@ -61,6 +61,8 @@ void img_job_get_status(const struct img_job *j, struct img_job_status *out);
 /* MIRROR, COMMIT in READY: -EBUSY before. */
 int img_job_complete(struct img_job *j, struct err *err);
 void img_job_cancel(struct img_job *j); /* ends soon; harmless at its end */
+/* Outside of coroutines: cancels it and waits until it has ended. */
+void img_job_end(struct img_job *j);
 /* It has ended. */
 void img_job_free(struct img_job *j);
 

@@ -86,6 +86,40 @@ static int device_open_net(const char *guest, const struct launch_net *n, struct
 	return r < 0 ? err_wrap(err, "--net") : 0;
 }
 
+static int device_start_job(const char *guest, json_t *arguments, const int *fds, size_t n_fds,
+			    struct err *err)
+{
+	AUTO(client_free) struct client *c = NULL;
+	int r = client_connect(guest, &c, err);
+
+	if (r < 0) {
+		json_decref(arguments);
+		return r;
+	}
+	return client_call(c, "job-start", arguments, fds, n_fds, NULL, err);
+}
+
+int launch_start_job(const char *guest, json_t *arguments, const struct launch_disk *target,
+		     struct err *err)
+{
+	int numbers[DEVICE_MAX_FDS], r;
+	struct field_fds fds = {.fds = numbers, .max = DEVICE_MAX_FDS};
+	struct guest_disk disk;
+
+	if (!target)
+		return device_start_job(guest, arguments, NULL, 0, err);
+	guest_disk_init(&disk);
+	r = launch_open_disk(target, false, &disk, err);
+	if (r < 0) {
+		json_decref(arguments);
+	} else {
+		json_object_set_new(arguments, "target", guest_disk_encode(&disk, &fds));
+		r = device_start_job(guest, arguments, numbers, fds.n, err);
+	}
+	guest_disk_fini(&disk);
+	return r;
+}
+
 int launch_add_net(const char *guest, const struct launch_net *n, char **out_name, struct err *err)
 {
 	int numbers[DEVICE_MAX_FDS], r;

@@ -46,6 +46,7 @@ struct launch_disk {
 	unsigned slot;
 	const char *format; /* of its image; NULL: raw, where the path's name says nothing else */
 	bool is_readonly;
+	bool is_unlocked; /* somebody else sees to its lock */
 	enum guest_cache cache;
 	enum guest_on_error on_error;
 	unsigned n_queues; /* 0: the usual number */
@@ -140,6 +141,12 @@ int launch_run(const struct launch_request *request);
 /* *out_name: how the device is called there; free() it. */
 int launch_add_disk(const char *guest, const struct launch_disk *d, bool is_snapshot,
 		    char **out_name, struct err *err);
+/*
+ * Starts a block job on a running guest's disk: arguments are the command job-start's (docs/control-socket.md),
+ * without target, and are taken over. target: NULL for a pull.
+ */
+int launch_start_job(const char *guest, struct json_t *arguments, const struct launch_disk *target,
+		     struct err *err);
 int launch_add_net(const char *guest, const struct launch_net *n, char **out_name, struct err *err);
 /* Returns when it is gone; -ETIMEDOUT: the guest has been asked, and hasn't let go. */
 int launch_remove_device(const char *guest, const char *device, bool is_forced, int timeout_ms,

@@ -139,7 +139,7 @@ int launch_open_disk(const struct launch_disk *d, bool is_snapshot, struct guest
 	r = fd_set_nonblock(fd, false);
 	if (r < 0)
 		return err_errno(err, r, "cannot use %s", d->path);
-	if (launch_lock_disk(fd, is_readonly, err) < 0)
+	if (!d->is_unlocked && launch_lock_disk(fd, is_readonly, err) < 0)
 		return err_wrap(err, "%s", d->path);
 	/* A disk that the guest may not write needs no place for what it writes. */
 	if (is_snapshot && !d->is_readonly) {

@@ -35,6 +35,7 @@ static void pc_free_slot(void *arg)
 
 	if (s->vdev->dev.ops->quiesce)
 		s->vdev->dev.ops->quiesce(&s->vdev->dev);
+	pc_end_job(s);
 	device_free(&s->function->dev);
 	device_free(&s->vdev->dev);
 	s->vdev = NULL;
@@ -79,6 +80,7 @@ static void pc_take_out(struct machine *m, unsigned slot)
 	acpi_slots_forget(m->acpi_slots, slot - 1);
 	vm_settle(m->vm);
 	vm_call_on_io(m->vm, pc_free_slot, s);
+	pc_forget_job(s);
 	if (kind == MACHINE_DISK)
 		pc_forget_disk(m->config, name);
 	else

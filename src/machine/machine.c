@@ -69,6 +69,7 @@ int machine_new(struct guest_config *config, struct loop *main_loop, const struc
 	pc_init_hotplug(m);
 	pc_init_networks(m);
 	pc_init_disks(m);
+	pc_init_jobs(m);
 	r = machine_choose_accel(m, err);
 	if (!r)
 		r = machine_make_vm(m, main_loop, err);
@@ -99,6 +100,7 @@ void machine_free(struct machine *m)
 		pc_fini_hotplug(m);
 		pc_fini_networks(m);
 		pc_fini_disks(m);
+		pc_fini_jobs(m);
 		vm_free_devices(m->vm);
 	}
 	blk_engines_free(m->engines);

@@ -18,6 +18,29 @@ struct guest_nic;
 struct loop;
 struct machine;
 
+enum machine_job_kind {
+	MACHINE_JOB_COPY,
+	MACHINE_JOB_MIRROR,
+	MACHINE_JOB_COMMIT,
+	MACHINE_JOB_PULL
+};
+enum machine_job_state {
+	MACHINE_JOB_RUNNING,
+	MACHINE_JOB_READY, /* waits to be completed */
+	MACHINE_JOB_DONE,
+	MACHINE_JOB_FAILED,
+	MACHINE_JOB_CANCELLED,
+};
+
+struct machine_job {
+	const char *device;
+	enum machine_job_kind kind;
+	enum machine_job_state state;
+	u64 done_bytes, total_bytes;
+	int error;         /* FAILED: negative errno ... */
+	const char *where; /* ... and where; static */
+};
+
 struct machine_ops {
 	/* See struct vm_ops. */
 	int (*enter_role)(void *opaque, enum vm_role role, struct err *err);
@@ -35,6 +58,8 @@ struct machine_ops {
 	 * thread, perhaps several times for one reason.
 	 */
 	void (*disk_failed)(void *opaque, const char *name, int result);
+	/* A block job on one of the guest's disks is in another state. On the main thread; optional. */
+	void (*job_changed)(void *opaque, const struct machine_job *job);
 	/* A device is gone, by machine_remove_device: on the main thread; optional. */
 	void (*device_removed)(void *opaque, const char *name);
 	void *opaque;
@@ -140,6 +165,26 @@ int machine_get_limits(struct machine *m, const char *name, struct guest_limits 
  */
 int machine_resize_disk(struct machine *m, const char *name, u64 bytes, bool is_shrinking,
 			u64 *out_bytes, struct err *err);
+
+/* --- block jobs (image/job.h), one for each disk; main thread, running or paused --- */
+
+struct machine_job_options {
+	enum machine_job_kind kind;
+	bool must_ask, keeps_disk, is_top_only;
+	u64 bytes_per_second; /* 0: as fast as it goes */
+};
+
+/*
+ * target: the disk that it is copied to, or for a commit the layer beneath, opened for writing and not locked;
+ * taken over, also on failure. NULL for a pull. When the guest goes on with it, it takes the disk's place in the
+ * configuration. Ends are told by job_changed, and then there is none any more.
+ */
+int machine_start_job(struct machine *m, const char *name, const struct machine_job_options *o,
+		      struct guest_disk *target, struct err *err);
+int machine_complete_job(struct machine *m, const char *name, struct err *err);
+int machine_cancel_job(struct machine *m, const char *name, struct err *err);
+/* Into out, with room for MACHINE_MAX_DEVICES: their number. */
+unsigned machine_list_jobs(struct machine *m, struct machine_job *out);
 
 /* --- a network card's cable; main thread, running or paused --- */
 

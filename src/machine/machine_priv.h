@@ -33,11 +33,14 @@ struct serial;
 struct virtio_device;
 
 /* What is behind a root port. */
+struct pc_job;
+
 struct pc_slot {
 	struct machine *machine;
 	enum machine_device_kind kind;
 	struct virtio_device *vdev;
 	struct pci_device *function; /* NULL: nothing */
+	struct pc_job *job;          /* the main thread's; NULL: none */
 	int failure;                 /* atomic: of a disk, why requests wait; 0: not told */
 	u64 forced_ns; /* when it goes though the guest hasn't noticed; 0: isn't to go */
 };
@@ -78,6 +81,8 @@ struct machine {
 	struct loop_task let_go_task; /* takes them out */
 	u32 lost;                     /* atomic: a bit for each slot whose network has left */
 	struct loop_task lost_task;   /* tells */
+	u32 jobs_changed;           /* atomic: a bit for each slot whose disk has news of its job */
+	struct loop_task jobs_task; /* tells */
 	struct loop_task failed_task; /* tells of disks whose requests wait */
 	struct host_sleep host_sleep;
 	struct loop_timer forced_timer; /* takes out what the guest doesn't let go */
@@ -143,7 +148,15 @@ int pc_open_network(struct machine *m, struct guest_nic *nic, struct net **out, 
 
 /* pc_disk.c: engines before the process is confined; a disk with its image's files, whose descriptors go. */
 int pc_make_engines(struct machine *m, struct err *err);
+int pc_open_target(struct machine *m, struct guest_disk *d, struct blk **out, struct err *err);
 int pc_open_disk(struct machine *m, struct guest_disk *d, struct blk **out, struct err *err);
+
+/* jobs.c. Ending is the I/O thread's, with the hub still there; the rest the main thread's. */
+void pc_init_jobs(struct machine *m);
+void pc_fini_jobs(struct machine *m);
+void pc_end_job(struct pc_slot *s);
+void pc_forget_job(struct pc_slot *s);
+int pc_check_no_job(const struct machine *m, struct err *err);
 
 /* disks.c: of the slot opaque, a request waits for a resume. */
 void pc_on_held(void *opaque, int result);

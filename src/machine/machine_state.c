@@ -82,6 +82,8 @@ int machine_can_save(const struct machine *m, struct err *err)
 				"disk %s was started with --snapshot: what the guest wrote to it "
 				"would be lost",
 				m->config->disks[i].path);
+	if (pc_check_no_job(m, err) < 0)
+		return err->code;
 	return pc_check_no_disk_waits(m, err);
 }
 

@@ -1,6 +1,6 @@
 /*
  * A disk of the configuration as a struct blk: its file, or an image with all the files that belong to
- * it, and the temporary layer over it. All descriptors came with the configuration; what an image says
+ * it, the temporary layer over it, and above all a hub, for jobs. All descriptors came with the configuration; what an image says
  * of other files finds those that were meant for it, or nothing.
  */
 #include <string.h>
@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "block/block.h"
+#include "block/hub.h"
 #include "image/image.h"
 #include "machine/layout.h"
 #include "machine/machine_priv.h"
@@ -74,6 +75,7 @@ static int pc_open_child(void *opaque, const struct img_child *child, struct blk
 	if (child->is_writable && !f->is_writable)
 		return err_set(err, -EACCES, "it wants to write '%s', which it may only read",
 			       child->name);
+	f->used_fd = f->fd;
 	if (pc_open_image(o->m, o->d, (unsigned)(f - o->d->files) + 1, f->format, &f->fd,
 			  !child->is_writable, out, err) < 0)
 		return err_wrap(err, "%s", f->path);
@@ -126,18 +128,33 @@ static int pc_add_overlay(struct machine *m, struct guest_disk *d, struct blk **
 	return 0;
 }
 
-int pc_open_disk(struct machine *m, struct guest_disk *d, struct blk **out, struct err *err)
+static int pc_open_top(struct machine *m, struct guest_disk *d, bool is_readonly, struct blk **out,
+		       struct err *err)
 {
 	const char *format = d->format && strcmp(d->format, "raw") ? d->format : NULL;
-	AUTO(blk_free) struct blk *disk = NULL;
 	int fd = d->fd;
 
-	if (pc_open_image(m, d, 0, format, &d->fd, d->is_readonly || d->overlay_fd >= 0, &disk,
-			  err) < 0)
+	if (pc_open_image(m, d, 0, format, &d->fd, is_readonly, out, err) < 0)
 		return err->code;
 	d->used_fd = fd;
+	return 0;
+}
+
+int pc_open_target(struct machine *m, struct guest_disk *d, struct blk **out, struct err *err)
+{
+	return pc_open_top(m, d, false, out, err) < 0 ? err_wrap(err, "%s", d->path) : 0;
+}
+
+int pc_open_disk(struct machine *m, struct guest_disk *d, struct blk **out, struct err *err)
+{
+	AUTO(blk_free) struct blk *disk = NULL;
+
+	if (pc_open_top(m, d, d->is_readonly || d->overlay_fd >= 0, &disk, err) < 0)
+		return err->code;
 	if (d->overlay_fd >= 0 && pc_add_overlay(m, d, &disk, err) < 0)
 		return err->code;
-	*out = take(disk);
+	if (blk_hub_new(vm_io_loop(m->vm), disk, out, err) < 0)
+		return err->code;
+	take(disk);
 	return 0;
 }

@@ -179,6 +179,7 @@ static int monitor_start(struct monitor *m, struct err *err)
 		.balloon_changed = monitor_on_balloon,
 		.net_lost = monitor_on_net_lost,
 		.disk_failed = monitor_on_disk_failed,
+		.job_changed = monitor_on_job_changed,
 		.opaque = m,
 	};
 	int r = machine_new(m->config, m->loop, &ops, &m->machine, err);

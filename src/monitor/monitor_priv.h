@@ -60,6 +60,10 @@ void monitor_on_request(void *opaque, struct control_request *r);
 void monitor_balloon_init(struct monitor *m);
 void monitor_balloon(struct monitor *m, struct control_request *r);
 void monitor_set_limits(struct monitor *m, struct control_request *r);
+void monitor_job_start(struct monitor *m, struct control_request *r);
+void monitor_job_list(struct monitor *m, struct control_request *r);
+void monitor_job_complete(struct monitor *m, struct control_request *r);
+void monitor_job_cancel(struct monitor *m, struct control_request *r);
 void monitor_resize_disk(struct monitor *m, struct control_request *r);
 void monitor_on_balloon(void *opaque);                  /* any thread */
 struct json_t *monitor_balloon_json(struct monitor *m); /* NULL: the guest has none */
@@ -68,6 +72,8 @@ struct json_t *monitor_balloon_json(struct monitor *m); /* NULL: the guest has n
 void monitor_net_connect(struct monitor *m, struct control_request *r);
 void monitor_set_link(struct monitor *m, struct control_request *r);
 void monitor_on_net_lost(void *opaque, const char *name);
+struct machine_job;
+void monitor_on_job_changed(void *opaque, const struct machine_job *job);
 void monitor_on_disk_failed(void *opaque, const char *name, int result);
 /* devices.c */
 void monitor_device_add(struct monitor *m, struct control_request *r);

@@ -30,7 +30,7 @@ const struct guest_words guest_on_crash_words = {
 
 static void guest_disk_file_init(void *element)
 {
-	*(struct guest_disk_file *)element = (struct guest_disk_file){.fd = -1};
+	*(struct guest_disk_file *)element = (struct guest_disk_file){.fd = -1, .used_fd = -1};
 }
 
 void guest_disk_init(void *element)

@@ -61,6 +61,7 @@ struct guest_disk_file {
 	char *path;     /* for messages */
 	int fd;
 	bool is_writable;
+	int used_fd; /* the machine's, not in the message: the descriptor, now its image's; -1: none */
 };
 #define GUEST_MAX_DISK_FILES 64
 

@@ -35,6 +35,7 @@ int cmd_vsock(int argc, char **argv);
 int cmd_device_add(int argc, char **argv);
 int cmd_device_remove(int argc, char **argv);
 int cmd_device_list(int argc, char **argv);
+int cmd_job(int argc, char **argv);
 int cmd_resize_disk(int argc, char **argv);
 
 #endif

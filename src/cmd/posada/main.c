@@ -29,6 +29,7 @@ static const struct command commands[] = {
 	{"attach", cmd_device_add, "give a running guest a disk or a network card"},
 	{"detach", cmd_device_remove, "take one of them out again"},
 	{"resize-disk", cmd_resize_disk, "make the disk of a running guest larger, or smaller"},
+	{"job", cmd_job, "copy, mirror, commit or pull a disk while the guest runs"},
 	{"devices", cmd_device_list, "list a guest's devices"},
 	{"reset", cmd_reset, "reset a guest"},
 	{"stop", cmd_stop, "power a guest off, or end it"},

@@ -130,7 +130,7 @@ TEST(a_copy_is_the_disk_as_it_was)
 {
 	u8 *was = mem_alloc(1, DISK);
 
-	for (unsigned i = 0; i < 20; i++) {
+	for (unsigned i = 0; i < 8; i++) {
 		setup();
 		memcpy(was, model_bytes(guest), DISK);
 		start(&(struct img_job_options){.kind = IMG_JOB_COPY});
@@ -145,7 +145,7 @@ TEST(a_copy_is_the_disk_as_it_was)
 
 TEST(a_mirror_takes_over_what_was_written_meanwhile)
 {
-	for (unsigned i = 0; i < 20; i++) {
+	for (unsigned i = 0; i < 8; i++) {
 		setup();
 		start(&(struct img_job_options){.kind = IMG_JOB_MIRROR, .must_ask = true});
 		until(IMG_JOB_READY);
@@ -218,7 +218,7 @@ TEST(a_target_that_fails_fails_the_job_alone)
 
 TEST(a_drain_in_the_middle_ends)
 {
-	for (unsigned i = 0; i < 30; i++) {
+	for (unsigned i = 0; i < 12; i++) {
 		setup();
 		start(&(struct img_job_options){.kind = IMG_JOB_MIRROR});
 		for (unsigned k = 0; k < i && state() == IMG_JOB_RUNNING; k++)

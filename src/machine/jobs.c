@@ -1,0 +1,395 @@
+/*
+ * Block jobs on the guest's disks (image/job.h): from commands on the main thread to the I/O thread,
+ * where disks and jobs live, and what becomes of them back to the main thread.
+ */
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "block/block.h"
+#include "block/hub.h"
+#include "image/job.h"
+#include "machine/machine_priv.h"
+#include "virtio/blk.h"
+#include "virtio/virtio.h"
+#include "vm/vm.h"
+
+struct pc_job {
+	struct pc_slot *slot;
+	struct img_job *job;       /* the I/O thread's */
+	struct guest_disk target;  /* what the guest goes on with, if it does */
+	bool has_replaced;         /* atomic: it has */
+	int disk_fd;               /* what it goes on from, which its image closes */
+	enum machine_job_kind kind;
+};
+
+static const enum img_job_kind pc_job_kinds[] = {
+	[MACHINE_JOB_COPY] = IMG_JOB_COPY,
+	[MACHINE_JOB_MIRROR] = IMG_JOB_MIRROR,
+	[MACHINE_JOB_COMMIT] = IMG_JOB_COMMIT,
+	[MACHINE_JOB_PULL] = IMG_JOB_PULL,
+};
+
+/* --- on the I/O thread --- */
+
+static void pc_on_job_changed(void *opaque, unused struct img_job *j)
+{
+	struct pc_job *p = opaque;
+	struct machine *m = p->slot->machine;
+
+	__atomic_fetch_or(&m->jobs_changed, BIT32(p->slot - m->slots), __ATOMIC_RELEASE);
+	loop_task_post(vm_main_loop(m->vm), &m->jobs_task);
+}
+
+static void pc_on_replaced(void *opaque, struct blk *old)
+{
+	struct pc_job *p = opaque;
+
+	__atomic_store_n(&p->has_replaced, true, __ATOMIC_RELEASE);
+	blk_unlock_fd(p->disk_fd);
+	blk_free(old);
+}
+
+void pc_end_job(struct pc_slot *s)
+{
+	if (!s->job || !s->job->job)
+		return;
+	img_job_end(s->job->job);
+	img_job_free(s->job->job);
+	s->job->job = NULL;
+}
+
+/* --- what the image says of the target of a commit --- */
+
+static bool pc_is_same_file(int a, int b)
+{
+	struct stat x, y;
+
+	return a >= 0 && syscall(SYS_fstat, a, &x) == 0 && syscall(SYS_fstat, b, &y) == 0 &&
+	       x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+/* How many layers lie above the target; 0: it isn't beneath the disk. */
+static unsigned pc_layers_above(const struct guest_disk *d, int target_fd)
+{
+	unsigned parent = 0, layers = 1;
+
+	for (unsigned i = 0; i < d->n_files; i++) {
+		const struct guest_disk_file *f = &d->files[i];
+
+		if (f->role != GUEST_FILE_BACKING || f->parent != parent)
+			continue;
+		if (pc_is_same_file(f->used_fd, target_fd))
+			return layers;
+		parent = i + 1;
+		layers++;
+	}
+	return 0;
+}
+
+static struct guest_disk *pc_find_disk(struct machine *m, const char *name)
+{
+	for (unsigned i = 0; i < m->config->n_disks; i++)
+		if (strcmp(m->config->disks[i].name, name) == 0)
+			return &m->config->disks[i];
+	return NULL;
+}
+
+static int pc_find_layers(struct guest_disk *d, const struct guest_disk *target,
+			  struct img_job_options *o, struct err *err)
+{
+	o->layers = pc_layers_above(d, target->fd);
+	if (!o->layers)
+		return err_set(err, -EINVAL, "%s is not beneath the disk's image", target->path);
+	for (unsigned i = 0; i < d->n_files; i++)
+		if (pc_is_same_file(d->files[i].used_fd, target->fd))
+			blk_unlock_fd(d->files[i].used_fd);
+	return blk_lock_fd(target->fd, false, err);
+}
+
+/* --- starting --- */
+
+struct pc_job_start {
+	struct machine *m;
+	struct pc_job *p;
+	struct img_job_options o;
+	struct err *err;
+	int result;
+};
+
+static void pc_start_job(void *arg)
+{
+	struct pc_job_start *z = arg;
+	struct blk *hub = vblk_disk(z->p->slot->vdev);
+	struct blk *target = NULL;
+
+	if (z->p->kind != MACHINE_JOB_PULL) {
+		z->result = pc_open_target(z->m, &z->p->target, &target, z->err);
+		/* A layer beneath may be smaller than the disk has become. */
+		if (!z->result && z->p->kind == MACHINE_JOB_COMMIT && target->size < hub->size)
+			z->result = blk_resize(target, hub->size, z->err);
+	}
+	z->o.target = target;
+	if (!z->result)
+		z->result = img_job_start(hub, &z->o, &z->p->job, z->err);
+	if (z->result < 0)
+		blk_free(target);
+	else
+		z->p->slot->job = z->p;
+}
+
+static int pc_find_job_slot(struct machine *m, const char *name, struct pc_slot **out,
+			    struct err *err)
+{
+	unsigned slot = pc_find_slot(m, name);
+
+	if (!slot)
+		return err_set(err, -ENOENT, "there is no device '%s'", name);
+	*out = &m->slots[slot - 1];
+	if ((*out)->kind != MACHINE_DISK)
+		return err_set(err, -EOPNOTSUPP, "'%s' is no disk", name);
+	return 0;
+}
+
+static void pc_free_job(struct pc_job *p)
+{
+	if (p->job)
+		img_job_free(p->job);
+	guest_disk_fini(&p->target);
+	free(p);
+}
+
+static int pc_prepare_job(struct machine *m, const char *name, const struct machine_job_options *o,
+			  struct pc_job_start *z, struct err *err)
+{
+	struct guest_disk *d = pc_find_disk(m, name);
+	struct pc_slot *s;
+	int r = pc_find_job_slot(m, name, &s, err);
+
+	if (r < 0)
+		return r;
+	if (s->job)
+		return err_set(err, -EBUSY, "a job is at work on '%s' already", name);
+	if (d->is_overlaid)
+		return err_set(err, -ENOTSUP, "what the guest writes to '%s' is forgotten (--snapshot)",
+			       name);
+	z->p->slot = s;
+	z->p->disk_fd = d->used_fd;
+	z->o = (struct img_job_options){
+		.kind = pc_job_kinds[o->kind],
+		.must_ask = o->must_ask,
+		.keeps_disk = o->keeps_disk,
+		.layers = o->is_top_only,
+		.bytes_per_second = o->bytes_per_second,
+		.changed = pc_on_job_changed,
+		.replaced = pc_on_replaced,
+		.opaque = z->p,
+	};
+	return o->kind == MACHINE_JOB_COMMIT ? pc_find_layers(d, &z->p->target, &z->o, err) : 0;
+}
+
+int machine_start_job(struct machine *m, const char *name, const struct machine_job_options *o,
+		      struct guest_disk *target, struct err *err)
+{
+	struct pc_job_start z = {.m = m, .p = NEW(struct pc_job), .err = err};
+	int r;
+
+	z.p->kind = o->kind;
+	guest_disk_init(&z.p->target);
+	if (target) {
+		z.p->target = *target;
+		guest_disk_init(target);
+	}
+	r = pc_prepare_job(m, name, o, &z, err);
+	if (!r) {
+		vm_call_on_io(m->vm, pc_start_job, &z);
+		r = z.result;
+	}
+	if (r < 0)
+		pc_free_job(z.p);
+	return r;
+}
+
+/* --- asking --- */
+
+struct pc_job_call {
+	struct img_job *job;
+	struct img_job_status status;
+	struct err *err;
+	int result;
+};
+
+static void pc_job_status(void *arg)
+{
+	struct pc_job_call *z = arg;
+
+	img_job_get_status(z->job, &z->status);
+}
+
+static void pc_job_complete(void *arg)
+{
+	struct pc_job_call *z = arg;
+
+	z->result = img_job_complete(z->job, z->err);
+}
+
+static void pc_job_cancel(void *arg)
+{
+	img_job_cancel(((struct pc_job_call *)arg)->job);
+}
+
+static int pc_call_job(struct machine *m, const char *name, void (*fn)(void *arg),
+		       struct pc_job_call *z)
+{
+	struct pc_slot *s;
+	int r = pc_find_job_slot(m, name, &s, z->err);
+
+	if (r < 0)
+		return r;
+	if (!s->job)
+		return err_set(z->err, -ENOENT, "no job is at work on '%s'", name);
+	z->job = s->job->job;
+	vm_call_on_io(m->vm, fn, z);
+	return z->result;
+}
+
+int machine_complete_job(struct machine *m, const char *name, struct err *err)
+{
+	return pc_call_job(m, name, pc_job_complete, &(struct pc_job_call){.err = err});
+}
+
+int machine_cancel_job(struct machine *m, const char *name, struct err *err)
+{
+	return pc_call_job(m, name, pc_job_cancel, &(struct pc_job_call){.err = err});
+}
+
+static void pc_describe_job(const struct pc_slot *s, const struct img_job_status *status,
+			    struct machine_job *out)
+{
+	static const enum machine_job_state states[] = {
+		[IMG_JOB_RUNNING] = MACHINE_JOB_RUNNING, [IMG_JOB_READY] = MACHINE_JOB_READY,
+		[IMG_JOB_DONE] = MACHINE_JOB_DONE,       [IMG_JOB_FAILED] = MACHINE_JOB_FAILED,
+		[IMG_JOB_CANCELLED] = MACHINE_JOB_CANCELLED,
+	};
+
+	*out = (struct machine_job){
+		.device = s->vdev->dev.name,
+		.kind = s->job->kind,
+		.state = states[status->state],
+		.done_bytes = status->done_bytes,
+		.total_bytes = status->total_bytes,
+		.error = status->error,
+		.where = status->where,
+	};
+}
+
+unsigned machine_list_jobs(struct machine *m, struct machine_job *out)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < m->n_root_ports; i++) {
+		struct pc_slot *s = &m->slots[i];
+		struct pc_job_call z = {0};
+
+		if (!s->function || !s->job)
+			continue;
+		z.job = s->job->job;
+		vm_call_on_io(m->vm, pc_job_status, &z);
+		pc_describe_job(s, &z.status, &out[n++]);
+	}
+	return n;
+}
+
+int pc_check_no_job(const struct machine *m, struct err *err)
+{
+	for (unsigned i = 0; i < m->n_root_ports; i++) {
+		const struct pc_slot *s = &m->slots[i];
+
+		if (s->function && s->job)
+			return err_set(err, -EBUSY, "a job is at work on '%s'", s->vdev->dev.name);
+	}
+	return 0;
+}
+
+/* --- what became of it: the main thread --- */
+
+/* The disk of the configuration is the target now, in the same place. */
+static void pc_take_target(struct machine *m, struct pc_job *p)
+{
+	struct guest_disk *d = pc_find_disk(m, p->slot->vdev->dev.name), was = *d;
+
+	*d = p->target;
+	d->name = was.name;
+	d->slot = was.slot;
+	d->is_readonly = was.is_readonly;
+	d->on_error = was.on_error;
+	d->n_queues = was.n_queues;
+	d->is_packed = was.is_packed;
+	d->limits = was.limits;
+	was.name = NULL;
+	was.fd = was.overlay_fd = -1;
+	guest_disk_fini(&was);
+	guest_disk_init(&p->target);
+	log_info("disk '%s' is %s now", d->name, d->path);
+}
+
+static void pc_tell_job(struct machine *m, struct pc_slot *s)
+{
+	struct pc_job_call z = {.job = s->job->job};
+	struct machine_job told;
+
+	vm_call_on_io(m->vm, pc_job_status, &z);
+	pc_describe_job(s, &z.status, &told);
+	if (__atomic_load_n(&s->job->has_replaced, __ATOMIC_ACQUIRE))
+		pc_take_target(m, s->job);
+	if (told.state > MACHINE_JOB_READY) {
+		pc_free_job(s->job);
+		s->job = NULL;
+	}
+	if (m->ops.job_changed)
+		m->ops.job_changed(m->ops.opaque, &told);
+}
+
+static void pc_on_jobs_task(struct loop_task *t)
+{
+	struct machine *m = container_of(t, struct machine, jobs_task);
+	u32 slots = __atomic_exchange_n(&m->jobs_changed, 0, __ATOMIC_ACQ_REL);
+
+	for (unsigned i = 0; i < m->n_root_ports; i++) {
+		if (slots & BIT32(i) && m->slots[i].function && m->slots[i].job)
+			pc_tell_job(m, &m->slots[i]);
+	}
+}
+
+/* The device has gone, and its hub: the job ended before. */
+void pc_forget_job(struct pc_slot *s)
+{
+	if (s->job)
+		pc_free_job(s->job);
+	s->job = NULL;
+}
+
+static void pc_end_job_of(void *slot)
+{
+	pc_end_job(slot);
+}
+
+void pc_init_jobs(struct machine *m)
+{
+	list_init(&m->jobs_task.node);
+	m->jobs_task.fn = pc_on_jobs_task;
+}
+
+void pc_fini_jobs(struct machine *m)
+{
+	loop_task_cancel(vm_main_loop(m->vm), &m->jobs_task);
+	for (unsigned i = 0; i < m->n_root_ports; i++) {
+		if (m->slots[i].job)
+			vm_call_on_io(m->vm, pc_end_job_of, &m->slots[i]);
+		pc_forget_job(&m->slots[i]);
+	}
+}

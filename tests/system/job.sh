@@ -1,0 +1,130 @@
+#!/usr/bin/env bash
+# Block jobs on the disk of a guest that writes to it all the time.
+# timeout: 400
+# shellcheck source=tests/system/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+export POSADA_RUNTIME_DIR=$work/run
+mkdir -m 700 "$work/run"
+need_kernel 6.1 || exit 0
+"$top/tools/make-initrd" "$work/initrd" "$here/guest-init" "$cache/kernel-6.1" virtio_pci virtio_blk \
+	-- "$here/job-test:test"
+
+# start DISK: a guest that takes words from descriptor 7.
+start() {
+	rm -f "$work/in"
+	mkfifo "$work/in"
+	"$bin/posada" run --name busy --accel soft --quiet --console stdio --kernel "$cache/kernel-6.1/vmlinuz" \
+		--initrd "$work/initrd" --append "console=ttyS0 quiet panic=-1" --disk "$1" <"$work/in" >"$out" 2>&1 &
+	guest=$!
+	jobs_to_end+=("$guest")
+	exec 7>"$work/in"
+	wait_for "$out" '^t: ready' "$guest"
+}
+
+stop() {
+	echo off >&7
+	exec 7>&-
+	if wait "$guest"; then pass "$1: the guest ends in order"; else fail "$1: the guest ends in order" "exit status $?"; fi
+}
+
+# The disk's sum as the guest sees it, which writes nothing meanwhile.
+n_sums=0
+sum_in_guest() {
+	n_sums=$((n_sums + 1))
+	echo sum >&7
+	for _ in $(seq 600); do
+		[ "$(grep -ac '^t: sum' "$out")" -ge "$n_sums" ] && break
+		sleep 0.1
+	done
+	grep -a '^t: sum' "$out" | tail -1 | tr -d '\r' | cut -d' ' -f3
+}
+
+sum_of() { md5sum <"$1" | cut -c1-32; }
+
+job() { # NAME ARGUMENT...: it ends well
+	local name=$1
+	shift
+	if timeout 120 "$bin/posada" job busy "$@" >"$work/said" 2>&1; then pass "$name"; else fail "$name" "$(cat "$work/said")"; fi
+}
+
+refused() { # NAME PATTERN ARGUMENT...
+	local name=$1 pattern=$2
+	shift 2
+	if timeout 60 "$bin/posada" job busy "$@" >"$work/said" 2>&1; then
+		fail "$name" "it isn't refused"
+	elif grep -q "$pattern" "$work/said"; then
+		pass "$name"
+	else
+		fail "$name" "$(cat "$work/said")"
+	fi
+}
+
+new() { rm -f "$1"; truncate -s "${2:-16M}" "$1"; }
+
+copies() {
+	new "$work/disk"
+	new "$work/copy"
+	start "$work/disk"
+	sum_in_guest >/dev/null
+	job "a copy" disk0 copy "$work/copy"
+	# What it holds is one moment of a guest that writes: every block is whole.
+	if [ -z "$(tr -d '\0' <"$work/copy" | grep -av '^block [0-9]*$' | head -c 1000 | grep -a '[^block 0-9]')" ]; then pass "it holds whole lines"; else fail "it holds whole lines" "it doesn't"; fi
+	new "$work/small" 8M
+	refused "a target that is too small" "the target has" disk0 copy "$work/small"
+	refused "a second job without a target" "have a target" disk0 mirror
+	refused "another disk's target" "in use by another VM" disk0 mirror "$work/disk"
+	stop "copies"
+}
+
+mirrors() {
+	new "$work/disk"
+	new "$work/mirror"
+	new "$work/mirror2"
+	n_sums=0
+	start "$work/disk"
+	"$bin/posada" job busy disk0 mirror "$work/mirror" --ask --background || fail "a mirror begins" "it doesn't"
+	refused "one job at a time" "already" disk0 copy "$work/mirror2"
+	for _ in $(seq 300); do
+		"$bin/posada" job busy | grep -q ready && break
+		sleep 0.1
+	done
+	if "$bin/posada" job busy | grep -q 'disk0 *mirror *ready'; then pass "a mirror becomes ready"; else fail "a mirror becomes ready" "$("$bin/posada" job busy)"; fi
+	if "$bin/posada" save busy "$work/save" 2>"$work/said"; then fail "meanwhile it isn't saved" "it is"; else pass "meanwhile it isn't saved"; fi
+	job "it is completed" disk0 --complete
+	for _ in $(seq 300); do
+		[ -z "$("$bin/posada" job busy --json | tr -d '[] \n')" ] && break
+		sleep 0.1
+	done
+	sum=$(sum_in_guest)
+	if [ "$sum" = "$(sum_of "$work/mirror")" ]; then pass "the guest goes on with the target"; else fail "the guest goes on with the target" "sums differ"; fi
+	job "and is mirrored once more" disk0 mirror "$work/mirror2"
+	sum=$(sum_in_guest)
+	if [ "$sum" = "$(sum_of "$work/mirror2")" ]; then pass "to a third file"; else fail "to a third file" "sums differ"; fi
+	if "$bin/posada" run --accel soft --kernel "$kernel" --append hbo --disk "$work/mirror2" </dev/null >"$work/said" 2>&1; then
+		fail "which is locked" "it isn't"
+	else
+		pass "which is locked"
+	fi
+	if timeout 60 "$bin/posada" run --accel soft --quiet --kernel "$kernel" --append hbo --disk "$work/disk" </dev/null >"$work/said" 2>&1; then pass "the first one isn't any more"; else fail "the first one isn't any more" "$(cat "$work/said")"; fi
+	stop "mirrors"
+}
+
+called_off() {
+	new "$work/disk"
+	new "$work/target"
+	n_sums=0
+	start "$work/disk"
+	"$bin/posada" job busy disk0 mirror "$work/target" --limit-bps 1M --background
+	job "a job is called off" disk0 --cancel
+	"$bin/posada" job busy disk0 copy "$work/target" --limit-bps 1M --background 2>/dev/null ||
+		{ sleep 1; "$bin/posada" job busy disk0 copy "$work/target" --limit-bps 1M --background; }
+	sum=$(sum_in_guest)
+	if [ "$sum" = "$(sum_of "$work/disk")" ]; then pass "the guest stays with its disk"; else fail "the guest stays with its disk" "sums differ"; fi
+	stop "a job that still goes on"
+}
+
+copies
+mirrors
+called_off
+[ -z "$(processes_left)" ] && pass "no process is left" || fail "no process is left" "$(processes_left)"
