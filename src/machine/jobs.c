@@ -20,10 +20,10 @@
 
 struct pc_job {
 	struct pc_slot *slot;
-	struct img_job *job;       /* the I/O thread's */
-	struct guest_disk target;  /* what the guest goes on with, if it does */
-	bool has_replaced;         /* atomic: it has */
-	int disk_fd;               /* what it goes on from, which its image closes */
+	struct img_job *job;      /* the I/O thread's */
+	struct guest_disk target; /* what the guest goes on with, if it does */
+	bool has_replaced;        /* atomic: it has */
+	int disk_fd;              /* what it goes on from, which its image closes */
 	enum machine_job_kind kind;
 };
 
@@ -175,8 +175,8 @@ static int pc_prepare_job(struct machine *m, const char *name, const struct mach
 	if (s->job)
 		return err_set(err, -EBUSY, "a job is at work on '%s' already", name);
 	if (d->is_overlaid)
-		return err_set(err, -ENOTSUP, "what the guest writes to '%s' is forgotten (--snapshot)",
-			       name);
+		return err_set(err, -ENOTSUP,
+			       "what the guest writes to '%s' is forgotten (--snapshot)", name);
 	z->p->slot = s;
 	z->p->disk_fd = d->used_fd;
 	z->o = (struct img_job_options){
@@ -271,8 +271,8 @@ static void pc_describe_job(const struct pc_slot *s, const struct img_job_status
 			    struct machine_job *out)
 {
 	static const enum machine_job_state states[] = {
-		[IMG_JOB_RUNNING] = MACHINE_JOB_RUNNING, [IMG_JOB_READY] = MACHINE_JOB_READY,
-		[IMG_JOB_DONE] = MACHINE_JOB_DONE,       [IMG_JOB_FAILED] = MACHINE_JOB_FAILED,
+		[IMG_JOB_RUNNING] = MACHINE_JOB_RUNNING,     [IMG_JOB_READY] = MACHINE_JOB_READY,
+		[IMG_JOB_DONE] = MACHINE_JOB_DONE,           [IMG_JOB_FAILED] = MACHINE_JOB_FAILED,
 		[IMG_JOB_CANCELLED] = MACHINE_JOB_CANCELLED,
 	};
 

@@ -61,7 +61,8 @@ static int job_take_options(const json_t *from, struct machine_job_options *o, s
 	return 0;
 }
 
-static int job_start(struct monitor *m, struct control_request *r, const char *name, struct err *err)
+static int job_start(struct monitor *m, struct control_request *r, const char *name,
+		     struct err *err)
 {
 	const json_t *arguments = control_arguments(r);
 	const json_t *target = json_object_get(arguments, "target");
@@ -72,7 +73,8 @@ static int job_start(struct monitor *m, struct control_request *r, const char *n
 	if (ret < 0)
 		return ret;
 	if (!json_is_object(target) != (o.kind == MACHINE_JOB_PULL))
-		return err_set(err, -EINVAL, "all jobs but a pull have a 'target', which is a disk");
+		return err_set(err, -EINVAL,
+			       "all jobs but a pull have a 'target', which is a disk");
 	if (!target)
 		return machine_start_job(m->machine, name, &o, NULL, err);
 	ret = guest_disk_decode(target, control_fds(r), &disk, err);

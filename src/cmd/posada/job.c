@@ -103,7 +103,8 @@ static int job_command(const char *guest, const char *disk, const char *command,
 	int r = client_connect(guest, &c, err);
 
 	return r < 0 ? r
-		     : client_call(c, command, json_pack("{s:s}", "device", disk), NULL, 0, NULL, err);
+		     : client_call(c, command, json_pack("{s:s}", "device", disk), NULL, 0, NULL,
+				   err);
 }
 
 /* --- a new one, watched --- */
@@ -165,8 +166,8 @@ static int job_watch(struct client *c, const char *disk, struct err *err)
 
 static json_t *job_arguments(const char *const *args, const struct job_options *o)
 {
-	return json_pack("{s:s, s:s, s:b, s:b, s:b, s:I}", "device", args[1], "kind", args[2], "ask",
-			 o->must_ask, "keep", o->keeps_disk, "top", o->is_top_only,
+	return json_pack("{s:s, s:s, s:b, s:b, s:b, s:I}", "device", args[1], "kind", args[2],
+			 "ask", o->must_ask, "keep", o->keeps_disk, "top", o->is_top_only,
 			 "bytes-per-second", (json_int_t)o->bytes_per_second);
 }
 
@@ -183,7 +184,8 @@ static int job_start(const char *const *args, const struct job_options *o, struc
 	if (!r)
 		r = client_call(c, "subscribe", NULL, NULL, 0, NULL, err);
 	if (!r)
-		r = launch_start_job(args[0], job_arguments(args, o), spec ? &target.disks[0] : NULL, err);
+		r = launch_start_job(args[0], job_arguments(args, o),
+				     spec ? &target.disks[0] : NULL, err);
 	if (r < 0 || o->is_background)
 		return r;
 	r = job_watch(c, args[1], err);
@@ -197,11 +199,14 @@ static int job_run(const char *const *args, const struct job_options *o, struct 
 	if (!args[1])
 		return job_list(args[0], o->json.is_json, err);
 	if (o->is_completing || o->is_cancelling)
-		return job_command(args[0], args[1], o->is_completing ? "job-complete" : "job-cancel", err);
+		return job_command(args[0], args[1],
+				   o->is_completing ? "job-complete" : "job-cancel", err);
 	if (!args[2])
-		return err_set(err, -EINVAL, "which job? copy, mirror, commit or pull; or --complete, --cancel");
+		return err_set(err, -EINVAL,
+			       "which job? copy, mirror, commit or pull; or --complete, --cancel");
 	if (!args[3] != !strcmp(args[2], "pull"))
-		return err_set(err, -EINVAL, "%s: all jobs but a pull have a target, an image or device",
+		return err_set(err, -EINVAL,
+			       "%s: all jobs but a pull have a target, an image or device",
 			       args[2]);
 	return job_start(args, o, err);
 }
@@ -209,9 +214,11 @@ static int job_run(const char *const *args, const struct job_options *o, struct 
 int cmd_job(int argc, char **argv)
 {
 	static const struct option_row rows[] = {
-		{"ask", NULL, job_ask_option, "a mirror or commit waits for --complete once it is in step"},
+		{"ask", NULL, job_ask_option,
+		 "a mirror or commit waits for --complete once it is in step"},
 		{"keep", NULL, job_keep, "after a mirror the guest stays with its disk"},
-		{"top", NULL, job_top, "copy only what the image itself holds, not what is beneath"},
+		{"top", NULL, job_top,
+		 "copy only what the image itself holds, not what is beneath"},
 		{"limit-bps", "N", job_rate, "bytes a second (default: as fast as it goes)"},
 		{"background", NULL, job_background, "don't wait for its end"},
 		{"complete", NULL, job_complete, "complete the disk's mirror or commit"},
@@ -221,9 +228,12 @@ int cmd_job(int argc, char **argv)
 	static const struct option_table table = {
 		.command = "job",
 		.usage = "NAME [DISK [copy|mirror|commit|pull [TARGET[,OPTION]...]]] [OPTIONS]",
-		.summary = "Long work on a disk while its guest runs. copy: the disk as it is now, to TARGET.\n"
-			   "mirror: to TARGET, with which the guest then goes on. commit: down into TARGET,\n"
-			   "a layer beneath its image. pull: what is beneath comes up. Lists jobs without DISK.",
+		.summary = "Long work on a disk while its guest runs. copy: the disk as it is now, "
+			   "to TARGET.\n"
+			   "mirror: to TARGET, with which the guest then goes on. commit: down "
+			   "into TARGET,\n"
+			   "a layer beneath its image. pull: what is beneath comes up. Lists jobs "
+			   "without DISK.",
 		.rows = rows,
 		.n_rows = ARRAY_SIZE(rows),
 		.min_args = 1,
