@@ -34,7 +34,7 @@ struct vblk {
 	struct list waiting; /* requests that are over the limit, oldest first */
 	bool is_ordered;
 	struct list order; /* then: all that aren't done, oldest first */
-	struct list held;    /* those that failed and wait for a resume */
+	struct list held;  /* those that failed and wait for a resume */
 	enum vblk_on_error on_error;
 	void (*on_held)(void *opaque, int result);
 	void *opaque;
