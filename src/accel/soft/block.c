@@ -278,7 +278,7 @@ static bool revalidate(struct sx_cpu *c, struct sx_block *b, const struct sx_itl
 		return false;
 	sx_count(c, SX_N_BLOCK_REVALIDATED);
 	b->word = word;
-	sx_native_revalidated(c, b);
+	sx_native_revalidated(c, b, e->host);
 	return true;
 }
 
@@ -309,12 +309,10 @@ static struct sx_block *find_physical(struct sx_cpu *c, const struct sx_itlb_ent
 
 static void remember(struct sx_cpu *c, u64 lin, bool is_global, struct sx_block *b)
 {
-	unsigned half = lin >> 63;
-
 	*sx_jump_slot(c->cache, lin, c->mode) = (struct sx_jump){
 		.lin = lin,
 		.mode = c->mode,
-		.generation = c->jump_generation[half],
+		.generation = c->jump_generation[lin >> 63],
 		.block = b,
 	};
 	sx_tlb_note_code(c, lin, is_global);

@@ -108,6 +108,21 @@ struct sx_fpu_live {
 	bool x87_masked;      /* x87, and it wants to see none: for native code */
 };
 
+/* Where native code goes on at lin: good as long as key is the vCPU's native_key. */
+#define SX_TARGET_BITS 13
+struct sx_native_target {
+	u64 lin, key;
+	u8 *code;
+} __attribute__((aligned(32)));
+/* A call's: where native code goes on when it returns to rip. */
+struct sx_native_return {
+	u8 *code;
+	u64 rip, key;
+};
+#define SX_RETURNS 512
+/* Beneath the return stack: signals are handled on it. */
+#define SX_RETURNS_SLACK (64 * KIB)
+
 /* An event to be delivered through the IDT. */
 struct sx_event {
 	bool is_set;
@@ -128,22 +143,27 @@ struct sx_cpu {
 	struct sx_tlb_entry *tlb; /* of the current privilege: one of tlbs */
 	u32 tlb_mask;             /* ... of its slots, times their size */
 	u32 mode;                 /* enum sx_mode */
-	u32 jump_generation[2];   /* of the jump cache's entries: user half, kernel half */
+	u32 jump_generation[2];   /* of the jump cache's entries: user half, kernel half; 31 bits */
 	struct sx_block *block;   /* being executed */
 	u64 retired;              /* instructions of all blocks entered */
 	u64 stop_at;              /* atomic: at so many, the run loop is wanted; counted clocks */
 	struct sx_cache *cache;   /* decoded code */
 	struct sx_native *native; /* NULL: nothing is translated */
-	/* For native code: what it calls, and a register that didn't fit (native.h). */
-	bool (*native_callout)(struct sx_cpu *c, u32 index, u32 off, struct sx_native_block *n);
+	/* For native code: what it calls, and registers that didn't fit (native.h). */
+	bool (*native_callout)(struct sx_cpu *c, u32 what, u32 off, struct sx_native_block *n);
 	u64 (*native_fill)(struct sx_cpu *c, u64 lin, u32 what);
-	u64 native_target;
+	u64 native_target, native_target_lin;
+	u64 native_key;    /* under which jumps and returns are remembered: sx_native_key_update */
+	bool has_odd_code; /* native code ran as supervisor at low addresses, as user at high ones */
+	u64 native_rsp;    /* top of the return stack */
+	u64 native_limit;  /* it doesn't grow beyond this */
+	u64 host_rsp;      /* the thread's own stack, while native code runs */
 	u64 seg_base[SX_SEGS]; /* as in seg[], for address arithmetic */
 
 	u64 sysflags; /* RFLAGS without the arithmetic flags */
 	unsigned cpl;
 	enum sx_tlb_set tlb_set;    /* that data accesses belong to */
-	bool has_local_kernel_code; /* the jump cache's kernel half has code of non-global pages */
+	bool has_local_kernel_code; /* the jump cache has kernel half has code of non-global pages */
 	/* Code's linear address: (RIP + code_base) & code_mask. 64-bit code: 0 and all ones; else CS's
 	 * base and 2^32 - 1. */
 	u64 code_base, code_mask;
@@ -181,6 +201,11 @@ struct sx_cpu {
 
 	struct sx_tlbs tlbs;
 
+	struct sx_native_target native_targets[1u << SX_TARGET_BITS];
+	u8 native_stack_slack[SX_RETURNS_SLACK];
+	struct sx_native_return
+		native_returns[SX_RETURNS + 1]; /* grows down; the last never fits */
+
 	/* Paging, from CR0, CR4, EFER (mmu.c). */
 	bool has_nx, has_1g_pages;
 	u64 phys_mask;    /* bits of a physical address */
@@ -216,6 +241,24 @@ struct sx_cpu {
 static inline struct sx_cpu *sx_cpu_of(struct vcpu *v)
 {
 	return container_of(v, struct sx_cpu, vcpu);
+}
+
+static inline bool sx_is_odd_code(const struct sx_cpu *c, u64 lin)
+{
+	return !(lin >> 63) != !!(c->mode & SX_MODE_USER);
+}
+
+/*
+ * After the mode word or a generation changed. The key has the generation of the half in which such code usually
+ * is; that of the other, too, once there was code elsewhere. Of the mode what may differ in native code.
+ */
+static inline void sx_native_key_update(struct sx_cpu *c)
+{
+	bool is_user = c->mode & SX_MODE_USER;
+	u64 low = is_user || c->has_odd_code ? c->jump_generation[0] : 0;
+	u64 high = !is_user || c->has_odd_code ? c->jump_generation[1] : 0;
+
+	c->native_key = low << 33 | high << 2 | is_user | (c->mode & SX_MODE_FLAT ? 2 : 0);
 }
 
 static inline bool sx_is_64(const struct sx_cpu *c)

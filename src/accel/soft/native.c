@@ -67,6 +67,27 @@ static int map_code(struct sx_native *n, u8 *at, struct err *err)
 	return r;
 }
 
+void sx_native_forget(struct sx_cpu *c)
+{
+	memset(c->native_targets, 0, sizeof(c->native_targets));
+	for (unsigned k = 0; k <= SX_RETURNS; k++)
+		c->native_returns[k].key = ~(u64)0;
+}
+
+/* Nothing is being executed. */
+static void start_over(struct sx_cpu *c)
+{
+	c->native->used = c->native->common;
+	c->native_rsp = (u64)(uintptr_t)&c->native_returns[SX_RETURNS];
+	sx_native_forget(c);
+}
+
+void sx_native_drop(struct sx_cpu *c)
+{
+	if (c->native)
+		start_over(c);
+}
+
 static int make_native(struct sx_cpu *c, enum accel_engine engine, struct err *err)
 {
 	struct sx_native *n = NEW(struct sx_native);
@@ -78,7 +99,9 @@ static int make_native(struct sx_cpu *c, enum accel_engine engine, struct err *e
 	}
 	n->heat = engine == ACCEL_ENGINE_TRANSLATOR ? 1 : NATIVE_HEAT;
 	c->native = n;
+	c->native_limit = (u64)(uintptr_t)&c->native_returns[1];
 	sx_native_emit_common(c);
+	start_over(c);
 	return 0;
 }
 
@@ -112,12 +135,6 @@ void sx_native_free(struct sx_cpu *c)
 	munmap(c, reserved_bytes());
 }
 
-void sx_native_drop(struct sx_cpu *c)
-{
-	if (c->native)
-		c->native->used = c->native->common;
-}
-
 /* --- one instruction by the interpreter --- */
 
 static enum sx_op op_of(const struct sx_block *one)
@@ -148,22 +165,23 @@ static bool step(struct sx_cpu *c, unsigned *out_len)
 	return true;
 }
 
-bool sx_native_callout(struct sx_cpu *c, u32 index, u32 off, struct sx_native_block *n)
+bool sx_native_callout(struct sx_cpu *c, u32 what, u32 off, struct sx_native_block *n)
 {
-	u64 start = c->gpr[SX_RIP];
+	u64 page = c->gpr[SX_RIP], key = c->native_key;
+	u32 rest = what & ~NATIVE_UNKNOWN;
 	unsigned len;
 
-	sx_count(c, n->unknown & BIT(index) ? SX_N_CALLOUT_UNKNOWN : SX_N_CALLOUT_MEMORY);
-	c->gpr[SX_RIP] = start + off;
-	c->retired -= n->n_insns - index;
+	sx_count(c, what & NATIVE_UNKNOWN ? SX_N_CALLOUT_UNKNOWN : SX_N_CALLOUT_MEMORY);
+	c->gpr[SX_RIP] = page + off;
+	c->retired -= rest;
 	if (!step(c, &len) || __atomic_load_n(&c->request, __ATOMIC_RELAXED) ||
-	    c->mode != n->mode || __atomic_load_n(n->code, __ATOMIC_ACQUIRE) != n->word ||
-	    c->gpr[SX_RIP] != start + off + len) {
+	    c->native_key != key || __atomic_load_n(n->code, __ATOMIC_ACQUIRE) != n->word ||
+	    c->gpr[SX_RIP] != page + off + len) {
 		sx_count(c, SX_N_CALLOUT_LEAVES);
 		return true;
 	}
-	c->gpr[SX_RIP] = start;
-	c->retired += n->n_insns - index - 1;
+	c->gpr[SX_RIP] = page;
+	c->retired += rest ? rest - 1 : 0;
 	return false;
 }
 
@@ -182,37 +200,75 @@ static bool is_own_code(const struct sx_native *n, const void *at)
 	return (const u8 *)at >= n->write + n->common && (const u8 *)at < n->write + n->used;
 }
 
-/* Leads an end of native code, or the entry of a stale block, to what is there now. */
-static void link_to(struct sx_cpu *c, u8 *at, bool is_entry, const struct sx_block *to)
+static struct sx_native_block *head_of(const struct sx_cpu *c, const struct sx_block *b)
 {
 	const struct sx_native *n = c->native;
-	u8 *target = to->native - n->exec + n->write;
+
+	return (struct sx_native_block *)(void *)(b->native - sizeof(struct sx_native_block) -
+						  n->exec + n->write);
+}
+
+/* Leads a jump of native code, or the entry of a stale block, to what is there now. */
+static void link_to(struct sx_cpu *c, u8 *at, enum native_left left, const struct sx_block *to)
+{
+	const struct sx_native *n = c->native;
+	u8 *entry = to->native - n->exec + n->write;
 
 	assert(is_own_code(n, at));
-	if (!is_entry) {
-		e_patch(at, target);
-	} else if (at != target) {
+	if (left == NATIVE_LINK_ENTRY) {
+		e_patch(at, entry);
+	} else if (left == NATIVE_LINK) {
+		e_patch(at, head_of(c, to)->inner - n->exec + n->write);
+	} else if (at != entry) {
 		at[0] = 0xe9; /* jmp */
-		e_patch(at + 1, target);
+		e_patch(at + 1, entry);
 	}
 }
 
-/* Runs native code until it wants something else than SIMD made ready; what it left is told. */
-static uintptr_t run_native(struct sx_cpu *c, const u8 *code, struct sx_native_block **out)
+static enum sx_count left_counter(enum native_left left)
 {
-	sx_native_enter_fn *enter = (sx_native_enter_fn *)(uintptr_t)c->native->enter;
+	static const enum sx_count counters[] = {
+		[NATIVE_GO_ON] = SX_N_LEFT_GO_ON,     [NATIVE_STEP] = SX_N_LEFT_STEP,
+		[NATIVE_LINK] = SX_N_LEFT_LINK,       [NATIVE_LINK_ENTRY] = SX_N_LEFT_LINK,
+		[NATIVE_REPLACE] = SX_N_LEFT_REPLACE, [NATIVE_INTERPRET] = SX_N_LEFT_INTERPRET,
+	};
 
+	return counters[left];
+}
+
+/* Enters it at RIP. So jumps to it find it next time. */
+static uintptr_t enter_at(struct sx_cpu *c, u8 *code)
+{
+	u64 lin = c->gpr[SX_RIP];
+
+	if (unlikely(sx_is_odd_code(c, lin) && !c->has_odd_code)) {
+		c->has_odd_code = true;
+		sx_native_key_update(c);
+	}
+	c->native_targets[(lin ^ lin >> PAGE_SHIFT) & ((1u << SX_TARGET_BITS) - 1)] =
+		(struct sx_native_target){.lin = lin, .key = c->native_key, .code = code};
+	c->gpr[SX_RIP] = lin & PAGE_MASK;
+	return ((sx_native_enter_fn *)(uintptr_t)c->native->enter)(code);
+}
+
+/* Runs native code until it wants something else than SIMD made ready; what it left is told. */
+static enum native_left run_native(struct sx_cpu *c, u8 *code, u8 **out)
+{
 	for (;;) {
-		uintptr_t left = enter(code);
+		uintptr_t left = enter_at(c, code);
+		struct sx_native_block *head;
 
-		sx_count(c, left == NATIVE_STEP ? SX_N_LEFT_STEP : SX_N_LEFT_GO_ON + (left & 3));
-		*out = (struct sx_native_block *)(left >> 2);
-		if ((left & 3) != NATIVE_INTERPRET)
-			return left;
+		enum native_left tag = left & (BIT32(NATIVE_TAG_BITS) - 1);
+
+		sx_count(c, left_counter(tag));
+		*out = (u8 *)(left >> NATIVE_TAG_BITS);
+		if (tag != NATIVE_INTERPRET)
+			return tag;
 		assert(is_own_code(c->native, *out));
-		if (!sx_fpu_is_ready(c, (*out)->fpu_needs))
-			return left;
-		code = (*out)->block->native;
+		head = (struct sx_native_block *)(void *)*out;
+		if (!sx_fpu_is_ready(c, head->fpu_needs))
+			return NATIVE_INTERPRET;
+		code = head->block->native;
 	}
 }
 
@@ -227,26 +283,26 @@ static sx_insn_fn *go_on_with(struct sx_cpu *c, struct sx_block *b, sx_insn_fn *
 /* From the block at hand to the next that the interpreter enters; NULL: to the run loop. */
 static noinline sx_insn_fn *run_on(struct sx_cpu *c)
 {
-	struct sx_native_block *n;
+	enum native_left left;
 	struct sx_block *b;
-	uintptr_t left;
 	unsigned len;
+	u8 *at;
 
 	c->retired -= c->block->n_insns; /* native code counts for itself */
-	left = run_native(c, c->block->native, &n);
+	left = run_native(c, c->block->native, &at);
 	/* It wants SIMD and can't have it: the interpreter knows what that leads to. */
-	if ((left & 3) == NATIVE_INTERPRET)
-		return go_on_with(c, n->block, n->block->first_fn);
+	if (left == NATIVE_INTERPRET) {
+		b = ((struct sx_native_block *)(void *)at)->block;
+		return go_on_with(c, b, b->first_fn);
+	}
 	if (left == NATIVE_STEP && !step(c, &len))
 		return NULL;
-	if (!SX_CHAINS_BLOCKS || unlikely(sx_is_wanted(c)))
+	if (unlikely(sx_is_wanted(c)))
 		return NULL;
 	b = sx_jump_find(c);
-	if (!b)
-		return NULL;
-	if ((left & 3) && b->native)
-		link_to(c, (u8 *)(left >> 2), (left & 3) == NATIVE_REPLACE, b);
-	return go_on_with(c, b, b->insn[0].fn);
+	if (b && left >= NATIVE_LINK && b->native)
+		link_to(c, at, left, b);
+	return SX_CHAINS_BLOCKS && b ? go_on_with(c, b, b->insn[0].fn) : NULL;
 }
 
 static void sx_native_enter(struct sx_cpu *c, unused const struct sx_insn *i)
@@ -277,13 +333,24 @@ void sx_native_watch(struct sx_cpu *c, struct sx_block *b)
 	b->insn[0].fn = sx_native_warm;
 }
 
-void sx_native_revalidated(struct sx_cpu *c, struct sx_block *b)
+/*
+ * The others of its page may not be good any more, so its jumps to them go. It may have looked at bytes that are
+ * none of the block's: when these changed it is made anew; who still leads to it finds it stale.
+ */
+void sx_native_revalidated(struct sx_cpu *c, struct sx_block *b, const u8 *page)
 {
 	struct sx_native_block *n;
 
 	if (!b->native)
 		return;
-	n = (struct sx_native_block *)(void *)(b->native - sizeof(*n) - c->native->exec +
-					       c->native->write);
+	n = head_of(c, b);
+	if (memcmp(n->bytes, page + n->first, n->n_bytes)) {
+		b->native = NULL;
+		b->heat = 0;
+		b->insn[0].fn = sx_native_warm;
+		return;
+	}
+	for (u32 k = 0; k < n->n_edges; k++)
+		e_patch(n->edges[k].field, n->edges[k].stub);
 	n->word = b->word;
 }

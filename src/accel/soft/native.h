@@ -11,8 +11,14 @@
  * code that changes itself and page crossings have no second implementation. Where the TLB merely hasn't
  * got the page, it is filled by a call (fill) and the instruction goes on.
  *
- * Native code is checked for freshness at each block's entry, as decoded blocks are, and looks at the
- * request word there. Blocks jump to each other inside a page by patched jumps, else by the jump cache.
+ * While native code runs, gpr[SX_RIP] is the linear address of the block's page: jumps inside it leave RIP
+ * alone. Everywhere else it is RIP.
+ *
+ * A block that is entered from another page, by a return, or by a jump backwards, looks whether its page was
+ * written and whether somebody wants the vCPU; jumps forward in the page, patched, come behind that. Other
+ * jumps look the target up in native_targets. A call pushes where it returns to on a stack of its own, which
+ * is the host's stack while native code runs, and calls; a return that finds its target there returns, so
+ * that the host predicts it. What these remember is good for one native_key: mode and TLB generation.
  *
  * Memory: one reservation for a vCPU holds struct sx_cpu and, near it, code that can be executed; the
  * same pages are mapped a second time for writing. No page is ever writable and executable by one address.
@@ -32,24 +38,31 @@ struct sx_block;
 struct sx_native_block {
 	u32 *code; /* the page's code word ... */
 	u32 word;  /* ... under which the block is good */
-	u32 n_insns;
 	u32 mode;
-	u64 unknown; /* a bit for each instruction that isn't translated: to tell callouts apart */
 	u32 fpu_needs; /* enum sx_fpu_need */
+	u8 *inner;     /* its code behind the checks */
 	struct sx_block *block;
+	/* Bytes of the page that it was made of or that were looked at, and a copy of them. */
+	u32 first, n_bytes;
+	const u8 *bytes;
+	struct sx_native_edge *edges;
+	u32 n_edges;
 };
 
-/* An end of a block that leads into its own page: field is the jump's distance, as written. */
+/* A jump of a block into its own page. */
 struct sx_native_edge {
-	u8 *field;
+	u8 *field; /* the jump's distance, as written */
+	u8 *stub;  /* where it leads while it isn't linked, as written */
 };
 
 struct sx_native {
 	u8 *exec, *write; /* the two mappings */
 	u64 size, used;
 	u64 common; /* bytes at the start: code that all blocks share */
-	const u8 *enter, *leave, *look_up, *call_out, *fill; /* executable addresses of that */
-	u32 heat; /* how often a block is entered before it is translated */
+	/* Executable addresses of that: in, out, out with RIP in R11; see native_common.c for others. */
+	const u8 *enter, *leave, *leave_to, *return_miss, *call_out, *fill;
+	u32 heat;    /* how often a block is entered before it is translated */
+	bool counts; /* instructions exactly, in c->retired; else the interpreter's alone */
 };
 
 /*
@@ -63,17 +76,20 @@ void sx_native_free(struct sx_cpu *c);
 
 /* All code goes; with the decoded blocks, when none is being executed. */
 void sx_native_drop(struct sx_cpu *c);
+/* What is remembered of jumps and calls. */
+void sx_native_forget(struct sx_cpu *c);
 
 /* A new block: native code may be made of it once it is hot. */
 void sx_native_watch(struct sx_cpu *c, struct sx_block *b);
-/* The block's page was written, its bytes are the same: it is good under another word. */
-void sx_native_revalidated(struct sx_cpu *c, struct sx_block *b);
+/* The block's page was written, its bytes are the same: it is good under another word. page: as it is. */
+void sx_native_revalidated(struct sx_cpu *c, struct sx_block *b, const u8 *page);
 
 /* native_block.c: false: it isn't worth it, or there is no room. */
 bool sx_native_translate(struct sx_cpu *c, struct sx_block *b);
-/* Called by native code: the instruction at off, the index-th of its block, by the interpreter. True:
- * leave native code, RIP says where to go on. */
-bool sx_native_callout(struct sx_cpu *c, u32 index, u32 off, struct sx_native_block *n);
+/* Called by native code: the instruction at off in the page, by the interpreter. what: with it, so many were
+ * counted and not executed; NATIVE_UNKNOWN: it isn't translated. True: leave native code, RIP says where to go on. */
+bool sx_native_callout(struct sx_cpu *c, u32 what, u32 off, struct sx_native_block *n);
+#define NATIVE_UNKNOWN BIT32(31)
 /* Called by native code where the TLB hasn't got lin: the host address for an access of size bytes, or 0:
  * the instruction is the interpreter's. what: size | SX_NATIVE_WRITE. */
 #define SX_NATIVE_WRITE 0x100u

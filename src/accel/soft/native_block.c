@@ -34,7 +34,7 @@ static bool decode_items(struct translation *t)
 
 		if (r < 0)
 			return false;
-		it->off = off;
+		it->off = t->first + off;
 		sx_native_classify(it);
 		it->is_native = it->is_native && is_near(it);
 		off += it->i.len;
@@ -48,11 +48,20 @@ static bool decode_items(struct translation *t)
 	return off == b->n_bytes || t->n_items == ARRAY_SIZE(t->items);
 }
 
+/* What the block depends on: it is new when that changes. */
+static void look_at(struct translation *t, i64 first, i64 end)
+{
+	if (first < t->first)
+		t->first = (u32)first;
+	if (end > t->end)
+		t->end = (u32)end;
+}
+
 /*
  * Is the code at off in the block's page, in whatever block, sure to write all flags before it reads any? Then
  * nobody can tell what they are there but by looking at the frame of an interrupt in between.
  */
-static bool kills_flags(const struct translation *t, i64 off)
+static bool kills_flags(struct translation *t, i64 off)
 {
 	const struct sx_decode_mode mode = {
 		.bits = 64, .is_protected = true, .features = t->c->features};
@@ -63,6 +72,7 @@ static bool kills_flags(const struct translation *t, i64 off)
 
 		if (r < 0)
 			return false;
+		look_at(t, off, off + r);
 		sx_native_classify(&it);
 		if (!it.is_native || it.flags & FLAGS_READ || it.i.flags & SX_IF_END)
 			return false;
@@ -74,11 +84,10 @@ static bool kills_flags(const struct translation *t, i64 off)
 }
 
 /* Whoever comes next may be interrupted before it sets the flags, and may read them. */
-static bool are_flags_live_at_end(const struct translation *t)
+static bool are_flags_live_at_end(struct translation *t)
 {
 	const struct item *last = &t->items[t->n_items - 1];
-	i64 start = (i64)(t->b->gpa & ~PAGE_MASK);
-	i64 next = start + last->off + last->i.len, target = next + (i64)last->i.imm;
+	i64 next = last->off + last->i.len, target = next + (i64)last->i.imm;
 
 	if (!t->page)
 		return true;
@@ -86,6 +95,7 @@ static bool are_flags_live_at_end(const struct translation *t)
 	case SX_JCC:
 		return !kills_flags(t, next) || !kills_flags(t, target);
 	case SX_JMP:
+	case SX_CALL:
 		return !kills_flags(t, target);
 	}
 	return last->i.flags & SX_IF_END || !kills_flags(t, next);
@@ -117,22 +127,14 @@ static bool is_worth_it(const struct translation *t)
 	return native && native * 2 >= t->n_items;
 }
 
-/* --- ends --- */
+/* --- ways out --- */
 
-static void jump_to_exec(struct translation *t, const u8 *exec)
+void sx_native_jump_to_exec(struct translation *t, const u8 *exec)
 {
 	u8 *field = e_jump(&t->e);
 
 	if (!t->e.is_full)
 		e_patch(field, exec - t->e.to_exec);
-}
-
-static void move_rip(struct translation *t, i64 distance)
-{
-	if (!distance)
-		return;
-	e_op(&t->e, 8, 0x81, 0, opd_near(&t->c->gpr[SX_RIP]), 4);
-	e_i32(&t->e, distance);
 }
 
 static void set_r10(struct emit *e, u64 value)
@@ -142,28 +144,17 @@ static void set_r10(struct emit *e, u64 value)
 	e_bytes(e, &value, 8);
 }
 
-/* To the interpreter, which goes on at RIP. */
-static void leave(struct translation *t)
+/* RIP is at target in the page. */
+void sx_native_leave_with(struct translation *t, u64 left, i64 target)
 {
-	e_op(&t->e, 4, 0x33, H_R10, opd_reg(H_R10), 0);
-	jump_to_exec(t, t->c->native->leave);
-}
+	struct emit *e = &t->e;
 
-/* RIP moves by distance; then whatever block is there. */
-static void go(struct translation *t, i64 distance)
-{
-	bool is_in_page = ((t->b->gpa & ~PAGE_MASK) + (u64)distance) < PAGE_SIZE;
-
-	move_rip(t, distance);
-	if (!is_in_page) {
-		jump_to_exec(t, t->c->native->look_up);
-		return;
+	if (target) {
+		e_op(e, 8, 0x81, 0, opd_near(&t->c->gpr[SX_RIP]), 4);
+		e_i32(e, target);
 	}
-	if (!distance) {
-		jump_to_exec(t, e_exec(&t->e, t->entry));
-		return;
-	}
-	sx_native_add_slow(t, SLOW_EDGE, e_jump(&t->e), 0);
+	set_r10(e, left);
+	sx_native_jump_to_exec(t, t->c->native->leave);
 }
 
 static void spill_if_host(struct translation *t)
@@ -172,134 +163,18 @@ static void spill_if_host(struct translation *t)
 		sx_native_spill_flags(t);
 }
 
-static void spill_at_end(struct translation *t)
+void sx_native_spill_at_end(struct translation *t)
 {
 	if (t->is_live_at_end)
 		spill_if_host(t);
 }
 
-static void end_jcc(struct translation *t, const struct item *it)
+static void add_retired(struct translation *t, i64 n)
 {
-	i64 next = it->off + it->i.len;
-	u8 *taken;
-
-	if (t->flags != FLAGS_HOST)
-		sx_native_load_flags(t);
-	else
-		spill_at_end(t); /* leaves them in EFLAGS as well */
-	taken = e_jcc(&t->e, it->i.cc);
-	go(t, next);
-	if (!t->e.is_full)
-		e_patch(taken, t->e.at);
-	go(t, next + (i64)it->i.imm);
-}
-
-/* [RSP - 8] = RIP + off; on a miss the interpreter does the call. */
-static void push_return(struct translation *t, unsigned index)
-{
-	const struct item *it = &t->items[index];
-	struct emit *e = &t->e;
-
-	e_lea(e, 8, H_R10, GUEST_RSP, H_RSP, 0, -8);
-	sx_native_check(t, index, 8, true, false);
-	e_load(e, H_R11, opd_near(&t->c->gpr[SX_RIP]));
-	e_lea(e, 8, H_R11, H_R11, H_RSP, 0, (i32)(it->off + it->i.len));
-	e_store(e, H_R11, opd_base(H_R10, 0));
-	e_lea(e, 8, GUEST_RSP, GUEST_RSP, H_RSP, 0, -8);
-}
-
-/* R11: the target; a fault is the interpreter's to raise. */
-static void check_canonical(struct translation *t, unsigned index)
-{
-	struct emit *e = &t->e;
-
-	e_op(e, 8, 0x8b, H_R14, opd_reg(H_R11), 0);
-	e_op(e, 8, 0xc1, 4, opd_reg(H_R14), 1);
-	e_u8(e, 16);
-	e_op(e, 8, 0xc1, 7, opd_reg(H_R14), 1);
-	e_u8(e, 16);
-	e_op(e, 8, 0x3b, H_R14, opd_reg(H_R11), 0);
-	sx_native_add_slow(t, SLOW_STEP, e_jcc(e, 5), index);
-}
-
-static void target_to_r11(struct translation *t, unsigned index)
-{
-	const struct item *it = &t->items[index];
-
-	if (it->i.flags & SX_IF_MEM) {
-		sx_native_address(t, it);
-		sx_native_check(t, index, 8, false, false);
-		e_load(&t->e, H_R11, opd_base(H_R10, 0));
-	} else if (host_of(it->i.rm) == IN_MEMORY) {
-		e_load(&t->e, H_R11, opd_gpr(t->c, it->i.rm));
-	} else {
-		e_op(&t->e, 8, 0x8b, H_R11, opd_reg(host_of(it->i.rm)), 0);
-	}
-	check_canonical(t, index);
-}
-
-static void jump_to_r11(struct translation *t)
-{
-	e_store(&t->e, H_R11, opd_near(&t->c->gpr[SX_RIP]));
-	jump_to_exec(t, t->c->native->look_up);
-}
-
-static void end_ret(struct translation *t, unsigned index)
-{
-	const struct item *it = &t->items[index];
-	struct emit *e = &t->e;
-
-	e_op(e, 8, 0x8b, H_R10, opd_reg(GUEST_RSP), 0);
-	sx_native_check(t, index, 8, false, false);
-	e_load(e, H_R11, opd_base(H_R10, 0));
-	check_canonical(t, index);
-	e_lea(e, 8, GUEST_RSP, GUEST_RSP, H_RSP, 0, (i32)(8 + it->i.imm));
-	jump_to_r11(t);
-}
-
-/* The target may be relative to RSP or be in memory that the push changes: it comes first. The push
- * uses R11, so the target waits in RIP's slot for the next instruction's. */
-static void end_call_rm(struct translation *t, unsigned index)
-{
-	struct emit *e = &t->e;
-
-	target_to_r11(t, index);
-	e_store(e, H_R11, opd_near(&t->c->native_target));
-	push_return(t, index);
-	e_load(e, H_R11, opd_near(&t->c->native_target));
-	jump_to_r11(t);
-}
-
-static void end_block(struct translation *t, unsigned index)
-{
-	const struct item *it = &t->items[index];
-	i64 next = it->off + it->i.len;
-
-	sx_native_flush_fpu(t);
-	if (sx_insn_op(&it->i) != SX_JCC)
-		spill_at_end(t);
-	switch ((int)sx_insn_op(&it->i)) {
-	case SX_JCC:
-		end_jcc(t, it);
-		break;
-	case SX_JMP:
-		go(t, next + (i64)it->i.imm);
-		break;
-	case SX_CALL:
-		push_return(t, index);
-		go(t, next + (i64)it->i.imm);
-		break;
-	case SX_RET:
-		end_ret(t, index);
-		break;
-	case SX_JMP_RM:
-		target_to_r11(t, index);
-		jump_to_r11(t);
-		break;
-	case SX_CALL_RM:
-		end_call_rm(t, index);
-		break;
-	}
+	if (!t->c->native->counts)
+		return;
+	e_op(&t->e, 8, 0x81, 0, opd_near(&t->c->retired), 4);
+	e_i32(&t->e, n);
 }
 
 /* --- the block --- */
@@ -311,7 +186,8 @@ static void emit_call_out(struct translation *t, unsigned index)
 	u8 *field;
 
 	e_op(e, 4, 0xc7, 0, opd_reg(H_R10), 4);
-	e_i32(e, index);
+	e_i32(e, (t->c->native->counts ? t->n_items - index : 0) |
+			 (it->is_native ? 0 : NATIVE_UNKNOWN));
 	e_op(e, 4, 0xc7, 0, opd_reg(H_R14), 4);
 	e_i32(e, it->off);
 	e_u8(e, 0x49); /* mov r11, head */
@@ -371,19 +247,32 @@ static void emit_entry(struct translation *t)
 	sx_native_add_slow(t, SLOW_REQUEST, e_jcc(e, 5), 0);
 	if (t->c->is_counted)
 		check_count(t);
+	t->inner = t->c->is_counted ? t->entry : e->at;
 	check_fpu(t, SLOW_INTERPRET, 0);
-	e_op(e, 8, 0x81, 0, opd_near(&t->c->retired), 4);
-	e_i32(e, t->n_items);
+	add_retired(t, t->n_items);
 	t->flags = FLAGS_MEMORY;
+}
+
+/* Its last instruction is the block's. */
+static bool is_whole(const struct translation *t)
+{
+	const struct item *last = &t->items[t->n_items - 1];
+
+	return last->off + last->i.len == (t->b->gpa & ~PAGE_MASK) + t->b->n_bytes;
 }
 
 static void emit_items(struct translation *t)
 {
+	const struct item *last;
+
 	for (unsigned k = 0; k < t->n_items; k++) {
 		struct item *it = &t->items[k];
 
 		if (it->i.flags & SX_IF_END) {
-			end_block(t, k);
+			sx_native_flush_fpu(t);
+			if (sx_insn_op(&it->i) != SX_JCC)
+				sx_native_spill_at_end(t);
+			sx_native_end(t, k);
 			return;
 		}
 		if (it->is_native) {
@@ -397,20 +286,12 @@ static void emit_items(struct translation *t)
 		check_fpu(t, SLOW_NEXT, k);
 	}
 	sx_native_flush_fpu(t);
-	spill_at_end(t);
-	if (t->n_items == ARRAY_SIZE(t->items) ||
-	    t->items[t->n_items - 1].off + t->items[t->n_items - 1].i.len == t->b->n_bytes) {
-		go(t, t->items[t->n_items - 1].off + t->items[t->n_items - 1].i.len);
-	} else { /* an end that is the interpreter's */
-		move_rip(t, t->items[t->n_items - 1].off + t->items[t->n_items - 1].i.len);
-		leave(t);
-	}
-}
-
-static void leave_with(struct translation *t, u64 left)
-{
-	set_r10(&t->e, left);
-	jump_to_exec(t, t->c->native->leave);
+	sx_native_spill_at_end(t);
+	last = &t->items[t->n_items - 1];
+	if (t->n_items == ARRAY_SIZE(t->items) || is_whole(t))
+		sx_native_go(t, last->off + last->i.len, last->off);
+	else /* an end that is the interpreter's */
+		sx_native_leave_with(t, NATIVE_GO_ON, last->off + last->i.len);
 }
 
 static void emit_slow_callout(struct translation *t, const struct slow *s)
@@ -421,21 +302,25 @@ static void emit_slow_callout(struct translation *t, const struct slow *s)
 	sx_native_load_xmm(t, s->xmm_valid);
 	if (s->loads_flags)
 		sx_native_load_flags(t);
-	jump_to_exec(t, e_exec(&t->e, s->rejoin));
+	sx_native_jump_to_exec(t, e_exec(&t->e, s->rejoin));
 }
 
 /* The instructions from index on were counted, but are the interpreter's now. */
 static void go_on_at(struct translation *t, unsigned index, u32 off, u64 left)
 {
-	e_op(&t->e, 8, 0x81, 5, opd_near(&t->c->retired), 4);
-	e_i32(&t->e, t->n_items - index);
-	move_rip(t, off);
-	leave_with(t, left);
+	add_retired(t, -(i64)(t->n_items - index));
+	sx_native_leave_with(t, left, off);
+}
+
+static u64 tagged(const void *at, enum native_left tag)
+{
+	return (u64)(uintptr_t)at << NATIVE_TAG_BITS | tag;
 }
 
 static void emit_slow(struct translation *t, const struct slow *s)
 {
 	const struct item *it = &t->items[s->index];
+	u32 start = t->items[0].off;
 
 	if (!t->e.is_full)
 		e_patch(s->field, t->e.at);
@@ -453,27 +338,27 @@ static void emit_slow(struct translation *t, const struct slow *s)
 		go_on_at(t, s->index + 1, it->off + it->i.len, NATIVE_GO_ON);
 		break;
 	case SLOW_EDGE:
-		leave_with(t, (u64)(uintptr_t)s->field << 2 | NATIVE_LINK);
+		sx_native_slow_edge(t, s);
+		break;
+	case SLOW_FAR:
+		sx_native_slow_far(t, s);
+		break;
+	case SLOW_RETURN:
+		sx_native_slow_return(t, s);
+		break;
+	case SLOW_FULL:
+		sx_native_slow_full(t, s);
 		break;
 	case SLOW_STALE:
-		leave_with(t, (u64)(uintptr_t)t->entry << 2 | NATIVE_REPLACE);
+		sx_native_leave_with(t, tagged(t->entry, NATIVE_REPLACE), start);
 		break;
 	case SLOW_REQUEST:
-		leave_with(t, NATIVE_GO_ON);
+		sx_native_leave_with(t, NATIVE_GO_ON, start);
 		break;
 	case SLOW_INTERPRET:
-		leave_with(t, (u64)(uintptr_t)t->head << 2 | NATIVE_INTERPRET);
+		sx_native_leave_with(t, tagged(t->head, NATIVE_INTERPRET), start);
 		break;
 	}
-}
-
-static u64 unknown_items(const struct translation *t)
-{
-	u64 unknown = 0;
-
-	for (unsigned k = 0; k < t->n_items; k++)
-		unknown |= t->items[k].is_native ? 0 : BIT(k);
-	return unknown;
 }
 
 static void emit_head(struct translation *t)
@@ -484,20 +369,54 @@ static void emit_head(struct translation *t)
 	*t->head = (struct sx_native_block){
 		.code = t->b->code,
 		.word = t->b->word,
-		.n_insns = t->n_items,
 		.mode = t->b->mode,
-		.unknown = unknown_items(t),
 		.fpu_needs = t->fpu_needs,
 		.block = t->b,
 	};
 	e->at += sizeof(*t->head);
 }
 
+/* Behind the code: its jumps, and the bytes it was made of. False: these have changed meanwhile. */
+static bool emit_tail(struct translation *t)
+{
+	struct emit *e = &t->e;
+
+	t->head->inner = e_exec(e, t->inner);
+	e->at = (u8 *)align_up((u64)(uintptr_t)e->at, 8);
+	t->head->n_edges = t->n_edges;
+	t->head->edges = (struct sx_native_edge *)(void *)e->at;
+	e_bytes(e, t->edges, t->n_edges * (unsigned)sizeof(t->edges[0]));
+	t->head->first = t->first;
+	t->head->n_bytes = t->page ? t->end - t->first : 0;
+	t->head->bytes = e->at;
+	if (t->page)
+		e_bytes(e, t->page + t->first, t->head->n_bytes);
+	return sx_block_is_fresh(t->b);
+}
+
+static void begin(struct translation *t, struct sx_cpu *c, struct sx_block *b)
+{
+	struct sx_native *n = c->native;
+	const struct gmem_range *range;
+
+	t->c = c;
+	t->b = b;
+	t->page = sx_phys_page(c, b->gpa & PAGE_MASK, &range);
+	t->first = (u32)(b->gpa & ~PAGE_MASK);
+	t->end = t->first + b->n_bytes;
+	t->n_items = t->n_slow = t->n_edges = 0;
+	t->fpu_needs = 0;
+	t->x87_off = X87_NONE;
+	t->xmm_valid = t->xmm_dirty = 0;
+	t->e = (struct emit){.at = n->write + n->used,
+			     .end = n->write + n->used + BLOCK_ROOM,
+			     .to_exec = n->exec - n->write};
+}
+
 bool sx_native_translate(struct sx_cpu *c, struct sx_block *b)
 {
 	static __thread struct translation t;
 	struct sx_native *n = c->native;
-	const struct gmem_range *range;
 
 	if (b->ends_in_fault)
 		return false;
@@ -505,16 +424,7 @@ bool sx_native_translate(struct sx_cpu *c, struct sx_block *b)
 		c->cache->is_dropped = true;
 		return false;
 	}
-	t.c = c;
-	t.b = b;
-	t.page = sx_phys_page(c, b->gpa & PAGE_MASK, &range);
-	t.n_items = t.n_slow = 0;
-	t.fpu_needs = 0;
-	t.x87_off = X87_NONE;
-	t.xmm_valid = t.xmm_dirty = 0;
-	t.e = (struct emit){.at = n->write + n->used,
-			    .end = n->write + n->used + BLOCK_ROOM,
-			    .to_exec = n->exec - n->write};
+	begin(&t, c, b);
 	if (!decode_items(&t) || !t.n_items || !is_worth_it(&t)) {
 		sx_count(c, SX_N_TRANSLATION_REFUSED);
 		return false;
@@ -528,7 +438,7 @@ bool sx_native_translate(struct sx_cpu *c, struct sx_block *b)
 
 		emit_slow(&t, &s);
 	}
-	if (t.e.is_full)
+	if (!emit_tail(&t) || t.e.is_full)
 		return false;
 	n->used = align_up((u64)(t.e.at - n->write), 32);
 	sx_count(c, SX_N_TRANSLATED);

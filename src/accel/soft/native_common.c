@@ -1,6 +1,7 @@
 /*
- * The code that all blocks of a vCPU share: into native code, out of it, to the next block by the jump
- * cache, and to the interpreter for one instruction.
+ * The code that all blocks of a vCPU share: into native code, out of it, to the interpreter for one
+ * instruction, and returns that aren't the last call's. And what each jump has a copy of: the look-up of
+ * its target.
  */
 #include "accel/soft/block.h"
 #include "accel/soft/native_priv.h"
@@ -42,100 +43,146 @@ static void jump_to(struct emit *e, const u8 *exec)
 	e_patch(field, exec - e->to_exec);
 }
 
-/* enter(code): the C calling convention on the outside. The stack is a multiple of 16 inside. */
+static void move_rsp(struct emit *e, i32 distance)
+{
+	e_lea(e, 8, H_RSP, H_RSP, H_RSP, 0, distance);
+}
+
+/* enter(code): the C calling convention on the outside; the return stack inside. */
 static void emit_enter(struct emit *e, struct sx_cpu *c)
 {
 	c->native->enter = e_exec(e, e->at);
 	for (size_t i = 0; i < ARRAY_SIZE(saved); i++)
 		push(e, saved[i]);
-	e_op(e, 8, 0x83, 5, opd_reg(H_RSP), 1); /* sub rsp, 8 */
-	e_u8(e, 8);
+	move_rsp(e, -8); /* a multiple of 16 */
+	e_store(e, H_RSP, opd_near(&c->host_rsp));
+	e_load(e, H_RSP, opd_near(&c->native_rsp));
 	e_op(e, 8, 0x8b, H_R10, opd_reg(H_RDI), 0);
 	each_register(e, c, false);
 	e_op(e, 4, 0xff, 4, opd_reg(H_R10), 0); /* jmp r10 */
 }
 
-/* Jumped to, r10: what enter returns. */
-static void emit_leave(struct emit *e, struct sx_cpu *c)
+/* On the host's stack again; r10: what enter returns. */
+static void emit_return_to_c(struct emit *e, struct sx_cpu *c)
 {
-	c->native->leave = e_exec(e, e->at);
 	each_register(e, c, true);
 	e_op(e, 8, 0x8b, H_RAX, opd_reg(H_R10), 0);
-	e_op(e, 8, 0x83, 0, opd_reg(H_RSP), 1); /* add rsp, 8 */
-	e_u8(e, 8);
+	move_rsp(e, 8);
 	for (size_t i = ARRAY_SIZE(saved); i-- > 0;)
 		pop(e, saved[i]);
 	e_u8(e, 0xc3);
 }
 
-/* Jumped to with RIP set: to the native code of the block there, or out. */
-static void emit_look_up(struct emit *e, struct sx_cpu *c)
+/* Jumped to, r10: what enter returns. */
+static void emit_leave(struct emit *e, struct sx_cpu *c)
 {
-	u8 *miss[4];
-
-	static_assert(sizeof(struct sx_jump) == 24, "the index is times 3, then times 8");
-	static_assert(offsetof(struct sx_cache, jump) == 0, "the cache begins with them");
-	c->native->look_up = e_exec(e, e->at);
-	e_load(e, H_R10, opd_near(&c->gpr[SX_RIP]));
-	e_op(e, 8, 0x8b, H_R11, opd_reg(H_R10), 0);
-	e_op(e, 8, 0xc1, 5, opd_reg(H_R11), 1); /* shr */
-	e_u8(e, SX_JUMP_BITS);
-	e_op(e, 8, 0x33, H_R11, opd_reg(H_R10), 0); /* xor */
-	e_op(e, 4, 0x81, 4, opd_reg(H_R11), 4);     /* and */
-	e_i32(e, (1 << SX_JUMP_BITS) - 1);
-	e_lea(e, 8, H_R11, H_R11, H_R11, 1, 0);
-	e_op(e, 8, 0xc1, 4, opd_reg(H_R11), 1); /* shl */
-	e_u8(e, 3);
-	e_op(e, 8, 0x03, H_R11, opd_near(&c->cache), 0);
-	e_op(e, 8, 0x3b, H_R10, opd_base(H_R11, offsetof(struct sx_jump, lin)), 0);
-	miss[0] = e_jcc(e, 5);
-	e_op(e, 4, 0x8b, H_R14, opd_near(&c->mode), 0);
-	e_op(e, 4, 0x3b, H_R14, opd_base(H_R11, offsetof(struct sx_jump, mode)), 0);
-	miss[1] = e_jcc(e, 5);
-	e_op(e, 8, 0xc1, 5, opd_reg(H_R10), 1);
-	e_u8(e, 63);
-	e_op(e, 8, 0x8d, H_R14, opd_near(c->jump_generation), 0);
-	e_lea(e, 8, H_R14, H_R14, H_R10, 2, 0);
-	e_op(e, 4, 0x8b, H_R14, opd_base(H_R14, 0), 0);
-	e_op(e, 4, 0x3b, H_R14, opd_base(H_R11, offsetof(struct sx_jump, generation)), 0);
-	miss[2] = e_jcc(e, 5);
-	e_load(e, H_R11, opd_base(H_R11, offsetof(struct sx_jump, block)));
-	e_load(e, H_R11, opd_base(H_R11, offsetof(struct sx_block, native)));
-	e_op(e, 8, 0x85, H_R11, opd_reg(H_R11), 0);
-	miss[3] = e_jcc(e, 4);
-	e_op(e, 4, 0xff, 4, opd_reg(H_R11), 0);
-	for (size_t i = 0; i < ARRAY_SIZE(miss); i++)
-		e_patch(miss[i], e->at);
+	c->native->leave_to = e_exec(e, e->at);
+	e_store(e, H_R11, opd_near(&c->gpr[SX_RIP]));
 	e_op(e, 4, 0x33, H_R10, opd_reg(H_R10), 0);
-	jump_to(e, c->native->leave);
+	c->native->leave = e_exec(e, e->at);
+	e_store(e, H_RSP, opd_near(&c->native_rsp));
+	e_load(e, H_RSP, opd_near(&c->host_rsp));
+	emit_return_to_c(e, c);
 }
 
-/* Called: r10d the instruction's index, r14d its offset, r11 the block's head. Comes back, or leaves. */
+void sx_native_emit_find(struct emit *e, const struct sx_cpu *c, u8 *miss[2])
+{
+	static_assert(sizeof(struct sx_native_target) == 32, "the index is shifted by 5");
+	e_op(e, 4, 0x8b, H_R10, opd_reg(H_R11), 0);
+	e_op(e, 4, 0xc1, 5, opd_reg(H_R10), 1); /* shr */
+	e_u8(e, PAGE_SHIFT);
+	e_op(e, 4, 0x33, H_R10, opd_reg(H_R11), 0); /* xor */
+	e_op(e, 4, 0x81, 4, opd_reg(H_R10), 4);     /* and */
+	e_i32(e, (1 << SX_TARGET_BITS) - 1);
+	e_op(e, 4, 0xc1, 4, opd_reg(H_R10), 1); /* shl */
+	e_u8(e, 5);
+	e_op(e, 8, 0x8d, H_R14, opd_near(c->native_targets), 0);
+	e_op(e, 8, 0x03, H_R10, opd_reg(H_R14), 0);
+	e_op(e, 8, 0x3b, H_R11, opd_base(H_R10, offsetof(struct sx_native_target, lin)), 0);
+	miss[0] = e_jcc(e, 5);
+	e_load(e, H_R14, opd_near(&c->native_key));
+	e_op(e, 8, 0x3b, H_R14, opd_base(H_R10, offsetof(struct sx_native_target, key)), 0);
+	miss[1] = e_jcc(e, 5);
+}
+
+void sx_native_emit_look_up(struct emit *e, const struct sx_cpu *c, u8 *miss[2])
+{
+	sx_native_emit_find(e, c, miss);
+	e_op(e, 8, 0x81, 4, opd_reg(H_R11), 4); /* and */
+	e_i32(e, (i32)PAGE_MASK);
+	e_store(e, H_R11, opd_near(&c->gpr[SX_RIP]));
+	e_op(e, 4, 0xff, 4, opd_base(H_R10, offsetof(struct sx_native_target, code)), 0);
+}
+
+/* Is the call in the frame at RSP + off the one that returns to R11? If not, goes on at the fields. */
+static void emit_compare_return(struct emit *e, const struct sx_cpu *c, i32 off, u8 *miss[2])
+{
+	e_op(e, 8, 0x3b, H_R11, opd_base(H_RSP, off + (i32)offsetof(struct sx_native_return, rip)),
+	     0);
+	miss[0] = e_jcc(e, 5);
+	e_load(e, H_R14, opd_near(&c->native_key));
+	e_op(e, 8, 0x3b, H_R14, opd_base(H_RSP, off + (i32)offsetof(struct sx_native_return, key)),
+	     0);
+	miss[1] = e_jcc(e, 5);
+}
+
+/*
+ * Jumped to, r11: the guest returns there, and not from the call on top. From the one beneath, when the
+ * interpreter did a return. Else the call on top is over all the same, as the host's own prediction has it,
+ * which stays in step by a return instruction for each call instruction.
+ */
+static void emit_return_miss(struct emit *e, struct sx_cpu *c)
+{
+	u8 *miss[2], *is_empty, *look_up;
+
+	c->native->return_miss = e_exec(e, e->at);
+	e_op(e, 8, 0x8d, H_R14, opd_near(&c->native_returns[SX_RETURNS]), 0);
+	e_op(e, 8, 0x3b, H_RSP, opd_reg(H_R14), 0);
+	is_empty = e_jcc(e, 3);
+	emit_compare_return(e, c, sizeof(struct sx_native_return), miss);
+	move_rsp(e, sizeof(struct sx_native_return));
+	e_u8(e, 0xc3);
+	e_patch(miss[0], e->at);
+	e_patch(miss[1], e->at);
+	look_up = e->at + 12;
+	e_op(e, 8, 0x8d, H_R14, opd_near(e_exec(e, look_up)), 0);
+	e_store(e, H_R14, opd_base(H_RSP, 0));
+	e_u8(e, 0xc3);
+	assert(e->at == look_up);
+	move_rsp(e, sizeof(struct sx_native_return) - 8);
+	e_patch(is_empty, e->at);
+	sx_native_emit_look_up(e, c, miss);
+	e_patch(miss[0], e->at);
+	e_patch(miss[1], e->at);
+	jump_to(e, c->native->leave_to);
+}
+
+/* Called: r10d: so many instructions were counted, r14d: the offset of the first of them, r11: the block's
+ * head. Comes back, or leaves. An exception leaves by a long jump: the return stack is as before the call. */
 static void emit_call_out(struct emit *e, struct sx_cpu *c)
 {
-	u8 *goes_on;
+	u8 *leaves;
 
 	c->native->call_out = e_exec(e, e->at);
 	each_register(e, c, true);
+	e_lea(e, 8, H_RAX, H_RSP, H_RSP, 0, 8);
+	e_store(e, H_RAX, opd_near(&c->native_rsp));
+	e_load(e, H_RSP, opd_near(&c->host_rsp));
 	e_op(e, 8, 0x8d, H_RDI, opd_near(c), 0);
 	e_op(e, 4, 0x8b, H_RSI, opd_reg(H_R10), 0);
 	e_op(e, 4, 0x8b, H_RDX, opd_reg(H_R14), 0);
 	e_op(e, 8, 0x8b, H_RCX, opd_reg(H_R11), 0);
-	e_op(e, 8, 0x83, 5, opd_reg(H_RSP), 1); /* our return address and this: a multiple of 16 */
-	e_u8(e, 8);
 	e_op(e, 4, 0xff, 2, opd_near(&c->native_callout), 0);
-	e_op(e, 8, 0x83, 0, opd_reg(H_RSP), 1);
-	e_u8(e, 8);
 	e_op(e, 1, 0x84, H_RAX, opd_reg(H_RAX), 0);
-	goes_on = e_jcc(e, 4);
-	each_register(e, c, false); /* leave stores them again */
-	e_op(e, 8, 0x83, 0, opd_reg(H_RSP), 1);
-	e_u8(e, 8);
-	e_op(e, 4, 0x33, H_R10, opd_reg(H_R10), 0);
-	jump_to(e, c->native->leave);
-	e_patch(goes_on, e->at);
+	leaves = e_jcc(e, 5);
+	e_load(e, H_RSP, opd_near(&c->native_rsp));
+	move_rsp(e, -8);
 	each_register(e, c, false);
 	e_u8(e, 0xc3);
+	e_patch(leaves, e->at);
+	each_register(e, c, false); /* they are stored again */
+	e_op(e, 4, 0x33, H_R10, opd_reg(H_R10), 0);
+	emit_return_to_c(e, c);
 }
 
 /* The guest's registers that a function may change go to memory, and come back. */
@@ -160,11 +207,10 @@ static void emit_fill(struct emit *e, struct sx_cpu *c)
 	e_op(e, 8, 0x8d, H_RDI, opd_near(c), 0);
 	e_op(e, 8, 0x8b, H_RSI, opd_reg(H_R10), 0);
 	e_op(e, 4, 0x8b, H_RDX, opd_reg(H_R14), 0);
-	e_op(e, 8, 0x83, 5, opd_reg(H_RSP), 1);
-	e_u8(e, 8);
+	e_store(e, H_RSP, opd_near(&c->native_rsp)); /* it raises no exceptions */
+	e_load(e, H_RSP, opd_near(&c->host_rsp));
 	e_op(e, 4, 0xff, 2, opd_near(&c->native_fill), 0);
-	e_op(e, 8, 0x83, 0, opd_reg(H_RSP), 1);
-	e_u8(e, 8);
+	e_load(e, H_RSP, opd_near(&c->native_rsp));
 	e_op(e, 8, 0x8b, H_R10, opd_reg(H_RAX), 0);
 	each_volatile(e, c, false);
 	e_op(e, 8, 0x85, H_R10, opd_reg(H_R10), 0); /* test */
@@ -180,7 +226,7 @@ void sx_native_emit_common(struct sx_cpu *c)
 	c->native_fill = sx_native_fill;
 	emit_enter(&e, c);
 	emit_leave(&e, c);
-	emit_look_up(&e, c);
+	emit_return_miss(&e, c);
 	emit_call_out(&e, c);
 	emit_fill(&e, c);
 	assert(!e.is_full);

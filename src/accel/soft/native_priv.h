@@ -11,15 +11,22 @@
 typedef uintptr_t sx_native_enter_fn(const u8 *code);
 enum native_left {
 	NATIVE_GO_ON = 0,
-	NATIVE_STEP = 4, /* no address: the instruction at RIP by the interpreter */
-	/* With an address, in the bits above the two: */
-	NATIVE_LINK = 1,      /* of a jump's distance, which may lead to the block at RIP */
-	NATIVE_REPLACE = 2,   /* of the entry of a stale block: the one at RIP takes its place */
-	NATIVE_INTERPRET = 3, /* of the head of the block at RIP, which is the interpreter's now */
+	NATIVE_STEP = 1, /* the instruction at RIP by the interpreter */
+	/* With an address, in the bits above NATIVE_TAG_BITS: */
+	NATIVE_LINK = 2,       /* of a jump's distance, which may lead to the block at RIP, ... */
+	NATIVE_LINK_ENTRY = 3, /* ... by its entry */
+	NATIVE_REPLACE = 4,    /* of the entry of a stale block: the one at RIP takes its place */
+	NATIVE_INTERPRET = 5,  /* of the head of the block at RIP, which is the interpreter's now */
 };
+#define NATIVE_TAG_BITS 3
 
-/* native_common.c: entry, exit, look-up and callout, once for each vCPU. */
+/* native_common.c: entry, exit, callout and missed returns, once for each vCPU. */
 void sx_native_emit_common(struct sx_cpu *c);
+/* Jumps to the native code at the RIP in R11, if it is known. Else goes on at the fields returned in miss, with
+ * R11 as it was. Changes R10, R14. */
+void sx_native_emit_look_up(struct emit *e, const struct sx_cpu *c, u8 *miss[2]);
+/* The same, but R10 has where the target's entry in native_targets is, and nothing is jumped to. */
+void sx_native_emit_find(struct emit *e, const struct sx_cpu *c, u8 *miss[2]);
 
 #define GUEST_RSP H_R15
 #define IN_MEMORY 0xffu
@@ -53,7 +60,7 @@ enum {
 /* One instruction of the block being translated. */
 struct item {
 	struct sx_insn i; /* as decoded */
-	u32 off;          /* in the block */
+	u32 off;          /* in the page */
 	u8 flags;         /* FLAGS_* */
 	bool is_native;   /* else a callout, or the end */
 	bool is_live;     /* flags are needed by it or behind it */
@@ -67,7 +74,10 @@ enum flags_home { FLAGS_HOST, FLAGS_MEMORY, FLAGS_DEAD };
 enum slow_kind {
 	SLOW_CALLOUT,   /* the instruction by the interpreter, then back to `rejoin` */
 	SLOW_STEP,      /* the same, for one that ends the block: native code is left */
-	SLOW_EDGE,      /* an end that isn't linked yet */
+	SLOW_EDGE,      /* a jump into the page that isn't linked yet */
+	SLOW_FAR,       /* a jump out of the page */
+	SLOW_RETURN,    /* one that isn't the last call's: to R11 */
+	SLOW_FULL,      /* the return stack */
 	SLOW_STALE,     /* the page was written since */
 	SLOW_REQUEST,   /* somebody wants the vCPU */
 	SLOW_INTERPRET, /* SIMD isn't ready: the whole block by the interpreter */
@@ -77,7 +87,10 @@ struct slow {
 	enum slow_kind kind;
 	u8 *field; /* the jump's distance */
 	u32 index; /* of the instruction */
-	/* CALLOUT: */
+	/* EDGE, FAR: */
+	i64 target; /* offset in the page */
+	bool is_to_entry;
+	/* CALLOUT, FULL: */
 	u8 *rejoin;
 	bool loads_flags;
 	/* Of a TLB's check: what it was for, as sx_native_fill has it (0: it is none), where to go on with
@@ -89,6 +102,7 @@ struct slow {
 	u32 x87_off;              /* at the jump */
 };
 #define SLOW_MAX 320
+#define EDGE_MAX 64
 
 #define X87_NONE (~(u32)0)
 
@@ -99,8 +113,9 @@ struct translation {
 	struct item items[64];
 	unsigned n_items;
 	struct sx_native_block *head; /* as written */
-	u8 *entry;                    /* as written */
+	u8 *entry, *inner;            /* as written: with the checks and behind them */
 	const u8 *page; /* the block's, in host memory: it may change; NULL: not to be had */
+	u32 first, end; /* bytes of it that were looked at */
 	enum flags_home flags;
 	bool is_live_at_end; /* flags */
 	unsigned fpu_needs;  /* the block's: enum sx_fpu_need */
@@ -109,10 +124,26 @@ struct translation {
 	u32 x87_off; /* of the x87 instruction whose address c->fpu.fip hasn't got yet; X87_NONE */
 	struct slow slow[SLOW_MAX];
 	unsigned n_slow;
+	struct sx_native_edge edges[EDGE_MAX];
+	unsigned n_edges;
 };
 
 /* native_classify.c: which flags it touches, and whether native_insn can do it. */
 void sx_native_classify(struct item *it);
+
+/* native_flow.c: the instruction ends the block. */
+void sx_native_end(struct translation *t, unsigned index);
+/* To the code at target in the page, from the instruction at `from`. */
+void sx_native_go(struct translation *t, i64 target, i64 from);
+void sx_native_slow_edge(struct translation *t, const struct slow *s);
+void sx_native_slow_far(struct translation *t, const struct slow *s);
+void sx_native_slow_return(struct translation *t, const struct slow *s);
+void sx_native_slow_full(struct translation *t, const struct slow *s);
+
+/* native_block.c */
+void sx_native_jump_to_exec(struct translation *t, const u8 *exec);
+void sx_native_leave_with(struct translation *t, u64 left, i64 target);
+void sx_native_spill_at_end(struct translation *t);
 
 /* native_simd.c: MMX and SSE. */
 bool sx_native_is_simd(const struct sx_insn *i);

@@ -63,6 +63,7 @@ void sx_mode_update(struct sx_cpu *c)
 	if ((c->sysflags & X86_FLAG_TF) || c->interrupt_shadow || sx_debug_is_active(c))
 		mode |= SX_MODE_STEP;
 	c->mode = mode;
+	sx_native_key_update(c);
 	c->code_base = mode & SX_MODE_64 ? 0 : c->seg[X86_CS].base;
 	c->code_mask = mode & SX_MODE_64 ? ~(u64)0 : 0xffffffff;
 	for (unsigned s = 0; s < X86_SEGS; s++)

@@ -11,10 +11,12 @@
 
 #include "accel/soft/cpu.h"
 #include "accel/soft/exec.h"
+#include "accel/soft/native.h"
 #include "accel/soft/translate.h"
 
-#define GROWTH_BITS 2 /* at a time */
-#define TABLES      (2 * SX_SPACES + 1)
+#define GENERATION_MAX 0x7fffffffu /* as native_key has room for */
+#define GROWTH_BITS    2           /* at a time */
+#define TABLES         (2 * SX_SPACES + 1)
 #define TABLE_BYTES                                                                                \
 	(((u64)sizeof(struct sx_tlb_entry) + sizeof(u16)) << SX_TLB_MAX_BITS) /* entries, list */
 
@@ -243,6 +245,7 @@ static void start_generations(struct sx_cpu *c)
 
 	if (c->cache)
 		memset(c->cache->jump, 0, sizeof(c->cache->jump));
+	sx_native_forget(c);
 	for (unsigned k = 0; k < SX_ITLB_SIZE; k++)
 		t->code[k].tag = SX_TLB_NONE;
 	t->generation = 0;
@@ -251,11 +254,12 @@ static void start_generations(struct sx_cpu *c)
 	t->global_generation = ++t->generation;
 	c->jump_generation[0] = t->space[t->current].generation;
 	c->jump_generation[1] = ++t->generation;
+	sx_native_key_update(c);
 }
 
 static u32 new_generation(struct sx_cpu *c)
 {
-	if (c->tlbs.generation == ~(u32)0)
+	if (c->tlbs.generation == GENERATION_MAX)
 		start_generations(c);
 	return ++c->tlbs.generation;
 }
@@ -269,6 +273,7 @@ static void forget_code(struct sx_cpu *c, unsigned space)
 	memset(s->code_pages, 0, sizeof(s->code_pages));
 	if (space == c->tlbs.current)
 		c->jump_generation[0] = s->generation;
+	sx_native_key_update(c);
 }
 
 static void forget_kernel_code(struct sx_cpu *c)
@@ -277,6 +282,8 @@ static void forget_kernel_code(struct sx_cpu *c)
 	c->jump_generation[1] = new_generation(c);
 	memset(c->tlbs.kernel_code_pages, 0, sizeof(c->tlbs.kernel_code_pages));
 	c->has_local_kernel_code = false;
+	c->has_odd_code = false;
+	sx_native_key_update(c);
 }
 
 static u64 code_page_hash(u64 lin)
@@ -389,6 +396,7 @@ void sx_tlb_switch(struct sx_cpu *c, u64 pcid, bool keeps)
 	t->current = space;
 	t->space[space].used = ++t->clock;
 	c->jump_generation[0] = t->space[space].generation;
+	sx_native_key_update(c);
 	sx_tlb_select(c);
 }
 

@@ -92,6 +92,7 @@ TEST(retired_instructions_are_counted_exactly)
 	struct x86_cpu_state s;
 
 	core_init(&k);
+	native_of(&k)->counts = true;
 	core_long_mode(&k, &s);
 	core_load(&k, CORE_CODE, count, CODE_SIZE(count));
 	CHECK_EQ(core_run(&k, &s), VCPU_STOP_REQUEST);
@@ -233,5 +234,189 @@ TEST(a_translated_fault_has_the_state_of_its_instruction)
 	CHECK_EQ(s.cr2, nowhere + 8);
 	CHECK_EQ(s.gpr[X86_RBX], 3);
 	CHECK_EQ(s.gpr[X86_RCX], CORE_CODE + 8);
+	core_fini(&k);
+}
+
+/* --- calls and returns --- */
+
+/* Deeper than the return stack: most of the way back is not on it. */
+/* clang-format off */
+CODE(deep, "mov $3, %ebp\n xor %ebx, %ebx\n"
+	   "1: mov $2000, %ecx\n call 2f\n dec %ebp\n jnz 1b\n" STOP
+	   "2: dec %ecx\n jz 3f\n call 2b\n 3: inc %ebx\n ret\n");
+/* clang-format on */
+
+TEST(recursion_deeper_than_the_return_stack)
+{
+	struct core k;
+	struct x86_cpu_state s;
+
+	core_init(&k);
+	core_long_mode(&k, &s);
+	core_load(&k, CORE_CODE, deep, CODE_SIZE(deep));
+	CHECK_EQ(core_run(&k, &s), VCPU_STOP_REQUEST);
+	CHECK_EQ(s.gpr[X86_RBX], 3 * 2000);
+	core_fini(&k);
+}
+
+/* What a retpoline does, a jump out of ten calls as longjmp does it, returns that nobody called for, and a
+ * call whose return address is thrown away: forty times each. */
+/* clang-format off */
+CODE(odd_returns, "mov $40, %ebp\n xor %ebx, %ebx\n"
+	"1: lea 5f(%rip), %rax\n call 2f\n"               /* a retpoline to 5 */
+	"mov %rsp, %rdi\n lea 6f(%rip), %rsi\n mov $10, %ecx\n call 3f\n ud2\n"
+	"6: lea 7f(%rip), %rax\n push %rax\n lea 8f(%rip), %rax\n push %rax\n ret\n"
+	"7: call 4f\n 4: add $8, %rsp\n"
+	"dec %ebp\n jnz 1b\n" STOP
+	"2: call 9f\n ud2\n 9: mov %rax, (%rsp)\n ret\n"
+	"3: dec %ecx\n jz 10f\n call 3b\n ud2\n 10: mov %rdi, %rsp\n jmp *%rsi\n"
+	"5: inc %ebx\n ret\n"
+	"8: add $100, %ebx\n ret\n");
+/* clang-format on */
+
+TEST(returns_that_belong_to_no_call)
+{
+	struct core k;
+	struct x86_cpu_state s;
+
+	core_init(&k);
+	core_long_mode(&k, &s);
+	core_load(&k, CORE_CODE, odd_returns, CODE_SIZE(odd_returns));
+	u64 rsp = s.gpr[X86_RSP];
+	CHECK_EQ(core_run(&k, &s), VCPU_STOP_REQUEST);
+	CHECK_EQ(s.gpr[X86_RBX], 40 * 101);
+	CHECK_EQ(s.gpr[X86_RSP], rsp);
+	core_fini(&k);
+}
+
+/* The function, in another page, changes what its caller adds, as it is about to return to it. */
+/* clang-format off */
+CODE(written_below, "mov $40, %ebp\n xor %ebx, %ebx\n"
+	"1: call 3f\n 2: add $1, %ebx\n dec %ebp\n jnz 1b\n" STOP
+	".org written_below + 0x1000\n"
+	"3: cmp $20, %ebp\n jne 4f\n movb $5, 0x10000 + 2 + 2b - written_below\n 4: ret\n");
+/* clang-format on */
+
+TEST(a_return_to_code_that_was_written_since_the_call)
+{
+	struct core k;
+	struct x86_cpu_state s;
+
+	core_init(&k);
+	core_long_mode(&k, &s);
+	core_load(&k, CORE_CODE, written_below, CODE_SIZE(written_below));
+	CHECK_EQ(core_run(&k, &s), VCPU_STOP_REQUEST);
+	CHECK_EQ(s.gpr[X86_RBX], 20 * 1 + 20 * 5);
+	core_fini(&k);
+}
+
+/* The same, but it maps another page there. Its caller is at 4 MiB, the page directory at 0x102000; memory at 6
+ * MiB has the same code with another number. */
+#define REMAPPED 0x400000u
+/* clang-format off */
+CODE(remapped, "mov $40, %ebp\n xor %ebx, %ebx\n"
+	"1: mov $0x10000, %eax\n call *%rax\n 2: add $1, %ebx\n dec %ebp\n jnz 1b\n" STOP);
+CODE(remapped_5, "mov $40, %ebp\n xor %ebx, %ebx\n"
+	"1: mov $0x10000, %eax\n call *%rax\n 2: add $5, %ebx\n dec %ebp\n jnz 1b\n" STOP);
+CODE(remaps, "cmp $20, %ebp\n jne 1f\n xorl $0x200000, 0x102010\n invlpg 0x400000\n 1: ret\n");
+CODE(reloads, "cmp $20, %ebp\n jne 1f\n xorl $0x200000, 0x102010\n mov %cr3, %rax\n mov %rax, %cr3\n 1: ret\n");
+/* clang-format on */
+
+static u64 run_remapped(const u8 *function, size_t size)
+{
+	struct core k;
+	struct x86_cpu_state s;
+
+	core_init(&k);
+	core_long_mode(&k, &s);
+	core_load(&k, CORE_CODE, function, size);
+	core_load(&k, REMAPPED, remapped, CODE_SIZE(remapped));
+	core_load(&k, REMAPPED + 0x200000, remapped_5, CODE_SIZE(remapped_5));
+	s.rip = REMAPPED;
+	CHECK_EQ(core_run(&k, &s), VCPU_STOP_REQUEST);
+	core_fini(&k);
+	return s.gpr[X86_RBX];
+}
+
+TEST(a_return_to_a_page_that_was_mapped_anew_since_the_call)
+{
+	CHECK_EQ(run_remapped(remaps, CODE_SIZE(remaps)), 20 * 1 + 20 * 5);
+	CHECK_EQ(run_remapped(reloads, CODE_SIZE(reloads)), 20 * 1 + 20 * 5);
+}
+
+/* User code calls; an interrupt handler takes its stack and returns for it, as supervisor. */
+/* clang-format off */
+CODE(to_user, "push $0x2b\n push $0x208000\n push $2\n push $0x33\n push $0x210000\n iretq\n");
+CODE(user_calls, "mov $40, %ebp\n 1: call 2f\n mov %cs, %ebx\n dec %ebp\n jnz 1b\n" STOP
+	"2: cmp $1, %ebp\n jne 3f\n int $0x80\n 3: ret\n");
+CODE(returns_for_it, "mov 24(%rsp), %rsp\n ret\n");
+/* clang-format on */
+
+TEST(a_return_at_another_privilege_than_the_call)
+{
+	struct core k;
+	struct x86_cpu_state s;
+
+	core_init(&k);
+	core_long_mode(&k, &s);
+	core_load(&k, CORE_CODE, to_user, CODE_SIZE(to_user));
+	core_load(&k, 0x210000, user_calls, CODE_SIZE(user_calls));
+	core_load(&k, CORE_CODE + 0x1000, returns_for_it, CODE_SIZE(returns_for_it));
+	core_set_gate(&k, 0x80, CORE_CODE + 0x1000, CORE_CS64, 0, 0xee);
+	CHECK_EQ(core_run(&k, &s), VCPU_STOP_REQUEST);
+	CHECK_EQ(s.gpr[X86_RBX], CORE_CS64);
+	CHECK_EQ(s.gpr[X86_RBP], 0);
+	core_fini(&k);
+}
+
+/* A target that isn't canonical faults at the jump, whichever it is; the handler counts and goes on behind it.
+ * All three are two bytes or one. */
+/* clang-format off */
+CODE(not_canonical, "mov $40, %ebp\n xor %ebx, %ebx\n mov $1, %edx\n shl $52, %rdx\n"
+	"1: jmp *%rdx\n 2: call *%rdx\n 3: push %rdx\n ret\n 4: pop %rcx\n"
+	"dec %ebp\n jnz 1b\n" STOP
+	".org not_canonical + 0x100\n"
+	"add $8, %rsp\n mov (%rsp), %rax\n inc %ebx\n mov (%rax), %cl\n inc %rax\n"
+	"cmp $0xc3, %cl\n je 5f\n inc %rax\n 5: mov %rax, (%rsp)\n iretq\n");
+/* clang-format on */
+
+TEST(a_target_that_is_not_canonical)
+{
+	struct core k;
+	struct x86_cpu_state s;
+
+	core_init(&k);
+	core_long_mode(&k, &s);
+	u64 rsp = s.gpr[X86_RSP];
+	core_load(&k, CORE_CODE, not_canonical, CODE_SIZE(not_canonical));
+	core_set_gate(&k, X86_GP, CORE_CODE + 0x100, CORE_CS64, 0, 0x8e);
+	CHECK_EQ(core_run(&k, &s), VCPU_STOP_REQUEST);
+	CHECK_EQ(s.gpr[X86_RBX], 3 * 40);
+	CHECK_EQ(s.gpr[X86_RSP], rsp);
+	core_fini(&k);
+}
+
+/* The block at 1 drops the flags of ADD, since what follows it writes them all; then that is changed to read
+ * them. The block's own bytes stay. */
+/* clang-format off */
+CODE(looked_ahead, "mov $60, %ebp\n xor %ebx, %ebx\n"
+	"1: mov $-1, %eax\n add $1, %eax\n jmp 2f\n"
+	".org looked_ahead + 0x40\n"
+	"2: xor %ecx, %ecx\n setc %cl\n add %ecx, %ebx\n nop\n"
+	"cmp $30, %ebp\n jne 3f\n movw $0x9090, 0x10040\n"  /* now ECX is whatever, but CF is ADD's */
+	"xor %ecx, %ecx\n"
+	"3: mov $0, %ecx\n dec %ebp\n jnz 1b\n" STOP);
+/* clang-format on */
+
+TEST(flags_that_were_dropped_for_code_that_has_changed)
+{
+	struct core k;
+	struct x86_cpu_state s;
+
+	core_init(&k);
+	core_long_mode(&k, &s);
+	core_load(&k, CORE_CODE, looked_ahead, CODE_SIZE(looked_ahead));
+	CHECK_EQ(core_run(&k, &s), VCPU_STOP_REQUEST);
+	CHECK_EQ(s.gpr[X86_RBX], 29);
 	core_fini(&k);
 }

@@ -1,0 +1,244 @@
+/*
+ * Jumps, calls and returns in native code. native.h says how blocks lead to each other.
+ */
+#include "accel/soft/exec.h"
+#include "accel/soft/native_priv.h"
+
+static bool is_in_page(i64 off)
+{
+	return (u64)off < PAGE_SIZE;
+}
+
+/* --- jumps to what is known --- */
+
+/* Where the jump whose distance stands at field leads. Jumps backwards come by the checks: so every loop
+ * meets them. */
+static void add_target(struct translation *t, u8 *field, i64 target, i64 from)
+{
+	sx_native_add_slow(t, is_in_page(target) ? SLOW_EDGE : SLOW_FAR, field, 0);
+	if (t->e.is_full)
+		return;
+	t->slow[t->n_slow - 1].target = target;
+	t->slow[t->n_slow - 1].is_to_entry = target <= from;
+}
+
+static void emit_far(struct translation *t, i64 target)
+{
+	struct emit *e = &t->e;
+	u8 *miss[2];
+
+	e_load(e, H_R11, opd_near(&t->c->gpr[SX_RIP]));
+	e_lea(e, 8, H_R11, H_R11, H_RSP, 0, (i32)target);
+	sx_native_emit_look_up(e, t->c, miss);
+	if (e->is_full)
+		return;
+	e_patch(miss[0], t->c->native->leave_to - e->to_exec);
+	e_patch(miss[1], t->c->native->leave_to - e->to_exec);
+}
+
+void sx_native_go(struct translation *t, i64 target, i64 from)
+{
+	if (!is_in_page(target))
+		emit_far(t, target);
+	else
+		add_target(t, e_jump(&t->e), target, from);
+}
+
+void sx_native_slow_far(struct translation *t, const struct slow *s)
+{
+	emit_far(t, s->target);
+}
+
+void sx_native_slow_edge(struct translation *t, const struct slow *s)
+{
+	unsigned tag = s->is_to_entry ? NATIVE_LINK_ENTRY : NATIVE_LINK;
+
+	if (t->n_edges == EDGE_MAX || t->e.is_full) {
+		t->e.is_full = true;
+		return;
+	}
+	t->edges[t->n_edges++] = (struct sx_native_edge){.field = s->field, .stub = t->e.at};
+	sx_native_leave_with(t, (u64)(uintptr_t)s->field << NATIVE_TAG_BITS | tag, s->target);
+}
+
+static void end_jcc(struct translation *t, const struct item *it)
+{
+	i64 next = it->off + it->i.len;
+
+	if (t->flags != FLAGS_HOST)
+		sx_native_load_flags(t);
+	else
+		sx_native_spill_at_end(t); /* leaves them in EFLAGS as well */
+	add_target(t, e_jcc(&t->e, it->i.cc), next + (i64)it->i.imm, it->off);
+	sx_native_go(t, next, it->off);
+}
+
+/* --- calls --- */
+
+/* [RSP - 8] = RIP + off, and the frame on the return stack but for its code, which a call instruction pushes.
+ * On a miss the interpreter does the call. */
+static void push_return(struct translation *t, unsigned index)
+{
+	const struct item *it = &t->items[index];
+	struct emit *e = &t->e;
+
+	e_lea(e, 8, H_R10, GUEST_RSP, H_RSP, 0, -8);
+	sx_native_check(t, index, 8, true, false);
+	e_load(e, H_R11, opd_near(&t->c->gpr[SX_RIP]));
+	e_lea(e, 8, H_R11, H_R11, H_RSP, 0, (i32)(it->off + it->i.len));
+	e_store(e, H_R11, opd_base(H_R10, 0));
+	e_lea(e, 8, GUEST_RSP, GUEST_RSP, H_RSP, 0, -8);
+	e_op(e, 8, 0x3b, H_RSP, opd_near(&t->c->native_limit), 0);
+	sx_native_add_slow(t, SLOW_FULL, e_jcc(e, 2), index);
+	if (!e->is_full)
+		t->slow[t->n_slow - 1].rejoin = e->at;
+	e_op(e, 4, 0xff, 6, opd_near(&t->c->native_key), 0); /* push */
+	e_u8(e, 0x41);
+	e_u8(e, 0x53); /* push r11 */
+}
+
+/* Too many calls: all are forgotten. */
+void sx_native_slow_full(struct translation *t, const struct slow *s)
+{
+	e_op(&t->e, 8, 0x8d, H_RSP, opd_near(&t->c->native_returns[SX_RETURNS]), 0);
+	sx_native_jump_to_exec(t, e_exec(&t->e, s->rejoin));
+}
+
+/* Behind the call instruction: the guest returned, R11 is its RIP. */
+static void emit_return_site(struct translation *t, const struct item *it)
+{
+	i64 next = it->off + it->i.len;
+	struct emit *e = &t->e;
+
+	e_lea(e, 8, H_RSP, H_RSP, H_RSP, 0, sizeof(struct sx_native_return) - 8);
+	e_lea(e, 8, H_R11, H_R11, H_RSP, 0, (i32)-next);
+	e_store(e, H_R11, opd_near(&t->c->gpr[SX_RIP]));
+	sx_native_go(t, next, next);
+}
+
+static void end_call(struct translation *t, unsigned index)
+{
+	const struct item *it = &t->items[index];
+
+	push_return(t, index);
+	add_target(t, e_call(&t->e), it->off + it->i.len + (i64)it->i.imm, it->off);
+	emit_return_site(t, it);
+}
+
+static void target_to_r11(struct translation *t, unsigned index)
+{
+	const struct item *it = &t->items[index];
+
+	if (it->i.flags & SX_IF_MEM) {
+		sx_native_address(t, it);
+		sx_native_check(t, index, 8, false, false);
+		e_load(&t->e, H_R11, opd_base(H_R10, 0));
+	} else if (host_of(it->i.rm) == IN_MEMORY) {
+		e_load(&t->e, H_R11, opd_gpr(t->c, it->i.rm));
+	} else {
+		e_op(&t->e, 8, 0x8b, H_R11, opd_reg(host_of(it->i.rm)), 0);
+	}
+}
+
+/* Targets that aren't known are the interpreter's, which looks whether they are canonical. */
+static void add_misses(struct translation *t, u8 *miss[2], unsigned index)
+{
+	sx_native_add_slow(t, SLOW_STEP, miss[0], index);
+	sx_native_add_slow(t, SLOW_STEP, miss[1], index);
+}
+
+/* The target may be relative to RSP or be in memory that the push changes: it comes first. */
+static void end_call_rm(struct translation *t, unsigned index)
+{
+	struct emit *e = &t->e;
+	u8 *miss[2];
+
+	target_to_r11(t, index);
+	sx_native_emit_find(e, t->c, miss);
+	add_misses(t, miss, index);
+	e_load(e, H_R10, opd_base(H_R10, offsetof(struct sx_native_target, code)));
+	e_store(e, H_R10, opd_near(&t->c->native_target));
+	e_store(e, H_R11, opd_near(&t->c->native_target_lin));
+	push_return(t, index);
+	e_load(e, H_R11, opd_near(&t->c->native_target_lin));
+	e_op(e, 8, 0x81, 4, opd_reg(H_R11), 4); /* and */
+	e_i32(e, (i32)PAGE_MASK);
+	e_store(e, H_R11, opd_near(&t->c->gpr[SX_RIP]));
+	e_op(e, 4, 0xff, 2, opd_near(&t->c->native_target), 0); /* call */
+	emit_return_site(t, &t->items[index]);
+}
+
+static void end_jmp_rm(struct translation *t, unsigned index)
+{
+	u8 *miss[2];
+
+	target_to_r11(t, index);
+	sx_native_emit_look_up(&t->e, t->c, miss);
+	add_misses(t, miss, index);
+}
+
+/* --- returns --- */
+
+static void pop_return(struct translation *t, const struct item *it)
+{
+	e_lea(&t->e, 8, GUEST_RSP, GUEST_RSP, H_RSP, 0, (i32)(8 + it->i.imm));
+}
+
+static void end_ret(struct translation *t, unsigned index)
+{
+	const struct item *it = &t->items[index];
+	struct emit *e = &t->e;
+
+	e_op(e, 8, 0x8b, H_R10, opd_reg(GUEST_RSP), 0);
+	sx_native_check(t, index, 8, false, false);
+	e_load(e, H_R11, opd_base(H_R10, 0));
+	e_op(e, 8, 0x3b, H_R11, opd_base(H_RSP, offsetof(struct sx_native_return, rip)), 0);
+	sx_native_add_slow(t, SLOW_RETURN, e_jcc(e, 5), index);
+	e_load(e, H_R14, opd_near(&t->c->native_key));
+	e_op(e, 8, 0x3b, H_R14, opd_base(H_RSP, offsetof(struct sx_native_return, key)), 0);
+	sx_native_add_slow(t, SLOW_RETURN, e_jcc(e, 5), index);
+	pop_return(t, it);
+	e_u8(e, 0xc3);
+}
+
+/* A target that isn't canonical is the interpreter's to raise. */
+void sx_native_slow_return(struct translation *t, const struct slow *s)
+{
+	struct emit *e = &t->e;
+
+	e_op(e, 8, 0x8b, H_R14, opd_reg(H_R11), 0);
+	e_op(e, 8, 0xc1, 4, opd_reg(H_R14), 1); /* shl */
+	e_u8(e, 16);
+	e_op(e, 8, 0xc1, 7, opd_reg(H_R14), 1); /* sar */
+	e_u8(e, 16);
+	e_op(e, 8, 0x3b, H_R14, opd_reg(H_R11), 0);
+	sx_native_add_slow(t, SLOW_STEP, e_jcc(e, 5), s->index);
+	pop_return(t, &t->items[s->index]);
+	sx_native_jump_to_exec(t, t->c->native->return_miss);
+}
+
+void sx_native_end(struct translation *t, unsigned index)
+{
+	const struct item *it = &t->items[index];
+
+	switch ((int)sx_insn_op(&it->i)) {
+	case SX_JCC:
+		end_jcc(t, it);
+		break;
+	case SX_JMP:
+		sx_native_go(t, it->off + it->i.len + (i64)it->i.imm, it->off);
+		break;
+	case SX_CALL:
+		end_call(t, index);
+		break;
+	case SX_RET:
+		end_ret(t, index);
+		break;
+	case SX_JMP_RM:
+		end_jmp_rm(t, index);
+		break;
+	case SX_CALL_RM:
+		end_call_rm(t, index);
+		break;
+	}
+}
