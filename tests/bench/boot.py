@@ -1,19 +1,16 @@
 """Boot of stock Debian kernels to busybox and power-off, without hardware virtualization."""
 
-import re
-
 from rounds import Row, Side, alternate
-from runner import BenchError, Run
+from runner import Run
 
 TITLE = "Boot on the software CPU"
 ABOUT = """\
 Debian's cloud kernels, unmodified, with an initial RAM disk of busybox: to its init, then power-off.
 256 MiB, one vCPU. CPU time is of all processes over the whole run; to init, until the init's first
-line is there. posada counts instructions; QEMU doesn't."""
+line is there."""
 
 LIMIT = 300
 SERIES = ["6.1", "6.12"]
-INSNS = re.compile(r"the vCPUs ran (\d+) instructions")
 
 
 def measure_boot(argv):
@@ -21,12 +18,6 @@ def measure_boot(argv):
         result = run.finish()
     init = result.find("bench: init")
     figures = {"init_cpu": init.cpu, "cpu": result.cpu, "wall": result.wall}
-    insns = INSNS.search(result.errors)
-    if insns:
-        figures["insns"] = int(insns.group(1)) / 1e6
-        figures["speed"] = figures["insns"] / result.cpu
-    elif "posada" in argv[0]:
-        raise BenchError(f"it didn't say how many instructions it ran\n{result.tail()}")
     return figures
 
 
@@ -46,8 +37,6 @@ def measure(tools, rounds):
                 "< 30 s" if series == "6.1" else ""),
             Row(f"{series}: CPU time to power-off", ours, theirs, "cpu", "s"),
             Row(f"{series}: wall time to power-off", ours, theirs, "wall", "s"),
-            Row(f"{series}: guest instructions", ours, None, "insns", "million"),
-            Row(f"{series}: instructions per CPU second", ours, None, "speed", "million/s", "> 60"),
         ]
     alternate("boot", rounds, all_sides)
     return all_sides, rows

@@ -145,7 +145,8 @@ struct sx_cpu {
 	u32 mode;                 /* enum sx_mode */
 	u32 jump_generation[2];   /* of the jump cache's entries: user half, kernel half; 31 bits */
 	struct sx_block *block;   /* being executed */
-	u64 retired;              /* instructions of all blocks entered */
+	u64 retired;              /* instructions of all blocks entered ... */
+	bool counts_insns;        /* ... by native code too, else by the interpreter alone */
 	u64 stop_at;              /* atomic: at so many, the run loop is wanted; counted clocks */
 	struct sx_cache *cache;   /* decoded code */
 	struct sx_native *native; /* NULL: nothing is translated */
@@ -292,12 +293,18 @@ static inline void sx_count(struct sx_cpu *c, enum sx_count which)
 	c->counts.n[which]++;
 }
 
+/* The statistics that others read. */
+static inline void sx_publish_insns(struct sx_cpu *c)
+{
+	c->vcpu.insns = c->counts_insns || !c->native ? c->retired : 0;
+}
+
 /* The statistics that others read: one exit more, and the instructions so far. */
 static inline void sx_count_exit(struct sx_cpu *c, enum sx_count which)
 {
 	sx_count(c, which);
 	c->vcpu.exits++;
-	c->vcpu.insns = c->retired;
+	sx_publish_insns(c);
 }
 
 #endif

@@ -61,8 +61,7 @@ struct sx_native {
 	u64 common; /* bytes at the start: code that all blocks share */
 	/* Executable addresses of that: in, out, out with RIP in R11; see native_common.c for others. */
 	const u8 *enter, *leave, *leave_to, *return_miss, *call_out, *fill;
-	u32 heat;    /* how often a block is entered before it is translated */
-	bool counts; /* instructions exactly, in c->retired; else the interpreter's alone */
+	u32 heat; /* how often a block is entered before it is translated */
 };
 
 /*

@@ -171,7 +171,7 @@ void sx_native_spill_at_end(struct translation *t)
 
 static void add_retired(struct translation *t, i64 n)
 {
-	if (!t->c->native->counts)
+	if (!t->c->counts_insns)
 		return;
 	e_op(&t->e, 8, 0x81, 0, opd_near(&t->c->retired), 4);
 	e_i32(&t->e, n);
@@ -186,8 +186,8 @@ static void emit_call_out(struct translation *t, unsigned index)
 	u8 *field;
 
 	e_op(e, 4, 0xc7, 0, opd_reg(H_R10), 4);
-	e_i32(e, (t->c->native->counts ? t->n_items - index : 0) |
-			 (it->is_native ? 0 : NATIVE_UNKNOWN));
+	e_i32(e,
+	      (t->c->counts_insns ? t->n_items - index : 0) | (it->is_native ? 0 : NATIVE_UNKNOWN));
 	e_op(e, 4, 0xc7, 0, opd_reg(H_R14), 4);
 	e_i32(e, it->off);
 	e_u8(e, 0x49); /* mov r11, head */

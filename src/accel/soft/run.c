@@ -118,7 +118,7 @@ static bool serve(struct sx_cpu *c, enum vcpu_stop *stop)
 	if (!(r & ~keep & SX_REQ_KICK))
 		return false;
 	sx_count(c, SX_N_REQUEST_KICK);
-	c->vcpu.insns = c->retired;
+	sx_publish_insns(c);
 	if (vcpu_is_wanted(&c->vcpu)) {
 		/* What else the kick was for is looked at when run is entered again. */
 		*stop = VCPU_STOP_REQUEST;
@@ -227,7 +227,7 @@ static void come_inside(struct sx_cpu *c)
 static void go_outside(struct sx_cpu *c)
 {
 	sx_fpu_sync(c);
-	c->vcpu.insns = c->retired;
+	sx_publish_insns(c);
 	sx_outside_begin(c);
 	gmem_leave(c->accel->accel.gmem);
 }

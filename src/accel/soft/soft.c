@@ -82,7 +82,7 @@ static int vcpu_new(struct accel *a, unsigned id, const struct x86_cpuid *cpuid,
 	c->vcpu = (struct vcpu){.ops = &vcpu_ops, .accel = a, .id = id, .apic = apic};
 	c->accel = s;
 	c->stop_at = UINT64_MAX;
-	c->is_counted = s->is_counted;
+	c->is_counted = c->counts_insns = s->is_counted;
 	c->random = s->seed;
 	if (s->is_counted)
 		vclock_count(a->clock, &c->retired, &c->stop_at);

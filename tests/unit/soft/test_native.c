@@ -92,7 +92,7 @@ TEST(retired_instructions_are_counted_exactly)
 	struct x86_cpu_state s;
 
 	core_init(&k);
-	native_of(&k)->counts = true;
+	sx_cpu_of(k.vcpu[0])->counts_insns = true;
 	core_long_mode(&k, &s);
 	core_load(&k, CORE_CODE, count, CODE_SIZE(count));
 	CHECK_EQ(core_run(&k, &s), VCPU_STOP_REQUEST);
