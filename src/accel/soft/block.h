@@ -127,12 +127,17 @@ static always_inline bool sx_is_wanted(const struct sx_cpu *c)
 	       c->retired >= __atomic_load_n(&c->stop_at, __ATOMIC_RELAXED);
 }
 
+static always_inline bool sx_may_chain(const struct sx_cpu *c)
+{
+	return SX_CHAINS_BLOCKS && likely(!sx_is_wanted(c) && !c->is_stepping);
+}
+
 /* How blocks end. RIP is set; go on with the block there, or return to the run loop. */
 static always_inline void sx_jump(struct sx_cpu *c)
 {
 	struct sx_block *b;
 
-	if (!SX_CHAINS_BLOCKS || unlikely(sx_is_wanted(c)))
+	if (!sx_may_chain(c))
 		return;
 	b = sx_jump_find(c);
 	if (likely(b))
@@ -147,7 +152,7 @@ static always_inline void sx_chain(struct sx_cpu *c, unsigned which, bool is_in_
 {
 	struct sx_block *b = c->block->out[which];
 
-	if (!SX_CHAINS_BLOCKS || unlikely(sx_is_wanted(c)))
+	if (!sx_may_chain(c))
 		return;
 	if (!is_in_page)
 		sx_jump(c);

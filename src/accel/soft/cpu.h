@@ -144,6 +144,7 @@ struct sx_cpu {
 	u32 tlb_mask;             /* ... of its slots, times their size */
 	u32 mode;                 /* enum sx_mode */
 	u32 jump_generation[2];   /* of the jump cache's entries: user half, kernel half; 31 bits */
+	bool is_stepping;         /* blocks return when they end */
 	struct sx_block *block;   /* being executed */
 	u64 retired;              /* instructions of all blocks entered ... */
 	bool counts_insns;        /* ... by native code too, else by the interpreter alone */
@@ -152,6 +153,7 @@ struct sx_cpu {
 	struct sx_native *native; /* NULL: nothing is translated */
 	/* For native code: what it calls, and registers that didn't fit (native.h). */
 	bool (*native_callout)(struct sx_cpu *c, u32 what, u32 off, struct sx_native_block *n);
+	bool (*native_end_callout)(struct sx_cpu *c, u32 what, u32 off, struct sx_native_block *n);
 	u64 (*native_fill)(struct sx_cpu *c, u64 lin, u32 what);
 	u64 native_target, native_target_lin;
 	u64 native_key;    /* under which jumps and returns are remembered: sx_native_key_update */

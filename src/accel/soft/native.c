@@ -78,6 +78,7 @@ void sx_native_forget(struct sx_cpu *c)
 static void start_over(struct sx_cpu *c)
 {
 	c->native->used = c->native->common;
+	memset(c->native->steps, 0, sizeof(c->native->steps));
 	c->native_rsp = (u64)(uintptr_t)&c->native_returns[SX_RETURNS];
 	sx_native_forget(c);
 }
@@ -143,25 +144,42 @@ static enum sx_op op_of(const struct sx_block *one)
 	return sx_insn_op(&one->insn[!one->insn[0].len]);
 }
 
-/* At RIP. False: nothing was done, for making room would take away the code that called us. */
+/* The block of the instruction at RIP. NULL: making room for it would take away the code that called us. */
+static struct sx_block *find_one(struct sx_cpu *c)
+{
+	u64 lin = c->gpr[SX_RIP];
+	struct sx_native_step *s =
+		&c->native->steps[(lin ^ lin >> PAGE_SHIFT) & ((1u << SX_STEP_BITS) - 1)];
+	struct sx_block *one;
+
+	if (likely(s->lin == lin && s->key == c->native_key && sx_block_is_fresh(s->block)))
+		return s->block;
+	if (!sx_cache_has_room(c))
+		return NULL;
+	c->mode |= SX_MODE_STEP;
+	one = sx_block_find(c);
+	c->mode &= ~(u32)SX_MODE_STEP;
+	/* Blocks across pages don't last. */
+	if ((lin & ~PAGE_MASK) + one->n_bytes <= PAGE_SIZE)
+		*s = (struct sx_native_step){lin, c->native_key, one};
+	return one;
+}
+
+/* At RIP. False: nothing was done. */
 static bool step(struct sx_cpu *c, unsigned *out_len)
 {
 	struct sx_block *one;
 
 	c->block = NULL;
-	if (!sx_cache_has_room(c))
+	one = find_one(c);
+	if (!one)
 		return false;
-	c->mode |= SX_MODE_STEP;
-	__atomic_fetch_or(&c->request, SX_REQ_STEP, __ATOMIC_RELAXED);
-	one = sx_block_find(c);
-	c->mode &= ~(u32)SX_MODE_STEP;
 	*out_len = one->n_bytes;
 	c->counts.callouts[op_of(one)]++;
+	c->is_stepping = true;
 	sx_block_enter(c, one);
+	c->is_stepping = false;
 	c->block = NULL;
-	/* A mode that steps by itself keeps the bit. */
-	if (!(c->mode & (SX_MODE_STEP | SX_MODE_LIMITED)))
-		__atomic_fetch_and(&c->request, ~(u32)SX_REQ_STEP, __ATOMIC_RELAXED);
 	return true;
 }
 
@@ -175,7 +193,8 @@ bool sx_native_callout(struct sx_cpu *c, u32 what, u32 off, struct sx_native_blo
 	c->gpr[SX_RIP] = page + off;
 	c->retired -= rest;
 	if (!step(c, &len) || __atomic_load_n(&c->request, __ATOMIC_RELAXED) ||
-	    c->native_key != key || __atomic_load_n(n->code, __ATOMIC_ACQUIRE) != n->word ||
+	    c->mode != n->mode || c->native_key != key ||
+	    __atomic_load_n(n->code, __ATOMIC_ACQUIRE) != n->word ||
 	    c->gpr[SX_RIP] != page + off + len) {
 		sx_count(c, SX_N_CALLOUT_LEAVES);
 		return true;
@@ -183,6 +202,20 @@ bool sx_native_callout(struct sx_cpu *c, u32 what, u32 off, struct sx_native_blo
 	c->gpr[SX_RIP] = page;
 	c->retired += rest ? rest - 1 : 0;
 	return false;
+}
+
+#define MODES_NATIVE (SX_MODE_64 | SX_MODE_STEP | SX_MODE_LIMITED)
+
+/* What is looked up next looks at the request word. */
+bool sx_native_end_callout(struct sx_cpu *c, u32 what, u32 off, unused struct sx_native_block *n)
+{
+	unsigned len;
+
+	sx_count(c, SX_N_CALLOUT_UNKNOWN);
+	c->gpr[SX_RIP] += off;
+	c->retired -= what & ~NATIVE_UNKNOWN;
+	return !step(c, &len) || (c->mode & MODES_NATIVE) != SX_MODE_64 ||
+	       c->run_state != X86_RUNNABLE;
 }
 
 u64 sx_native_fill(struct sx_cpu *c, u64 lin, u32 what)
@@ -327,7 +360,7 @@ static void sx_native_warm(struct sx_cpu *c, const struct sx_insn *i)
 
 void sx_native_watch(struct sx_cpu *c, struct sx_block *b)
 {
-	if (!c->native || (b->mode & (SX_MODE_64 | SX_MODE_STEP | SX_MODE_LIMITED)) != SX_MODE_64)
+	if (!c->native || (b->mode & MODES_NATIVE) != SX_MODE_64)
 		return;
 	b->first_fn = b->insn[0].fn;
 	b->insn[0].fn = sx_native_warm;

@@ -55,13 +55,21 @@ struct sx_native_edge {
 	u8 *stub;  /* where it leads while it isn't linked, as written */
 };
 
+/* One instruction at lin, for callouts: as struct sx_native_target. */
+#define SX_STEP_BITS 10
+struct sx_native_step {
+	u64 lin, key;
+	struct sx_block *block;
+};
+
 struct sx_native {
 	u8 *exec, *write; /* the two mappings */
 	u64 size, used;
 	u64 common; /* bytes at the start: code that all blocks share */
 	/* Executable addresses of that: in, out, out with RIP in R11; see native_common.c for others. */
-	const u8 *enter, *leave, *leave_to, *return_miss, *call_out, *fill;
+	const u8 *enter, *leave, *leave_to, *return_miss, *call_out, *end_out, *fill;
 	u32 heat; /* how often a block is entered before it is translated */
+	struct sx_native_step steps[1u << SX_STEP_BITS];
 };
 
 /*
@@ -89,6 +97,8 @@ bool sx_native_translate(struct sx_cpu *c, struct sx_block *b);
  * counted and not executed; NATIVE_UNKNOWN: it isn't translated. True: leave native code, RIP says where to go on. */
 bool sx_native_callout(struct sx_cpu *c, u32 what, u32 off, struct sx_native_block *n);
 #define NATIVE_UNKNOWN BIT32(31)
+/* The same for one that ends the block: RIP is set. False: native code may go on there. */
+bool sx_native_end_callout(struct sx_cpu *c, u32 what, u32 off, struct sx_native_block *n);
 /* Called by native code where the TLB hasn't got lin: the host address for an access of size bytes, or 0:
  * the instruction is the interpreter's. what: size | SX_NATIVE_WRITE. */
 #define SX_NATIVE_WRITE 0x100u

@@ -21,6 +21,17 @@ static bool is_near(const struct item *it)
 	return !(it->i.flags & SX_IF_RIP) || disp == (i32)disp;
 }
 
+/* STI holds off interrupts for one instruction more, which must be the same block's; else it is a callout. */
+static void refuse_last_sti(struct translation *t)
+{
+	struct item *last = &t->items[t->n_items ? t->n_items - 1 : 0];
+
+	if (t->n_items && sx_insn_op(&last->i) == SX_STI) {
+		last->is_native = false;
+		last->flags = FLAGS_READ | FLAGS_MERGE;
+	}
+}
+
 static bool decode_items(struct translation *t)
 {
 	const struct sx_decode_mode mode = {
@@ -36,15 +47,13 @@ static bool decode_items(struct translation *t)
 			return false;
 		it->off = t->first + off;
 		sx_native_classify(it);
-		it->is_native = it->is_native && is_near(it);
+		it->is_native = (it->is_native && is_near(it)) || sx_native_system_classify(t, it);
 		off += it->i.len;
-		/* What ends a block and isn't ours is the interpreter's: the code ends before it. */
-		if ((it->i.flags & SX_IF_END) && !it->is_native)
-			return true;
 		if (it->is_native)
 			t->fpu_needs |= sx_native_fpu_needs(&it->i);
 		t->n_items++;
 	}
+	refuse_last_sti(t);
 	return off == b->n_bytes || t->n_items == ARRAY_SIZE(t->items);
 }
 
@@ -118,13 +127,14 @@ static void find_live_flags(struct translation *t)
 	}
 }
 
+/* Leaving native code and coming back costs more than a few callouts. */
 static bool is_worth_it(const struct translation *t)
 {
 	unsigned native = 0;
 
 	for (unsigned k = 0; k < t->n_items; k++)
-		native += t->items[k].is_native;
-	return native && native * 2 >= t->n_items;
+		native += t->items[k].is_native || t->items[k].i.flags & SX_IF_END;
+	return native && native * 4 >= t->n_items;
 }
 
 /* --- ways out --- */
@@ -169,17 +179,7 @@ void sx_native_spill_at_end(struct translation *t)
 		spill_if_host(t);
 }
 
-static void add_retired(struct translation *t, i64 n)
-{
-	if (!t->c->counts_insns)
-		return;
-	e_op(&t->e, 8, 0x81, 0, opd_near(&t->c->retired), 4);
-	e_i32(&t->e, n);
-}
-
-/* --- the block --- */
-
-static void emit_call_out(struct translation *t, unsigned index)
+void sx_native_call_out(struct translation *t, unsigned index, const u8 *function)
 {
 	const struct item *it = &t->items[index];
 	struct emit *e = &t->e;
@@ -195,7 +195,22 @@ static void emit_call_out(struct translation *t, unsigned index)
 	e_bytes(e, &t->head, sizeof(t->head));
 	field = e_call(e);
 	if (!e->is_full)
-		e_patch(field, t->c->native->call_out - e->to_exec);
+		e_patch(field, function - e->to_exec);
+}
+
+static void add_retired(struct translation *t, i64 n)
+{
+	if (!t->c->counts_insns)
+		return;
+	e_op(&t->e, 8, 0x81, 0, opd_near(&t->c->retired), 4);
+	e_i32(&t->e, n);
+}
+
+/* --- the block --- */
+
+static void emit_call_out(struct translation *t, unsigned index)
+{
+	sx_native_call_out(t, index, t->c->native->call_out);
 }
 
 /* May SIMD instructions run now, and are MXCSR and the x87 registers the guest's, as far as they are needed? */
@@ -253,14 +268,6 @@ static void emit_entry(struct translation *t)
 	t->flags = FLAGS_MEMORY;
 }
 
-/* Its last instruction is the block's. */
-static bool is_whole(const struct translation *t)
-{
-	const struct item *last = &t->items[t->n_items - 1];
-
-	return last->off + last->i.len == (t->b->gpa & ~PAGE_MASK) + t->b->n_bytes;
-}
-
 static void emit_items(struct translation *t)
 {
 	const struct item *last;
@@ -270,7 +277,9 @@ static void emit_items(struct translation *t)
 
 		if (it->i.flags & SX_IF_END) {
 			sx_native_flush_fpu(t);
-			if (sx_insn_op(&it->i) != SX_JCC)
+			if (!it->is_native)
+				spill_if_host(t);
+			else if (sx_insn_op(&it->i) != SX_JCC)
 				sx_native_spill_at_end(t);
 			sx_native_end(t, k);
 			return;
@@ -288,10 +297,7 @@ static void emit_items(struct translation *t)
 	sx_native_flush_fpu(t);
 	sx_native_spill_at_end(t);
 	last = &t->items[t->n_items - 1];
-	if (t->n_items == ARRAY_SIZE(t->items) || is_whole(t))
-		sx_native_go(t, last->off + last->i.len, last->off);
-	else /* an end that is the interpreter's */
-		sx_native_leave_with(t, NATIVE_GO_ON, last->off + last->i.len);
+	sx_native_go(t, last->off + last->i.len, last->off);
 }
 
 static void emit_slow_callout(struct translation *t, const struct slow *s)

@@ -7,7 +7,7 @@
 #include "accel/soft/bind.h"
 #include "accel/soft/native_priv.h"
 
-static bool is_high_byte(const struct sx_insn *i)
+bool sx_native_is_high_byte(const struct sx_insn *i)
 {
 	enum sx_op op = sx_insn_op(i);
 	bool has_byte_rm = op == SX_MOVZX8 || op == SX_MOVSX8 || op == SX_SETCC;
@@ -15,6 +15,30 @@ static bool is_high_byte(const struct sx_insn *i)
 	if (!(i->flags & SX_IF_MEM) && (i->size == 1 || has_byte_rm) && i->rm >= SX_REG_HIGH)
 		return true;
 	return i->size == 1 && !has_byte_rm && i->reg >= SX_REG_HIGH;
+}
+
+static bool is_bare(unsigned reg)
+{
+	return reg < 4 || reg >= SX_REG_HIGH;
+}
+
+/*
+ * AH to BH are to be had on the host where no REX prefix is: the other operand is one of these, AL to BL, an
+ * immediate, CL, or what MOVZX widens to.
+ */
+static bool can_do_high_byte(const struct sx_insn *i)
+{
+	enum sx_op op = sx_insn_op(i);
+	enum sx_shape shape = sx_insn_form(i)->shape;
+
+	if (i->flags & SX_IF_MEM || !is_bare(i->rm))
+		return false;
+	if (op == SX_MOVZX8 || op == SX_MOVSX8)
+		return i->size < 8 && i->reg < 8 && i->reg != X86_RSP;
+	if (op == SX_SETCC || shape == SX_SHAPE_RM_IMM || shape == SX_SHAPE_RM)
+		return true;
+	return (shape == SX_SHAPE_REG_RM || shape == SX_SHAPE_RM_REG) && is_bare(i->reg) &&
+	       op != SX_XCHG && op != SX_XADD && op != SX_CMPXCHG;
 }
 
 static bool is_plain_address(const struct sx_insn *i)
@@ -36,7 +60,8 @@ void sx_native_classify(struct item *it)
 
 	it->flags = FLAGS_READ | FLAGS_MERGE; /* whatever the interpreter does */
 	it->is_native = false;
-	if (is_high_byte(i) || !is_plain_address(i) || is_moffs(i))
+	if ((sx_native_is_high_byte(i) && !can_do_high_byte(i)) || !is_plain_address(i) ||
+	    is_moffs(i))
 		return;
 	it->is_native = true;
 	if (sx_native_is_x87(i)) {
@@ -75,8 +100,9 @@ void sx_native_classify(struct item *it)
 	case SX_PUSH:
 	case SX_POP:
 		it->flags = 0;
-		it->is_native =
-			!is_mem && i->size == 8 && (sx_insn_op(i) == SX_PUSH || i->rm != X86_RSP);
+		it->is_native = i->size == 8;
+		if (is_mem && i->disp > INT32_MAX - 8)
+			it->is_native = false; /* POP's address may be 8 bytes further */
 		return;
 	case SX_PUSH_IMM:
 	case SX_LEAVE:

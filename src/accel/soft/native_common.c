@@ -159,11 +159,11 @@ static void emit_return_miss(struct emit *e, struct sx_cpu *c)
 
 /* Called: r10d: so many instructions were counted, r14d: the offset of the first of them, r11: the block's
  * head. Comes back, or leaves. An exception leaves by a long jump: the return stack is as before the call. */
-static void emit_call_out(struct emit *e, struct sx_cpu *c)
+static const u8 *emit_call_out(struct emit *e, struct sx_cpu *c, const void *function)
 {
+	const u8 *start = e_exec(e, e->at);
 	u8 *leaves;
 
-	c->native->call_out = e_exec(e, e->at);
 	each_register(e, c, true);
 	e_lea(e, 8, H_RAX, H_RSP, H_RSP, 0, 8);
 	e_store(e, H_RAX, opd_near(&c->native_rsp));
@@ -172,7 +172,7 @@ static void emit_call_out(struct emit *e, struct sx_cpu *c)
 	e_op(e, 4, 0x8b, H_RSI, opd_reg(H_R10), 0);
 	e_op(e, 4, 0x8b, H_RDX, opd_reg(H_R14), 0);
 	e_op(e, 8, 0x8b, H_RCX, opd_reg(H_R11), 0);
-	e_op(e, 4, 0xff, 2, opd_near(&c->native_callout), 0);
+	e_op(e, 4, 0xff, 2, opd_near(function), 0);
 	e_op(e, 1, 0x84, H_RAX, opd_reg(H_RAX), 0);
 	leaves = e_jcc(e, 5);
 	e_load(e, H_RSP, opd_near(&c->native_rsp));
@@ -183,6 +183,7 @@ static void emit_call_out(struct emit *e, struct sx_cpu *c)
 	each_register(e, c, false); /* they are stored again */
 	e_op(e, 4, 0x33, H_R10, opd_reg(H_R10), 0);
 	emit_return_to_c(e, c);
+	return start;
 }
 
 /* The guest's registers that a function may change go to memory, and come back. */
@@ -223,11 +224,13 @@ void sx_native_emit_common(struct sx_cpu *c)
 	struct emit e = {.at = n->write, .end = n->write + n->size, .to_exec = n->exec - n->write};
 
 	c->native_callout = sx_native_callout;
+	c->native_end_callout = sx_native_end_callout;
 	c->native_fill = sx_native_fill;
 	emit_enter(&e, c);
 	emit_leave(&e, c);
 	emit_return_miss(&e, c);
-	emit_call_out(&e, c);
+	c->native->call_out = emit_call_out(&e, c, &c->native_callout);
+	c->native->end_out = emit_call_out(&e, c, &c->native_end_callout);
 	emit_fill(&e, c);
 	assert(!e.is_full);
 	n->common = n->used = align_up((u64)(e.at - n->write), 64);

@@ -37,6 +37,7 @@ enum host_reg {
 #define E_0F3A    0x0f3a00u
 #define E_BYTE_RM 0x80000000u
 #define E_LOCK    0x40000000u
+#define E_HIGH    0x04000000u /* byte registers 4 to 7 are AH to BH: no REX */
 #define E_66      0x10000000u /* mandatory prefixes */
 #define E_F3      0x20000000u
 #define E_F2      0x08000000u
@@ -140,7 +141,7 @@ static inline void e_prefixes(struct emit *e, unsigned size, u32 op, unsigned re
 }
 
 /* op with a ModRM byte. reg: a host register or the opcode's extension. imm: bytes that follow, which
- * the caller writes. Of byte registers those without a REX prefix are not to be had (AH to BH). */
+ * the caller writes. */
 static inline void e_op(struct emit *e, unsigned size, u32 op, unsigned reg, struct opd m,
 			unsigned imm)
 {
@@ -148,6 +149,8 @@ static inline void e_op(struct emit *e, unsigned size, u32 op, unsigned reg, str
 			   (size == 1 && reg >= 4);
 	unsigned rm = m.kind == OPD_NEAR ? 0 : m.reg;
 
+	if (op & E_HIGH)
+		is_low_byte = false;
 	e_prefixes(e, size, op, (reg >> 3) << 2 | rm >> 3, is_low_byte);
 	e_opcode(e, op);
 	switch (m.kind) {

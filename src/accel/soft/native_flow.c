@@ -217,10 +217,29 @@ void sx_native_slow_return(struct translation *t, const struct slow *s)
 	sx_native_jump_to_exec(t, t->c->native->return_miss);
 }
 
+/* An end that isn't translated, but goes on in native code. */
+static void end_unknown(struct translation *t, unsigned index)
+{
+	struct emit *e = &t->e;
+	u8 *miss[2];
+
+	sx_native_call_out(t, index, t->c->native->end_out);
+	e_load(e, H_R11, opd_near(&t->c->gpr[SX_RIP]));
+	sx_native_emit_look_up(e, t->c, miss);
+	if (e->is_full)
+		return;
+	e_patch(miss[0], t->c->native->leave_to - e->to_exec);
+	e_patch(miss[1], t->c->native->leave_to - e->to_exec);
+}
+
 void sx_native_end(struct translation *t, unsigned index)
 {
 	const struct item *it = &t->items[index];
 
+	if (!it->is_native) {
+		end_unknown(t, index);
+		return;
+	}
 	switch ((int)sx_insn_op(&it->i)) {
 	case SX_JCC:
 		end_jcc(t, it);

@@ -136,6 +136,11 @@ static void finish(struct translation *t, unsigned index, const struct operands 
 		e_store(&t->e, H_R11, opd_gpr(t->c, i->reg));
 }
 
+static u32 attributes(const struct sx_insn *i)
+{
+	return (i->flags & SX_IF_LOCK ? E_LOCK : 0) | (sx_native_is_high_byte(i) ? E_HIGH : 0);
+}
+
 u32 sx_native_opcode(const struct sx_insn *i)
 {
 	const struct sx_form *f = sx_insn_form(i);
@@ -151,11 +156,9 @@ u32 sx_native_opcode(const struct sx_insn *i)
 		op |= E_F3;
 	else if (f->prefix == SX_P_F2)
 		op |= E_F2;
-	if (i->flags & SX_IF_LOCK)
-		op |= E_LOCK;
 	if (sx_insn_op(i) == SX_MOVZX8 || sx_insn_op(i) == SX_MOVSX8)
 		op |= E_BYTE_RM;
-	return op;
+	return op | attributes(i);
 }
 
 static unsigned imm_bytes(unsigned size)
@@ -203,10 +206,7 @@ static void alu_imm(struct translation *t, unsigned index)
 	static const u8 numbers[] = {0, 1, 2, 3, 4, 5, 6, 7};
 	bool is_short = i->size > 1 && (i64)i->imm == (i8)i->imm;
 	unsigned bytes = is_short ? 1 : imm_bytes(i->size);
-	u32 op = (i->size == 1 ? 0x80
-		  : is_short   ? 0x83
-			       : 0x81) |
-		 (i->flags & SX_IF_LOCK ? E_LOCK : 0);
+	u32 op = (i->size == 1 ? 0x80 : is_short ? 0x83 : 0x81) | attributes(i);
 
 	static_assert(SX_CMP - SX_ADD == 7 && SX_SUB - SX_ADD == 5, "their numbers");
 	e_op(&t->e, i->size, op, numbers[sx_insn_op(i) - SX_ADD], o.rm, bytes);
@@ -229,7 +229,7 @@ static void mov_imm(struct translation *t, unsigned index)
 		if (o.rm.kind != OPD_REG)
 			e_store(&t->e, host, o.rm);
 	} else {
-		e_op(&t->e, i->size, i->size == 1 ? 0xc6 : 0xc7, 0, o.rm, bytes);
+		e_op(&t->e, i->size, (i->size == 1 ? 0xc6 : 0xc7) | attributes(i), 0, o.rm, bytes);
 		emit_imm(t, i->imm, bytes);
 	}
 	finish(t, index, &o);
@@ -241,7 +241,7 @@ static void with_ext(struct translation *t, unsigned index, u32 op, unsigned ext
 	const struct sx_insn *i = &t->items[index].i;
 	struct operands o = prepare(t, index, false);
 
-	e_op(&t->e, i->size, op | (i->flags & SX_IF_LOCK ? E_LOCK : 0), ext, o.rm, has_imm);
+	e_op(&t->e, i->size, op | attributes(i), ext, o.rm, has_imm);
 	if (has_imm)
 		emit_imm(t, i->imm, 1);
 	finish(t, index, &o);
@@ -252,7 +252,8 @@ static void test_imm(struct translation *t, unsigned index)
 	const struct sx_insn *i = &t->items[index].i;
 	struct operands o = prepare(t, index, false);
 
-	e_op(&t->e, i->size, i->size == 1 ? 0xf6 : 0xf7, 0, o.rm, imm_bytes(i->size));
+	e_op(&t->e, i->size, (i->size == 1 ? 0xf6 : 0xf7) | attributes(i), 0, o.rm,
+	     imm_bytes(i->size));
 	emit_imm(t, i->imm, imm_bytes(i->size));
 }
 
@@ -299,29 +300,60 @@ static void push(struct translation *t, unsigned index)
 	const struct sx_insn *i = &t->items[index].i;
 	struct emit *e = &t->e;
 
+	if (i->flags & SX_IF_MEM) {
+		sx_native_address(t, &t->items[index]);
+		sx_native_check(t, index, 8, false, true);
+		e_load(e, H_R11, opd_base(H_R10, 0));
+		e_store(e, H_R11, opd_near(&t->c->native_target));
+	}
 	e_lea(e, 8, H_R10, GUEST_RSP, H_RSP, 0, -8);
 	sx_native_check(t, index, 8, true, true);
 	if (sx_insn_op(i) == SX_PUSH_IMM) {
 		e_op(e, 8, 0xc7, 0, opd_base(H_R10, 0), 4);
 		emit_imm(t, i->imm, 4);
+	} else if (i->flags & SX_IF_MEM) {
+		e_load(e, H_R11, opd_near(&t->c->native_target));
+		e_store(e, H_R11, opd_base(H_R10, 0));
 	} else {
 		e_store(e, guest_in(t, i->rm, H_R11), opd_base(H_R10, 0));
 	}
 	e_lea(e, 8, GUEST_RSP, GUEST_RSP, H_RSP, 0, -8);
 }
 
+/* R10: where the value is. The address is formed with RSP already incremented (SDM 2B, POP). */
+static void pop_to_memory(struct translation *t, unsigned index)
+{
+	struct item it = t->items[index];
+	struct emit *e = &t->e;
+
+	e_load(e, H_R11, opd_base(H_R10, 0));
+	e_store(e, H_R11, opd_near(&t->c->native_target));
+	if (it.i.base == X86_RSP)
+		it.i.disp += 8;
+	sx_native_address(t, &it);
+	sx_native_check(t, index, 8, true, true);
+	e_load(e, H_R11, opd_near(&t->c->native_target));
+	e_store(e, H_R11, opd_base(H_R10, 0));
+	e_lea(e, 8, GUEST_RSP, GUEST_RSP, H_RSP, 0, 8);
+}
+
 static void pop(struct translation *t, unsigned index)
 {
 	const struct sx_insn *i = &t->items[index].i;
-	unsigned host = host_of(i->rm);
+	unsigned host = i->flags & SX_IF_MEM ? IN_MEMORY : host_of(i->rm);
 	struct emit *e = &t->e;
 
 	e_op(e, 8, 0x8b, H_R10, opd_reg(GUEST_RSP), 0);
 	sx_native_check(t, index, 8, false, true);
+	if (i->flags & SX_IF_MEM) {
+		pop_to_memory(t, index);
+		return;
+	}
 	e_load(e, host == IN_MEMORY ? H_R11 : host, opd_base(H_R10, 0));
 	if (host == IN_MEMORY)
 		e_store(e, H_R11, opd_gpr(t->c, i->rm));
-	e_lea(e, 8, GUEST_RSP, GUEST_RSP, H_RSP, 0, 8);
+	if (host != GUEST_RSP)
+		e_lea(e, 8, GUEST_RSP, GUEST_RSP, H_RSP, 0, 8);
 }
 
 static void leave(struct translation *t, unsigned index)
@@ -385,6 +417,8 @@ static void one(struct translation *t, unsigned index)
 		sx_native_simd(t, index);
 		return;
 	}
+	if (sx_native_system(t, index))
+		return;
 	switch ((int)op) {
 	case SX_NOP:
 	case SX_PREFETCH:
@@ -465,6 +499,8 @@ static bool clobbers_flags(const struct item *it)
 	case SX_PUSH_IMM:
 	case SX_POP:
 	case SX_LEAVE:
+	case SX_CLI:
+	case SX_STI:
 		return true;
 	}
 	return it->i.flags & SX_IF_MEM;

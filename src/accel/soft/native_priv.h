@@ -42,6 +42,8 @@ static inline unsigned host_of(unsigned guest)
 	case X86_R15:
 		return IN_MEMORY;
 	}
+	if (guest >= SX_REG_HIGH) /* without REX */
+		return guest - SX_REG_HIGH + 4;
 	return guest;
 }
 
@@ -130,6 +132,7 @@ struct translation {
 
 /* native_classify.c: which flags it touches, and whether native_insn can do it. */
 void sx_native_classify(struct item *it);
+bool sx_native_is_high_byte(const struct sx_insn *i);
 
 /* native_flow.c: the instruction ends the block. */
 void sx_native_end(struct translation *t, unsigned index);
@@ -144,6 +147,8 @@ void sx_native_slow_full(struct translation *t, const struct slow *s);
 void sx_native_jump_to_exec(struct translation *t, const u8 *exec);
 void sx_native_leave_with(struct translation *t, u64 left, i64 target);
 void sx_native_spill_at_end(struct translation *t);
+/* Calls call_out or end_out for the instruction. */
+void sx_native_call_out(struct translation *t, unsigned index, const u8 *function);
 
 /* native_simd.c: MMX and SSE. */
 bool sx_native_is_simd(const struct sx_insn *i);
@@ -159,6 +164,10 @@ u8 sx_native_x87_flags(const struct sx_insn *i); /* FLAGS_* */
 void sx_native_x87(struct translation *t, unsigned index);
 void sx_native_store_fip(struct translation *t, u32 off); /* X87_NONE: does nothing */
 unsigned sx_native_fpu_needs(const struct sx_insn *i);
+
+/* native_system.c: instructions of supervisor mode; false: it is none of those. */
+bool sx_native_system_classify(struct translation *t, struct item *it);
+bool sx_native_system(struct translation *t, unsigned index);
 
 /* native_insn.c */
 void sx_native_insn(struct translation *t, unsigned index);

@@ -191,6 +191,7 @@ static noinline enum vcpu_stop run_loop(struct sx_cpu *c)
 	enum vcpu_stop stop;
 
 	if (__builtin_setjmp(c->unwind)) {
+		c->is_stepping = false;
 		c->interrupt_shadow = 0;
 		sx_mode_update(c); /* whatever the instruction was executed under */
 	}
