@@ -12,6 +12,8 @@
 #include "block/io.h"
 #include "block/iov.h"
 
+#define NODE_FRAMED_MAX 32 /* pieces of a request that is passed on with others around it */
+
 static struct blk_node *node_of(struct blk *b)
 {
 	return container_of(b, struct blk_node, blk);
@@ -256,6 +258,49 @@ int blk_node_pass(struct blk *child, struct blk_request *r, u64 offset, u64 byte
 	n_lent = part.n_iov;
 	result = blk_wait(child, &part);
 	blk_iov_return(r, n_lent, &cut);
+	r->progress += bytes;
+	return result;
+}
+
+/* One after the other: when there are many pieces. */
+static int node_pass_parts(struct blk *child, struct blk_request *r, u64 offset, u64 bytes,
+			   const struct iovec *head, const struct iovec *tail)
+{
+	int result = blk_write(child, offset, head->iov_base, head->iov_len);
+
+	if (result == 0)
+		result = blk_node_pass(child, r, offset + head->iov_len, bytes);
+	if (result == 0)
+		result = blk_write(child, offset + head->iov_len + bytes, tail->iov_base,
+				   tail->iov_len);
+	return result;
+}
+
+int blk_node_pass_framed(struct blk *child, struct blk_request *r, u64 offset, u64 bytes, u8 *head,
+			 u64 head_bytes, u8 *tail, u64 tail_bytes)
+{
+	struct iovec iov[NODE_FRAMED_MAX + 2], ends[2] = {{head, head_bytes}, {tail, tail_bytes}};
+	struct blk_request whole = {.op = BLK_WRITE, .offset = offset, .iov = iov};
+	u64 left = bytes;
+	int result;
+
+	whole.bytes = head_bytes + bytes + tail_bytes;
+	if (!range_fits(offset, whole.bytes, blk_limit(child, false)))
+		return -ENOSPC;
+	if (!is_aligned(offset | whole.bytes, child->block_size) || r->n_iov > NODE_FRAMED_MAX)
+		return node_pass_parts(child, r, offset, bytes, &ends[0], &ends[1]);
+	if (head_bytes)
+		iov[whole.n_iov++] = ends[0];
+	for (const struct iovec *v = r->iov; left; v++) {
+		u64 n = MIN(left, (u64)v->iov_len);
+
+		iov[whole.n_iov++] = (struct iovec){v->iov_base, n};
+		left -= n;
+	}
+	if (tail_bytes)
+		iov[whole.n_iov++] = ends[1];
+	result = blk_wait(child, &whole);
+	blk_iov_advance(r, bytes);
 	r->progress += bytes;
 	return result;
 }

@@ -77,6 +77,12 @@ void blk_node_remove_child(struct blk_node *n, struct blk *child); /* the caller
  * multiples of child's block_size, else they are copied. Steps r on. 0 or a negative errno.
  */
 int blk_node_pass(struct blk *child, struct blk_request *r, u64 offset, u64 bytes);
+/*
+ * A write of head, the next bytes of r, and tail, together where that can be: what is copied around a
+ * request that doesn't fill a cluster. offset is head's; all are multiples of child's block_size. Steps r on.
+ */
+int blk_node_pass_framed(struct blk *child, struct blk_request *r, u64 offset, u64 bytes, u8 *head,
+			 u64 head_bytes, u8 *tail, u64 tail_bytes);
 /* The next bytes of a read are zeros, or what is in from. Steps r on. */
 void blk_node_fill_zeros(struct blk_request *r, u64 bytes);
 void blk_node_fill(struct blk_request *r, const u8 *from, u64 bytes);

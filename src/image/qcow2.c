@@ -11,7 +11,10 @@
  *     qcow2_header.c    the header and its extensions       qcow2_snapshot.c  snapshots
  *     qcow2_map.c       where a guest offset is             qcow2_info.c      for a person
  *     qcow2_cache.c     slices of tables, cached
- *     qcow2_read.c      reading
+ *     qcow2_read.c      reading                             qcow2_refcount.c  which clusters are used
+ *     qcow2_write.c     writing                             qcow2_flush.c     the order of writes
+ *     qcow2_compress.c  writing compressed clusters         qcow2_check.c, qcow2_rebuild.c  repair
+ *     qcow2_zero.c      zeroes and discards                 qcow2_create.c    new images
  *     qcow2_pack.c      compressed clusters
  */
 #include <string.h>
@@ -21,7 +24,7 @@
 #include "base/alloc.h"
 #include "base/err.h"
 #include "block/io.h"
-#include "image/qcow2_priv.h"
+#include "image/qcow2_bitmap.h"
 
 /* --- requests come and go --- */
 
@@ -40,9 +43,34 @@ void qcow2_leave(struct qcow2 *q, u32 generation)
 		co_queue_wake_all(&q->entrance);
 }
 
+void qcow2_begin_alone(struct qcow2 *q)
+{
+	while (q->is_exclusive)
+		co_queue_wait(&q->entrance);
+	q->is_exclusive = true;
+	while (q->n_users[0] + q->n_users[1])
+		co_queue_wait(&q->entrance);
+	/* A flush leaves before it ends. */
+	co_lock(&q->lock);
+	co_unlock(&q->lock);
+}
+
+void qcow2_end_alone(struct qcow2 *q)
+{
+	q->is_exclusive = false;
+	co_queue_wake_all(&q->entrance);
+}
+
 int qcow2_corrupt(struct qcow2 *q)
 {
+	if (q->is_broken)
+		return -EIO;
 	q->is_broken = true;
+	if (q->node.blk.is_readonly || q->version < 3)
+		return -EIO;
+	q->incompatible |= QCOW2_INCOMPAT_CORRUPT;
+	q->header.incompatible = be64_of(q->incompatible);
+	qcow2_header_write_fields(q); /* nothing more can be done if that fails, too */
 	return -EIO;
 }
 
@@ -142,6 +170,46 @@ static int qcow2_make_caches(struct qcow2 *q, const struct img_open_options *o, 
 	return 0;
 }
 
+/* With lazy refcounts, after a crash: counts anew. */
+static int qcow2_mend_dirty(struct qcow2 *q, struct err *err)
+{
+	struct img_check c = {0};
+
+	q->was_dirty = q->incompatible & QCOW2_INCOMPAT_DIRTY;
+	if (!q->was_dirty)
+		return 0;
+	if (qcow2_check_alone(q, IMG_REPAIR_LEAKS | IMG_REPAIR_ALL, &c, err) < 0)
+		return err_wrap(err, "it was not closed properly");
+	if (c.corruptions)
+		return err_set(err, -EIO, "it was not closed properly, and can't be mended");
+	return 0;
+}
+
+/* What writing needs beyond reading. */
+static int qcow2_prepare_writing(struct qcow2 *q, struct err *err)
+{
+	u64 known = q->autoclear & QCOW2_AUTOCLEAR_KNOWN;
+
+	if (q->node.blk.is_readonly)
+		return 0;
+	if (q->file->block_size > q->slice_bytes)
+		return err_set(err, -ENOTSUP,
+			       "its clusters are smaller than the file's blocks of %u",
+			       q->file->block_size);
+	q->l1_dirty = alloc_try(q->l1_entries / 64 + (size_t)1, 1);
+	if (!q->l1_dirty)
+		return err_set(err, -ENOMEM, "no memory for the L1 table");
+	q->is_broken = q->incompatible & QCOW2_INCOMPAT_CORRUPT;
+	q->is_lazy = q->compatible & QCOW2_COMPAT_LAZY;
+	if (qcow2_refcounts_load(q, err) < 0)
+		return err->code;
+	if (!q->is_broken && qcow2_mend_dirty(q, err) < 0)
+		return err->code;
+	if (!q->is_broken && qcow2_set_autoclear(q, known) < 0)
+		return err_set(err, -EIO, "cannot write the header");
+	return q->is_broken ? 0 : qcow2_bitmaps_begin(q, err);
+}
+
 static int qcow2_check_blocks(struct qcow2 *q, struct err *err)
 {
 	struct blk *b = &q->node.blk;
@@ -161,6 +229,8 @@ static int qcow2_load(struct qcow2 *q, const struct img_open_options *o, struct 
 	if (r == 0)
 		r = qcow2_snapshots_read(q, err);
 	if (r == 0)
+		r = qcow2_bitmaps_read(q, err);
+	if (r == 0)
 		r = qcow2_choose_contents(q, o->snapshot, err);
 	if (r == 0)
 		r = qcow2_make_caches(q, o, err);
@@ -170,20 +240,43 @@ static int qcow2_load(struct qcow2 *q, const struct img_open_options *o, struct 
 		r = qcow2_open_backing(q, o, err);
 	if (r == 0)
 		r = qcow2_check_blocks(q, err);
+	if (r == 0)
+		r = qcow2_prepare_writing(q, err);
 	return r;
 }
 
 /* --- closing --- */
 
+/* All that isn't on the disk yet; the image is clean afterwards. */
+static int qcow2_finish(struct qcow2 *q)
+{
+	int r = qcow2_settle(q);
+
+	if (r == 0 && !q->is_broken)
+		r = qcow2_bitmaps_store(q);
+	if (r == 0)
+		r = qcow2_settle(q);
+	if (r == 0 && !q->is_broken)
+		r = qcow2_set_incompatible(q, q->incompatible & ~QCOW2_INCOMPAT_DIRTY);
+	return r;
+}
+
 static void qcow2_close(struct blk_node *n)
 {
 	struct qcow2 *q = qcow2_of(&n->blk);
 
+	/* Nobody is there to be told that it failed; what was flushed is safe. */
+	if (q->is_loaded && !n->blk.is_readonly)
+		qcow2_finish(q);
+	qcow2_refcounts_fini(q);
 	qcow2_cache_fini(&q->l2);
 	qcow2_pack_fini(q);
+	qcow2_bitmaps_fini(q);
 	qcow2_snapshots_fini(q);
 	qcow2_header_fini(q);
 	free(q->l1);
+	free(q->l1_dirty);
+	free(q->packed_tail);
 }
 
 /* --- the format --- */
@@ -211,39 +304,82 @@ static int qcow2_children(struct blk *b, int (*each)(void *opaque, const struct 
 	return r;
 }
 
-static int qcow2_open(struct blk *file, const struct img_open_options *o, struct blk **out,
-		      struct err *err)
+static const struct blk_node_ops qcow2_node_ops = {
+	.read = qcow2_read,
+	.write = qcow2_write,
+	.write_zeroes = qcow2_write_zeroes,
+	.discard = qcow2_discard,
+	.flush = qcow2_flush,
+	.status = qcow2_status,
+	.resize = qcow2_resize,
+	.close = qcow2_close,
+};
+
+static const struct image_ops qcow2_image_ops = {
+	.format = &img_qcow2,
+	.info = qcow2_info,
+	.children = qcow2_children,
+	.backing = qcow2_backing,
+	.check = qcow2_check,
+	.set_backing = qcow2_set_backing,
+	.make_empty = qcow2_make_empty,
+	.write_compressed = qcow2_write_packed,
+	.bitmaps = qcow2_bitmaps,
+	.bitmap_add = qcow2_bitmap_add,
+	.bitmap_remove = qcow2_bitmap_remove,
+	.bitmap_clear = qcow2_bitmap_clear,
+	.bitmap_enable = qcow2_bitmap_enable,
+	.bitmap_merge = qcow2_bitmap_merge,
+	.bitmap_status = qcow2_bitmap_status,
+	.snapshots = qcow2_snapshots,
+	.snapshot_create = qcow2_snapshot_create,
+	.snapshot_apply = qcow2_snapshot_apply,
+	.snapshot_delete = qcow2_snapshot_delete,
+};
+
+int qcow2_open_borrowed(struct blk *file, const struct img_open_options *o, struct qcow2 **out,
+			struct err *err)
 {
-	static const struct blk_node_ops ops = {
-		.read = qcow2_read,
-		.status = qcow2_status,
-		.close = qcow2_close,
-	};
-	static const struct image_ops image = {
-		.format = &img_qcow2,
-		.info = qcow2_info,
-		.children = qcow2_children,
-		.backing = qcow2_backing,
-		.snapshots = qcow2_snapshots,
-	};
 	struct qcow2 *q = NEW(struct qcow2);
 
-	if (blk_node_init(&q->node, &ops, o->loop, "qcow2", err) < 0) {
+	if (blk_node_init(&q->node, &qcow2_node_ops, o->loop, "qcow2", err) < 0) {
 		free(q);
 		return err->code;
 	}
-	q->node.blk.image = &image;
+	q->node.blk.image = &qcow2_image_ops;
 	q->node.blk.is_readonly = o->is_readonly || o->snapshot;
 	q->file = file;
 	q->workers = o->workers;
+	list_init(&q->changes);
+	co_mutex_init(&q->lock);
+	co_mutex_init(&q->pack_lock);
+	co_queue_init(&q->changed);
 	co_queue_init(&q->entrance);
 	co_queue_init(&q->unpack_done);
-	if (!q->node.blk.is_readonly)
-		err_set(err, -ENOTSUP, "qcow2 images can be opened for reading only");
-	if (err->code || qcow2_load(q, o, err) < 0) {
+	if (qcow2_load(q, o, err) < 0) {
 		blk_free(&q->node.blk);
 		return err->code;
 	}
+	q->is_loaded = true;
+	*out = q;
+	return 0;
+}
+
+int qcow2_close_borrowed(struct qcow2 *q)
+{
+	int r = q->node.blk.is_readonly ? 0 : qcow2_finish(q);
+
+	blk_free(&q->node.blk);
+	return r;
+}
+
+static int qcow2_open(struct blk *file, const struct img_open_options *o, struct blk **out,
+		      struct err *err)
+{
+	struct qcow2 *q;
+
+	if (qcow2_open_borrowed(file, o, &q, err) < 0)
+		return err->code;
 	blk_node_add_child(&q->node, file);
 	*out = &q->node.blk;
 	return 0;
@@ -261,6 +397,8 @@ const struct img_format img_qcow2 = {
 	.description = "QEMU copy-on-write, versions 2 and 3",
 	.probe = qcow2_probe,
 	.open = qcow2_open,
+	.create = qcow2_create,
+	.create_options = qcow2_create_options,
 	.can_back = true,
 	.can_compress = true,
 };

@@ -144,7 +144,7 @@ int qcow2_cache_get(struct qcow2_cache *c, u64 offset, struct qcow2_slice **out)
 		}
 		s = cache_find_room(c);
 		if (!s) {
-			r = qcow2_cache_write(c);
+			r = c->is_unordered ? qcow2_cache_write(c) : -ENOMEM;
 			if (r < 0)
 				return r;
 			continue;

@@ -74,7 +74,7 @@ static void header_add_ext(struct qcow2 *q, u32 type, const void *data, u32 byte
 	memcpy(e->data, data, bytes);
 }
 
-void qcow2_set_ext(struct qcow2 *q, u32 type, const void *data, u32 bytes)
+static void header_remove_ext(struct qcow2 *q, u32 type)
 {
 	u32 kept = 0;
 
@@ -85,8 +85,25 @@ void qcow2_set_ext(struct qcow2 *q, u32 type, const void *data, u32 bytes)
 			q->ext[kept++] = q->ext[i];
 	}
 	q->n_ext = kept;
-	if (data)
-		header_add_ext(q, type, data, bytes);
+}
+
+/* One that is there keeps its place. */
+void qcow2_set_ext(struct qcow2 *q, u32 type, const void *data, u32 bytes)
+{
+	if (!data) {
+		header_remove_ext(q, type);
+		return;
+	}
+	for (u32 i = 0; i < q->n_ext; i++) {
+		if (q->ext[i].type != type)
+			continue;
+		free(q->ext[i].data);
+		q->ext[i].data = mem_alloc(1, bytes + 1);
+		q->ext[i].bytes = bytes;
+		memcpy(q->ext[i].data, data, bytes);
+		return;
+	}
+	header_add_ext(q, type, data, bytes);
 }
 
 static int header_read_extensions(struct qcow2 *q, const u8 *head, u64 end, struct err *err)
@@ -359,16 +376,9 @@ static u64 header_put_extensions(const struct qcow2 *q, u8 *buf)
 {
 	u64 at = q->header_bytes;
 
-	/* The bitmaps' one first: it is the one that changes while the image is in use. */
-	for (u32 pass = 0; pass < 2; pass++) {
-		for (u32 i = 0; i < q->n_ext; i++) {
-			const struct qcow2_ext *e = &q->ext[i];
-
-			if ((e->type == QCOW2_EXT_BITMAPS) == (pass == 0))
-				at = header_put_ext(buf, at, q->cluster_size, e->type, e->data,
-						    e->bytes);
-		}
-	}
+	for (u32 i = 0; i < q->n_ext; i++)
+		at = header_put_ext(buf, at, q->cluster_size, q->ext[i].type, q->ext[i].data,
+				    q->ext[i].bytes);
 	return header_put_ext(buf, at, q->cluster_size, QCOW2_EXT_END, NULL, 0);
 }
 

@@ -6,6 +6,11 @@
 
 #include "base/base.h"
 
+#define QCOW2_ZLIB_LEVEL 6
+#define QCOW2_ZSTD_LEVEL 3
+
+/* -ENOSPC: it doesn't become smaller than room. */
+int qcow2_pack(unsigned type, const u8 *from, u64 bytes, u8 *to, u64 room, u64 *out_bytes);
 /* type: QCOW2_ZLIB or QCOW2_ZSTD. -EIO: it isn't that, or too short. What is behind the end is ignored. */
 int qcow2_unpack(unsigned type, const u8 *from, u64 from_bytes, u8 *to, u64 to_bytes);
 

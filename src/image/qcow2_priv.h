@@ -41,6 +41,7 @@ struct qcow2_slice {
 struct qcow2_cache {
 	struct blk *file;
 	u32 n, bytes, n_dirty;
+	bool is_unordered; /* dirty ones may be written at any time */
 	u32 hash_bits;
 	struct qcow2_slice **hash;
 	struct qcow2_slice *slices;
@@ -94,6 +95,8 @@ struct qcow2_change {
 	u64 start, end; /* guest offsets, multiples of a cluster */
 };
 
+struct qcow2_bitmap;
+
 #define QCOW2_UNPACKED 4 /* clusters kept that were decompressed */
 
 struct qcow2_unpacked {
@@ -104,13 +107,12 @@ struct qcow2_unpacked {
 	u8 *data;
 };
 
-struct qcow2_bitmap;
-
 struct qcow2 {
 	struct blk_node node;              /* first */
 	struct blk *file, *data, *backing; /* data: where clusters are: file, or another */
 	struct work_pool *workers;         /* borrowed; or NULL */
 	bool is_alone;                     /* its backing wasn't opened */
+	bool is_loaded;                    /* opening went well */
 	bool was_dirty;                    /* when it was opened */
 	bool has_data_file, is_data_raw;
 	bool is_broken; /* marked corrupt, by us or before: nothing is written */
@@ -166,7 +168,7 @@ struct qcow2 {
 
 	struct qcow2_bitmap *bitmaps; /* qcow2_bitmap.c */
 	u32 n_bitmaps, n_recording;
-	bool are_bitmaps_loaded;
+	u64 bitmaps_offset, bitmaps_bytes; /* of the directory on disk */
 
 	struct qcow2_unpacked unpacked[QCOW2_UNPACKED];
 	u64 unpack_clock;
@@ -270,6 +272,65 @@ void qcow2_forget_unpacked(struct qcow2 *q);
 void qcow2_pack_fini(struct qcow2 *q);
 int qcow2_write_packed(struct blk *b, u64 offset, const void *buf, u64 bytes);
 
+/* --- host clusters: qcow2_refcount.c; the lock is held, or we are alone; all may wait --- */
+
+int qcow2_refcounts_load(struct qcow2 *q, struct err *err);
+void qcow2_refcounts_fini(struct qcow2 *q);
+u64 qcow2_refcount_max(const struct qcow2 *q);
+u64 qcow2_refcounts_per_block(const struct qcow2 *q);
+/* In the bytes of a refcount block or a slice. */
+u64 qcow2_refcount_load(const struct qcow2 *q, const u8 *block, u64 index);
+void qcow2_refcount_store(const struct qcow2 *q, u8 *block, u64 index, u64 count);
+int qcow2_refcount_get(struct qcow2 *q, u64 cluster, u64 *out);
+int qcow2_refcount_set(struct qcow2 *q, u64 cluster, u64 count);
+/* Adds to the counts of all clusters that the range touches. */
+int qcow2_refcount_add(struct qcow2 *q, u64 offset, u64 bytes, int delta);
+
+/* n clusters in a row at most, one at least. is_virgin: they read as zeros in the file. */
+int qcow2_alloc(struct qcow2 *q, u64 n, u64 *out_offset, u64 *out_n, bool *out_virgin);
+int qcow2_alloc_row(struct qcow2 *q, u64 n, u64 *out_offset); /* all n in a row */
+/* One user less; those without any are free at once: nothing on disk may refer to them. */
+int qcow2_free_now(struct qcow2 *q, u64 offset, u64 bytes);
+/* One user less, when that is known to the disk. Doesn't wait. */
+void qcow2_drop(struct qcow2 *q, u64 offset, u64 bytes);
+/* Would writing there damage the header or a table? */
+bool qcow2_is_metadata(const struct qcow2 *q, u64 offset, u64 bytes);
+
+/* --- writing metadata back: qcow2_flush.c --- */
+
+int qcow2_flush(struct blk_node *n);
+int qcow2_sync(struct qcow2 *q);       /* the files, nothing else */
+int qcow2_write_back(struct qcow2 *q); /* lock held: metadata, in order; not synced at the end */
+int qcow2_settle(struct qcow2 *q);     /* lock held and alone: all of it, synced, frees done */
+int qcow2_settle_counts(
+	struct qcow2 *q);             /* alone: counts that rose, and what was written, synced */
+int qcow2_make_room(struct qcow2 *q); /* before a change, unlocked: caches have clean slices */
+void qcow2_l1_set(struct qcow2 *q, u64 index, u64 entry);
+int qcow2_begin_dirty(struct qcow2 *q); /* lock held: with lazy refcounts, before allocations */
+
+/* --- changes: qcow2_write.c --- */
+
+int qcow2_write(struct blk_node *n, struct blk_request *r);
+/* The same, entered; r's op is BLK_WRITE. */
+int qcow2_write_all(struct qcow2 *q, struct blk_request *r);
+bool qcow2_is_changing(const struct qcow2 *q, u64 start, u64 end);
+void qcow2_begin_change(struct qcow2 *q, struct qcow2_change *c, u64 start, u64 end); /* waits */
+void qcow2_end_change(struct qcow2 *q, struct qcow2_change *c);
+/* The lock is held: offset's L2 table is there, and only ours. */
+int qcow2_own_table(struct qcow2 *q, u64 offset);
+/* What an entry held is dropped. */
+void qcow2_drop_entry(struct qcow2 *q, u64 entry);
+/* Reads of what isn't allocated may show a backing file, even if it isn't open. */
+bool qcow2_may_show_through(const struct qcow2 *q, u64 offset);
+
+/* --- qcow2_zero.c --- */
+
+int qcow2_write_zeroes(struct blk_node *n, struct blk_request *r);
+int qcow2_discard(struct blk_node *n, struct blk_request *r);
+int qcow2_zero_alone(struct qcow2 *q, u64 offset, u64 bytes); /* may be behind the disk's end */
+/* Whole clusters behind the disk's end go, marks and all. */
+int qcow2_zero_behind(struct qcow2 *q, u64 offset, u64 bytes);
+
 /* --- snapshots: qcow2_snapshot.c --- */
 
 int qcow2_snapshots_read(struct qcow2 *q, struct err *err);
@@ -277,7 +338,38 @@ void qcow2_snapshots_fini(struct qcow2 *q);
 struct qcow2_snapshot *qcow2_find_snapshot(struct qcow2 *q, const char *id_or_name);
 int qcow2_snapshots(struct blk *b, struct img_snapshot **out, unsigned *out_n, struct err *err);
 
+int qcow2_snapshot_create(struct blk *b, const char *name, u64 date_ns, struct err *err);
+int qcow2_snapshot_apply(struct blk *b, const char *id_or_name, struct err *err);
+int qcow2_snapshot_delete(struct blk *b, const char *id_or_name, struct err *err);
+void qcow2_snapshot_fini(struct qcow2_snapshot *s);
+
+/* --- bitmaps: qcow2_bitmap.c --- */
+
+/* A write, or whatever else changes the disk: known to all bitmaps that record. */
+void qcow2_bitmaps_mark(struct qcow2 *q, u64 offset, u64 bytes);
+static inline void qcow2_bitmaps_record(struct qcow2 *q, u64 offset, u64 bytes)
+{
+	if (unlikely(q->n_recording))
+		qcow2_bitmaps_mark(q, offset, bytes);
+}
+int qcow2_bitmaps_resize(struct qcow2 *q, u64 size);
+
 /* --- the rest --- */
+
+/* Checks, and mends: the lock is held, we are alone, what was outstanding is written. */
+int qcow2_check_alone(struct qcow2 *q, unsigned repair, struct img_check *out, struct err *err);
+int qcow2_check(struct blk *b, unsigned repair, struct img_check *out, struct err *err);
+
+int qcow2_resize(struct blk_node *n, u64 size, struct err *err);
+int qcow2_set_backing(struct blk *b, const char *name, const char *format, struct err *err);
+int qcow2_make_empty(struct blk *b, struct err *err);
+
+int qcow2_create(struct blk *file, const struct img_create_options *o, struct err *err);
+extern const struct img_option_info qcow2_create_options[];
+/* The same; q's file stays the caller's when it is closed by qcow2_close_borrowed. */
+int qcow2_open_borrowed(struct blk *file, const struct img_open_options *o, struct qcow2 **out,
+			struct err *err);
+int qcow2_close_borrowed(struct qcow2 *q);
 
 int qcow2_info(struct blk *b, struct img_info *out, struct err *err);
 

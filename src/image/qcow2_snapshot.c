@@ -91,7 +91,7 @@ int qcow2_snapshots_read(struct qcow2 *q, struct err *err)
 	return 0;
 }
 
-static void snapshot_fini(struct qcow2_snapshot *s)
+void qcow2_snapshot_fini(struct qcow2_snapshot *s)
 {
 	free(s->id);
 	free(s->name);
@@ -101,7 +101,7 @@ static void snapshot_fini(struct qcow2_snapshot *s)
 void qcow2_snapshots_fini(struct qcow2 *q)
 {
 	for (u32 i = 0; i < q->n_snapshots; i++)
-		snapshot_fini(&q->snapshots[i]);
+		qcow2_snapshot_fini(&q->snapshots[i]);
 	free(q->snapshots);
 }
 

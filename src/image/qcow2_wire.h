@@ -88,6 +88,8 @@ static_assert(sizeof(struct qcow2_bitmaps_wire) == 24, "the specification's");
 #define QCOW2_COPIED          BIT(63) /* refcount is 1: may be written where it is */
 #define QCOW2_COMPRESSED      BIT(62)
 #define QCOW2_ZERO            BIT(0)
+#define QCOW2_L2_RESERVED     ((u64)0x3f000000000001fe)
+#define QCOW2_L1_RESERVED     ((u64)0x7f000000000001ff)
 #define QCOW2_SUBCLUSTERS     32u
 #define QCOW2_SUB_ALLOCATED   ((u64)0xffffffff) /* of an extended entry's second half */
 #define QCOW2_SUB_ZERO        ((u64)0xffffffff << 32)
