@@ -181,7 +181,193 @@ mistake_busy() {
 	out=$saved
 }
 
+# Each format that can be made, from raw and back, with qemu-img as the other hand.
+conversions() {
+	local f
+	for f in qcow2 vdi vpc vmdk vhdx; do
+		has_format "$f" || { skip "$f: no such format"; continue; }
+		image convert -f raw -O "$f" --verify a.raw "a.$f"
+		expect "raw to $f" 0 || continue
+		qemu-img compare -f raw -F "$f" a.raw "a.$f" >"$out" 2>&1 && pass "$f is read by qemu-img" || fail "$f is read by qemu-img" "$(cat "$out")"
+		image convert -f "$f" -O raw --overwrite "a.$f" back.raw
+		expect "$f to raw" 0
+		cmp -n 8388608 a.raw back.raw >"$out" 2>&1 && pass "$f and back" || fail "$f and back" "$(cat "$out")"
+		image info "a.$f"
+		expect "$f is guessed" 0 "^file format: $f \(a guess"
+		case $f in
+		vpc) ;;
+		*) image check -f "$f" "a.$f"; expect "$f is sound" 0 ;;
+		esac
+	done
+}
+
+compressed() {
+	image convert -c -f raw -O qcow2 -o compression_type=zstd --verify a.raw c.qcow2
+	expect "compressed" 0
+	qemu-img compare -f raw -F qcow2 a.raw c.qcow2 >"$out" 2>&1 && pass "compressed, read by qemu-img" || fail "compressed, read by qemu-img" "$(cat "$out")"
+	image create -f qcow2 -o help
+	expect "a format's options" 0 "cluster_size="
+}
+
+# An overlay, and what is done with it. base.qcow2 has a.raw's contents.
+overlays() {
+	local before after
+	rm -f base.qcow2 top.qcow2
+	image convert -f raw -O qcow2 a.raw base.qcow2
+	image overlay -f qcow2 base.qcow2 top.qcow2
+	expect "overlay" 0 "8 MiB"
+	qemu-img info top.qcow2 >"$out"
+	grep -q "^backing file: base.qcow2" "$out" && pass "the backing's name is relative" || fail "the backing's name is relative" "it isn't"
+	qemu-io -f qcow2 -c "write -P 7 1M 200k" -c "write -z 400k 64k" top.qcow2 >"$out" 2>&1
+	image info --backing-chain top.qcow2
+	expect "a chain" 0 "^backing file: base.qcow2 \(actual path: $work/base.qcow2\)" "^image: $work/base.qcow2"
+	image map -f qcow2 top.qcow2
+	expect "a chain's map" 0 "$work/base.qcow2" "$work/top.qcow2"
+	qemu-img convert -f qcow2 -O raw top.qcow2 top.raw
+	image compare -f qcow2 -F raw top.qcow2 top.raw
+	expect "a chain's contents" 0 identical
+	image convert -f qcow2 -O qcow2 -B base.qcow2 -F qcow2 top.qcow2 thin.qcow2
+	expect "convert what the top has" 0
+	image compare -f qcow2 top.qcow2 thin.qcow2
+	expect "convert keeps the rest beneath" 0 identical
+	cp --sparse=always a.raw other.raw
+	printf different | dd of=other.raw bs=1 seek=6000000 conv=notrunc status=none
+	image rebase -f qcow2 -b other.raw -F raw thin.qcow2
+	expect "rebase" 0
+	qemu-img compare -f qcow2 -F raw thin.qcow2 top.raw >"$out" 2>&1 && pass "rebase keeps the contents" || fail "rebase keeps the contents" "$(cat "$out")"
+	image rebase -f qcow2 -b "" thin.qcow2
+	expect "rebase onto nothing" 0
+	qemu-img info thin.qcow2 | grep -q "backing file" && fail "rebase onto nothing" "it has a backing"
+	image compare -f qcow2 -F raw thin.qcow2 top.raw
+	expect "rebase onto nothing keeps the contents" 0 identical
+	mv base.qcow2 moved.qcow2
+	mistake "a backing that is missing" "cannot open $work/base.qcow2, its backing file" map -f qcow2 top.qcow2
+	image rebase -u -f qcow2 -b moved.qcow2 -F qcow2 top.qcow2
+	expect "rebase to another name" 0
+	mistake "commit without a word" "moved.qcow2, its backing file, would be written.*--allow" commit -f qcow2 top.qcow2
+	image commit -f qcow2 -b moved.qcow2 top.qcow2
+	expect "commit" 0 committed
+	image compare -f qcow2 -F raw moved.qcow2 top.raw
+	expect "commit writes what the top had" 0 identical
+	image map -f qcow2 --json top.qcow2
+	expect "commit empties the top" 0 '!"depth": 0'
+	image check -f qcow2 top.qcow2
+	expect "the top is sound" 0
+	image check -f qcow2 moved.qcow2
+	expect "the backing is sound" 0
+}
+
+snapshots() {
+	cp moved.qcow2 s.qcow2
+	image snapshot -f qcow2 -c before s.qcow2
+	expect "make a snapshot" 0
+	qemu-io -f qcow2 -c "write -P 9 2M 1M" s.qcow2 >"$out" 2>&1
+	image snapshot -f qcow2 s.qcow2
+	expect "list snapshots" 0 "before"
+	image convert -f qcow2 -l before -O raw s.qcow2 then.raw
+	expect "convert a snapshot" 0
+	cmp then.raw top.raw && pass "a snapshot's contents" || fail "a snapshot's contents" "others"
+	image snapshot -f qcow2 -a before s.qcow2
+	expect "apply a snapshot" 0
+	image compare -f qcow2 -F raw s.qcow2 top.raw
+	expect "apply goes back" 0 identical
+	image snapshot -f qcow2 -d before s.qcow2
+	expect "delete a snapshot" 0
+	image check -f qcow2 s.qcow2
+	expect "sound after snapshots" 0
+	mistake "a snapshot that isn't there" "nothing|no snapshot" snapshot -f qcow2 -a nothing s.qcow2
+	mistake "two things at once" "one thing at a time" snapshot -f qcow2 -a a -d b s.qcow2
+	mistake "raw has no snapshots" "no snapshots" snapshot -f raw a.raw
+}
+
+bitmaps() {
+	cp moved.qcow2 m.qcow2
+	image bitmap -f qcow2 --add m.qcow2 daily
+	expect "add a bitmap" 0
+	image bitmap -f qcow2 --add -g 128K m.qcow2 other
+	qemu-io -f qcow2 -c "write -P 9 2M 64k" m.qcow2 >"$out" 2>&1
+	image bitmap -f qcow2 m.qcow2
+	expect "list bitmaps" 0 "daily +64 KiB +64 KiB +records" "other +128 KiB"
+	image bitmap -f qcow2 --disable m.qcow2 daily
+	image bitmap -f qcow2 --merge daily m.qcow2 other
+	expect "merge bitmaps" 0
+	image bitmap -f qcow2 --clear m.qcow2 other
+	image bitmap -f qcow2 --remove m.qcow2 other
+	image bitmap -f qcow2 m.qcow2
+	expect "a bitmap that rests, and one that is gone" 0 "daily.*rests" '!other'
+	mistake "a bitmap that isn't there" "nothing" bitmap -f qcow2 --clear m.qcow2 nothing
+	mistake "no bitmap's name" "which bitmap" bitmap -f qcow2 --clear m.qcow2
+}
+
+names() {
+	mkdir -p in far
+	make_disk far/secret.raw
+	qemu-img create -q -f qcow2 -u -b /etc/shadow -F raw in/shadow.qcow2 8M
+	mistake "an image that names /etc/shadow" "/etc/shadow, its backing file, lies outside of $work/in: add --allow /etc/shadow" map -f qcow2 in/shadow.qcow2
+	image info in/shadow.qcow2
+	expect "it can be looked at" 0 "^backing file: /etc/shadow"
+	qemu-img create -q -f qcow2 -u -b ../far/secret.raw -F raw in/up.qcow2 8M
+	mistake "an image that names its neighbour" "outside of $work/in" convert -f qcow2 -O raw in/up.qcow2 x.raw
+	ln -sf ../far/secret.raw in/link.raw
+	qemu-img create -q -f qcow2 -u -b link.raw -F raw in/link.qcow2 8M
+	mistake "an image that names a link to it" "outside of $work/in" convert -f qcow2 -O raw in/link.qcow2 x.raw
+	image convert -f qcow2 -O raw --allow "$work/far" in/up.qcow2 x.raw
+	expect "a directory that is allowed" 0
+	cmp x.raw far/secret.raw && pass "its contents" || fail "its contents" "others"
+	qemu-img create -q -f qcow2 -u -b nbd://example.org/x -F raw in/net.qcow2 8M
+	mistake "an image that names a server" "no file's name" map -f qcow2 in/net.qcow2
+	# A raw disk that a guest made look like an image stays raw.
+	cp in/shadow.qcow2 guest.raw
+	truncate -s 1M guest.raw
+	image convert -f raw -O raw guest.raw still.raw
+	cmp guest.raw still.raw && pass "a raw disk stays raw" || fail "a raw disk stays raw" "it doesn't"
+}
+
+# serving ARGUMENT...: $job serves, and says so.
+serving() {
+	rm -f sock
+	"$bin/posada" image serve --socket "$work/sock" "$@" </dev/null >"$out" 2>&1 &
+	job=$!
+	jobs_to_end+=("$job")
+	wait_for "$out" "^serving at" "$job"
+}
+
+serve() {
+	local uri="nbd+unix:///?socket=$work/sock"
+	command -v nbdinfo >/dev/null || { skip "serve: nbdinfo isn't installed"; return; }
+	cp moved.qcow2 n.qcow2
+	image bitmap -f qcow2 --add n.qcow2 daily
+	qemu-io -f qcow2 -c "write -P 3 3M 64k" n.qcow2 >/dev/null
+	serving -f qcow2 --bitmap daily n.qcow2
+	nbdinfo "$uri" >>"$out" 2>&1
+	nbdinfo --map=qemu:dirty-bitmap:daily "$uri" >>"$out" 2>&1
+	nbdcopy "$uri" served.raw >>"$out" 2>&1
+	qemu-img compare -f raw -F raw served.raw "$uri" >>"$out" 2>&1 && qemu-io -f raw -c "write -P 4 5M 3000" -c flush -c "read -P 4 5M 3000" "$uri" >>"$out" 2>&1 ||
+		fail "serve" "qemu as a client"
+	kill -TERM "$job"
+	ended
+	expect "serve" 0 "export-size: 8388608" "qemu:dirty-bitmap:daily" "3145728 +65536 +1 +dirty" "identical"
+	qemu-io -f qcow2 -c "read -P 4 5M 3000" n.qcow2 >"$out" 2>&1
+	said "verification failed" && fail "what a client wrote is in the image" "it isn't" || pass "what a client wrote is in the image"
+	image check -f qcow2 n.qcow2
+	expect "sound after serving" 0
+	[ ! -e sock ] && pass "the socket is gone" || fail "the socket is gone" "it is there"
+	serving -f raw --read-only --once a.raw
+	qemu-io -f raw -c "write 0 512" "$uri" >>"$out" 2>&1
+	ended
+	expect "serve once, read-only" 0 "[Rr]ead.only|not permitted|denied"
+	mistake "nowhere to serve" "where\?" serve -f raw a.raw
+}
+
 raw_images
 mistakes
 locks
 troubles
+conversions
+has_format qcow2 || exit 0
+compressed
+overlays
+snapshots
+bitmaps
+names
+serve

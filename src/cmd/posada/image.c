@@ -29,6 +29,11 @@ static const struct image_command {
 	{"convert", image_convert, "copy an image to one of another format"},
 	{"compare", image_compare, "compare the contents of two images"},
 	{"resize", image_resize, "make an image larger or smaller"},
+	{"snapshot", image_snapshot, "list, make, apply or delete snapshots inside an image"},
+	{"commit", image_commit, "write what an overlay has into what it lies over"},
+	{"rebase", image_rebase, "put an overlay onto another image"},
+	{"bitmap", image_bitmap, "list and change the dirty bitmaps in an image"},
+	{"serve", image_serve, "serve an image to NBD clients"},
 };
 /* clang-format on */
 

@@ -72,15 +72,23 @@ int image_end(struct image_wishes *w, int result, int failed, const struct err *
 /* A list of internal snapshots, for people. */
 void image_print_snapshots(const struct json_t *list);
 
+/* As an image in the directory of target would call path, both absolute: free() it. */
+char *image_name_from(const char *target, const char *path);
+
 /* The subcommands. */
+int image_bitmap(int argc, char **argv);
 int image_check(int argc, char **argv);
+int image_commit(int argc, char **argv);
 int image_compare(int argc, char **argv);
 int image_convert(int argc, char **argv);
 int image_create(int argc, char **argv);
 int image_info(int argc, char **argv);
 int image_map(int argc, char **argv);
 int image_overlay(int argc, char **argv);
+int image_rebase(int argc, char **argv);
 int image_repair(int argc, char **argv);
 int image_resize(int argc, char **argv);
+int image_serve(int argc, char **argv);
+int image_snapshot(int argc, char **argv);
 
 #endif

@@ -63,8 +63,7 @@ static int convert_target(struct image_wishes *w, const char *path, const char *
 	return r;
 }
 
-/* As an image in the directory of target would call it: free() it. */
-static char *convert_name_from(const char *target, const char *path)
+char *image_name_from(const char *target, const char *path)
 {
 	const char *slash = strrchr(target, '/');
 	size_t n = (size_t)(slash - target) + 1;
@@ -87,7 +86,7 @@ static int convert_backing(struct image_wishes *w, const struct launch_target *t
 	r = image_add(w, w->backing, format, false, err);
 	if (r < 0)
 		return r;
-	name = convert_name_from(t->path, w->image.files[r].path);
+	name = image_name_from(t->path, w->image.files[r].path);
 	if (!proto_text_is_utf8(name))
 		return err_set(err, -EINVAL, "the name %s is no UTF-8", w->backing);
 	json_object_set_new(args, "backing-name", json_string(name));

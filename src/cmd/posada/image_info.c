@@ -293,6 +293,14 @@ static void map_find_chain(struct map_print *m)
 	}
 }
 
+/* When it is known that there is something to print. */
+static void map_begin(struct map_print *m)
+{
+	map_find_chain(m);
+	m->has_any = true;
+	printf("%-16s%-16s%-16s%s\n", "Offset", "Length", "Mapped to", "File");
+}
+
 static void map_on_item(void *opaque, const json_t *item)
 {
 	struct map_print *m = opaque;
@@ -302,8 +310,7 @@ static void map_on_item(void *opaque, const json_t *item)
 		return;
 	}
 	if (!m->has_any)
-		map_find_chain(m);
-	m->has_any = true;
+		map_begin(m);
 	map_print_row(m, item);
 }
 
@@ -317,13 +324,11 @@ static int map_run(struct image_wishes *w, const char *path, struct err *err)
 		return r;
 	w->image.on_item = map_on_item;
 	w->image.opaque = &m;
-	if (!w->json.is_json)
-		printf("%-16s%-16s%-16s%s\n", "Offset", "Length", "Mapped to", "File");
 	r = image_call(w, "map", NULL, &result, err);
-	if (w->json.is_json)
-		printf(m.has_any ? "]\n" : "[]\n");
 	if (r < 0)
 		return err_wrap(err, "%s", path);
+	if (w->json.is_json)
+		printf(m.has_any ? "]\n" : "[]\n");
 	json_decref(result);
 	return 0;
 }

@@ -17,13 +17,16 @@ static const struct {
 } helper_commands[] = {
 	{"bitmap", helper_bitmap},
 	{"check", helper_check},
+	{"commit", helper_commit},
 	{"compare", helper_compare},
 	{"convert", helper_convert},
 	{"create", helper_create},
 	{"info", helper_info},
 	{"map", helper_map},
+	{"rebase", helper_rebase},
 	{"resolve", helper_resolve},
 	{"resize", helper_resize},
+	{"serve", helper_serve_nbd},
 	{"snapshot", helper_snapshot},
 };
 /* clang-format on */

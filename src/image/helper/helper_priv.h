@@ -70,7 +70,7 @@ json_t *helper_bitmap_json(const struct img_bitmap *b);
 /* --- the commands --- */
 
 helper_fn helper_info, helper_check, helper_create, helper_convert, helper_compare, helper_map,
-	helper_resize, helper_snapshot, helper_commit, helper_rebase, helper_bitmap, helper_measure,
-	helper_resolve, helper_serve_nbd;
+	helper_resize, helper_snapshot, helper_commit, helper_rebase, helper_bitmap, helper_resolve,
+	helper_serve_nbd;
 
 #endif

@@ -1,0 +1,283 @@
+/*
+ * posada image serve: an image for NBD clients. The sockets are made here; posada-image accepts at
+ * them.
+ */
+#include <fcntl.h>
+#include <jansson.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/err.h"
+#include "base/fd.h"
+#include "cmd/posada/image.h"
+#include "cmd/posada/print.h"
+#include "proto/text.h"
+
+#define SERVE_BACKLOG  32
+#define SERVE_PASSED   3 /* sd_listen_fds(3): the first socket that a service manager passes */
+#define SERVE_NBD_PORT "10809"
+
+struct serve_wishes {
+	struct image_wishes image; /* first */
+	const char *socket, *bind, *port, *name, *description;
+	json_t *bitmaps;
+	bool is_readonly, is_once;
+	char *uri; /* where it is, for people */
+};
+
+/* --- sockets --- */
+
+/* One that nobody listens at any more is replaced. */
+static int serve_listen_unix(const char *path, int *out, struct err *err)
+{
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	AUTO_FD int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct stat st;
+
+	if (fd < 0)
+		return err_errno(err, -errno, "cannot make a socket");
+	if (strlen(path) >= sizeof(a.sun_path))
+		return err_set(err, -ENAMETOOLONG, "%s: at most %zu bytes", path,
+			       sizeof(a.sun_path) - 1);
+	strcpy(a.sun_path, path);
+	if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode) &&
+	    connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0 && errno == ECONNREFUSED)
+		unlink(path);
+	close(fd);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 ||
+	    listen(fd, SERVE_BACKLOG) < 0)
+		return err_errno(err, -errno, "cannot listen at %s", path);
+	*out = fd_take(fd);
+	return 0;
+}
+
+static int serve_listen_address(const struct addrinfo *a, int *out)
+{
+	AUTO_FD int fd = socket(a->ai_family, a->ai_socktype | SOCK_CLOEXEC, a->ai_protocol);
+	int one = 1;
+
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
+	    bind(fd, a->ai_addr, a->ai_addrlen) < 0 || listen(fd, SERVE_BACKLOG) < 0)
+		return -errno;
+	*out = fd_take(fd);
+	return 0;
+}
+
+static int serve_listen_tcp(const char *address, const char *port, int *out, struct err *err)
+{
+	const struct addrinfo hints = {.ai_flags = AI_PASSIVE, .ai_socktype = SOCK_STREAM};
+	struct addrinfo *list;
+	int r = getaddrinfo(address, port, &hints, &list);
+
+	if (r)
+		return err_set(err, -EINVAL, "%s, port %s: %s", address, port, gai_strerror(r));
+	r = serve_listen_address(list, out);
+	freeaddrinfo(list);
+	return r < 0 ? err_errno(err, r, "cannot listen at %s, port %s", address, port) : 0;
+}
+
+/* As a service manager passes it, to us. */
+static int serve_take_passed(int *out)
+{
+	const char *pid = getenv("LISTEN_PID"), *n = getenv("LISTEN_FDS");
+
+	if (!pid || !n || atol(pid) != getpid() || strcmp(n, "1") != 0)
+		return -ENOENT;
+	*out = fcntl(SERVE_PASSED, F_DUPFD_CLOEXEC, SERVE_PASSED + 1);
+	return *out < 0 ? -errno : 0;
+}
+
+static int serve_listen(struct serve_wishes *w, int *out, struct err *err)
+{
+	const char *address = w->bind ? w->bind : "127.0.0.1";
+
+	if (w->socket) {
+		w->uri = str_format("nbd+unix:///%s?socket=%s", w->name, w->socket);
+		return serve_listen_unix(w->socket, out, err);
+	}
+	if (!w->port && serve_take_passed(out) == 0) {
+		w->uri = str_dup("the socket that was passed");
+		return 0;
+	}
+	if (!w->port && !w->bind)
+		return err_set(err, -EINVAL, "where? Say --socket PATH, or --port PORT");
+	w->uri = str_format("nbd://%s:%s/%s", address, w->port ? w->port : SERVE_NBD_PORT, w->name);
+	return serve_listen_tcp(address, w->port ? w->port : SERVE_NBD_PORT, out, err);
+}
+
+/* --- the command --- */
+
+static void serve_on_item(void *opaque, const json_t *item)
+{
+	const struct serve_wishes *w = opaque;
+
+	if (!json_is_true(json_object_get(item, "ready")) || w->image.is_quiet)
+		return;
+	printf("serving at %s\n", w->uri);
+	fflush(stdout);
+}
+
+static json_t *serve_args(const struct serve_wishes *w)
+{
+	json_t *args = json_pack("{s:o, s:b, s:O}", "name", proto_text(w->name), "once", w->is_once,
+				 "bitmaps", w->bitmaps ? w->bitmaps : json_null());
+
+	if (w->description)
+		json_object_set_new(args, "description", proto_text(w->description));
+	if (w->image.snapshot)
+		json_object_set_new(args, "snapshot", proto_text(w->image.snapshot));
+	return args;
+}
+
+static int serve_run(struct serve_wishes *w, const char *path, struct err *err)
+{
+	bool is_readonly = w->is_readonly || w->image.snapshot || w->image.image.names.is_shared;
+	AUTO_FD int listener = -1;
+	json_t *result;
+	int r = image_add(&w->image, path, w->image.format, !is_readonly, err);
+
+	if (r >= 0)
+		r = serve_listen(w, &listener, err);
+	if (r >= 0)
+		r = launch_image_add_fd(&w->image.image, fd_take(listener), path, NULL, false, err);
+	if (r < 0)
+		return r;
+	w->image.image.is_stoppable = true;
+	w->image.image.on_item = serve_on_item;
+	w->image.image.opaque = w;
+	r = image_call(&w->image, "serve", serve_args(w), &result, err);
+	if (w->socket)
+		unlink(w->socket);
+	if (r < 0)
+		return err_wrap(err, "%s", path);
+	json_decref(result);
+	return 0;
+}
+
+static int serve_option_socket(void *to, char *value, unused struct err *err)
+{
+	((struct serve_wishes *)to)->socket = value;
+	return 0;
+}
+
+static int serve_option_bind(void *to, char *value, unused struct err *err)
+{
+	((struct serve_wishes *)to)->bind = value;
+	return 0;
+}
+
+static int serve_option_port(void *to, char *value, unused struct err *err)
+{
+	((struct serve_wishes *)to)->port = value;
+	return 0;
+}
+
+static int serve_option_name(void *to, char *value, struct err *err)
+{
+	if (strlen(value) > 255 || !proto_text_is_utf8(value))
+		return err_set(err, -EINVAL, "at most 255 bytes of UTF-8");
+	((struct serve_wishes *)to)->name = value;
+	return 0;
+}
+
+static int serve_option_description(void *to, char *value, struct err *err)
+{
+	if (strlen(value) > 255 || !proto_text_is_utf8(value))
+		return err_set(err, -EINVAL, "at most 255 bytes of UTF-8");
+	((struct serve_wishes *)to)->description = value;
+	return 0;
+}
+
+static int serve_option_bitmap(void *to, char *value, struct err *err)
+{
+	struct serve_wishes *w = to;
+
+	if (!proto_text_is_utf8(value))
+		return err_set(err, -EINVAL, "it is no UTF-8");
+	if (!w->bitmaps)
+		w->bitmaps = json_array();
+	json_array_append_new(w->bitmaps, json_string(value));
+	return 0;
+}
+
+static int serve_option_readonly(void *to, unused char *value, unused struct err *err)
+{
+	((struct serve_wishes *)to)->is_readonly = true;
+	return 0;
+}
+
+static int serve_option_once(void *to, unused char *value, unused struct err *err)
+{
+	((struct serve_wishes *)to)->is_once = true;
+	return 0;
+}
+
+int image_serve(int argc, char **argv)
+{
+	static const struct option_row rows[] = {
+		IMAGE_FORMAT,
+		{"socket", "PATH", serve_option_socket, "listen at a UNIX socket"},
+		{"port", "PORT", serve_option_port,
+		 "listen at a TCP port\n(default: 10809, with --bind)"},
+		{"bind", "ADDRESS", serve_option_bind,
+		 "of that port; there is no encryption\n(default: 127.0.0.1)"},
+		{"export-name", "NAME", serve_option_name, "what clients call it (default: empty)"},
+		{"description", "TEXT", serve_option_description, "what clients are told of it"},
+		{"read-only", NULL, serve_option_readonly, "clients can't write"},
+		{"bitmap", "NAME", serve_option_bitmap,
+		 "clients may ask what this bitmap says is dirty; may be given again"},
+		{"snapshot", "NAME", image_option_snapshot,
+		 "the contents of this internal snapshot, read-only"},
+		{"once", NULL, serve_option_once, "end when the last client is gone"},
+		IMAGE_BACKING_FORMAT,
+		IMAGE_ALLOW,
+		IMAGE_SHARE,
+		IMAGE_QUIET,
+	};
+	static const struct option_letter letters[] = {
+		{'f', "format"},
+		{'k', "socket"},
+		{'p', "port"},
+		{'b', "bind"},
+		{'x', "export-name"},
+		{'D', "description"},
+		{'r', "read-only"},
+		{'B', "bitmap"},
+		{'l', "snapshot"},
+		{'U', "force-share"},
+		{'F', "backing-format"},
+		{'q', "quiet"},
+		{0},
+	};
+	static const struct option_table table = {
+		.command = "image serve",
+		.usage = "FILE [OPTIONS]",
+		.summary =
+			"Serves an image to NBD clients, until it is interrupted. Once clients can "
+			"connect, it\nsays where.",
+		.rows = rows,
+		.letters = letters,
+		.n_rows = ARRAY_SIZE(rows),
+		.min_args = 1,
+		.max_args = 1,
+		.missing = "which image?",
+	};
+	struct serve_wishes w = {.name = ""};
+	struct err err = ERR_INIT;
+	const char *path;
+	int status = options_parse(&table, argc, argv, &w, &path);
+
+	if (status == OPTIONS_RUN)
+		status = image_end(&w.image, serve_run(&w, path, &err), 1, &err);
+	json_decref(w.bitmaps);
+	free(w.uri);
+	return status;
+}

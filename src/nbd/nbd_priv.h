@@ -1,0 +1,66 @@
+/*
+ * Between the parts of the server. For this folder only.
+ */
+#ifndef NBD_NBD_PRIV_H
+#define NBD_NBD_PRIV_H
+
+#include <sys/uio.h>
+
+#include "base/co.h"
+#include "base/list.h"
+#include "base/loop.h"
+#include "nbd/nbd.h"
+#include "nbd/nbd_wire.h"
+
+#define NBD_BUFFER       (16 * KIB)  /* what was received and not yet asked for */
+#define NBD_REQUESTS     64          /* served at a time, of all clients */
+#define NBD_REQUESTS_ONE 16          /* of one client */
+#define NBD_MEMORY       (256 * MIB) /* for data of requests, of all clients */
+
+struct nbd_server {
+	struct loop *loop;
+	struct nbd_options o;
+	struct loop_fd listener;
+	struct co_pool *client_pool, *request_pool;
+	struct list clients;
+	unsigned n_clients;
+	bool is_stopping;
+	struct co_queue changed; /* a request ended: there is room for another, and memory */
+	u64 memory;
+	/* Writes of parts of blocks are alone: each reads and puts back what is around it. */
+	struct co_mutex order;
+	unsigned n_writes;
+};
+
+struct nbd_client {
+	struct nbd_server *s;
+	struct list node;
+	struct loop_fd socket;
+	struct co *reader, *writer; /* that wait for the socket */
+	struct co_mutex sending;
+	unsigned n_requests;
+	bool is_broken; /* nothing more can be sent or received */
+	bool has_no_zeroes, has_structured;
+	bool has_allocation;
+	bool has_bitmap[NBD_MAX_BITMAPS];
+	u8 buffer[NBD_BUFFER];
+	u32 at, filled;
+};
+
+/* In a coroutine: all bytes, or -EPIPE. */
+int nbd_receive(struct nbd_client *c, void *buf, u64 bytes);
+int nbd_skip(struct nbd_client *c, u64 bytes);
+/* All at once: replies don't mix. The array is changed. */
+int nbd_send(struct nbd_client *c, struct iovec *iov, unsigned n);
+
+/* handshake.c: 0: transmission begins; else the client is gone. */
+int nbd_handshake(struct nbd_client *c);
+/* transmit.c: until the client is gone. */
+void nbd_transmit(struct nbd_client *c);
+u32 nbd_export_flags(const struct nbd_server *s);
+
+/* Contexts' numbers: base:allocation is 1, the n-th bitmap NBD_CONTEXT_BITMAP + n. */
+#define NBD_CONTEXT_ALLOCATION 1u
+#define NBD_CONTEXT_BITMAP     2u
+
+#endif
