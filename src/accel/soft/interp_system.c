@@ -167,6 +167,55 @@ static void sysret(struct sx_cpu *c, const struct sx_insn *i)
 	sx_jump(c);
 }
 
+/*
+ * The same for native code: from 64-bit code to 64-bit code, where the mode word needs no thought. False: nothing
+ * was done.
+ */
+static void change_privilege(struct sx_cpu *c, u16 cs, u16 ss, unsigned cpl)
+{
+	set_flat(c, X86_CS, cs, FLAT_CODE | X86_ATTR_L | ATTR_DPL(cpl));
+	set_flat(c, X86_SS, ss, FLAT_DATA | ATTR_DPL(cpl));
+	c->cpl = cpl;
+	c->mode ^= SX_MODE_USER;
+	sx_native_key_update(c);
+	sx_tlb_select(c);
+}
+
+bool sx_syscall_fast(struct sx_cpu *c, u64 next)
+{
+	u16 selector = (u16)(c->star >> 32 & 0xfffc);
+	u64 flags = sx_rflags(c);
+
+	if (!(c->efer & X86_EFER_SCE) || c->mode != (SX_MODE_64 | SX_MODE_PE | SX_MODE_USER))
+		return false;
+	c->gpr[X86_RCX] = next;
+	c->gpr[X86_R11] = flags & ~X86_FLAG_RF;
+	c->gpr[SX_RIP] = c->lstar;
+	flags &= ~(c->sfmask | X86_FLAG_RF);
+	c->cc = sx_cc_of_flags(flags);
+	c->sysflags = (flags & ~(u64)X86_FLAGS_ARITH) | X86_FLAG_ONE;
+	change_privilege(c, selector, (u16)(selector + 8), 0);
+	return true;
+}
+
+bool sx_sysret_fast(struct sx_cpu *c)
+{
+	u16 selector = (u16)(c->star >> 48 | 3);
+	u64 flags = c->gpr[X86_R11];
+
+	if (!(c->efer & X86_EFER_SCE) || c->mode != (SX_MODE_64 | SX_MODE_PE) || c->cpl ||
+	    !sx_is_canonical(c->gpr[X86_RCX]) || (flags & (X86_FLAG_TF | X86_FLAG_RF)))
+		return false;
+	c->gpr[SX_RIP] = c->gpr[X86_RCX];
+	flags = (sx_rflags(c) & ~SYSRET_FLAGS) | (flags & SYSRET_FLAGS);
+	if ((flags & ~c->sysflags & X86_FLAG_IF) && c->intr_waits)
+		__atomic_fetch_or(&c->request, SX_REQ_KICK, __ATOMIC_RELAXED);
+	c->cc = sx_cc_of_flags(flags);
+	c->sysflags = (flags & ~(u64)X86_FLAGS_ARITH) | X86_FLAG_ONE;
+	change_privilege(c, (u16)(selector + 16), (u16)(selector + 8), 3);
+	return true;
+}
+
 static void sysenter(struct sx_cpu *c, const struct sx_insn *i)
 {
 	u16 selector = (u16)(c->sysenter_cs & 0xfffc);

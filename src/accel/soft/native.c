@@ -14,6 +14,7 @@
 #include "accel/soft/fpu.h"
 #include "accel/soft/native_priv.h"
 #include "accel/soft/segment.h"
+#include "accel/soft/system.h"
 #include "accel/soft/translate.h"
 #include "base/alloc.h"
 #include "base/err.h"
@@ -186,7 +187,7 @@ static bool step(struct sx_cpu *c, unsigned *out_len)
 bool sx_native_callout(struct sx_cpu *c, u32 what, u32 off, struct sx_native_block *n)
 {
 	u64 page = c->gpr[SX_RIP], key = c->native_key;
-	u32 rest = what & ~NATIVE_UNKNOWN;
+	u32 rest = what & ~NATIVE_FLAGS;
 	unsigned len;
 
 	sx_count(c, what & NATIVE_UNKNOWN ? SX_N_CALLOUT_UNKNOWN : SX_N_CALLOUT_MEMORY);
@@ -204,7 +205,8 @@ bool sx_native_callout(struct sx_cpu *c, u32 what, u32 off, struct sx_native_blo
 	return false;
 }
 
-#define MODES_NATIVE (SX_MODE_64 | SX_MODE_STEP | SX_MODE_LIMITED)
+#define SYSCALL_BYTES 2
+#define MODES_NATIVE  (SX_MODE_64 | SX_MODE_STEP | SX_MODE_LIMITED)
 
 /* What is looked up next looks at the request word. */
 bool sx_native_end_callout(struct sx_cpu *c, u32 what, u32 off, unused struct sx_native_block *n)
@@ -212,8 +214,11 @@ bool sx_native_end_callout(struct sx_cpu *c, u32 what, u32 off, unused struct sx
 	unsigned len;
 
 	sx_count(c, SX_N_CALLOUT_UNKNOWN);
+	if ((what & NATIVE_SYSCALL && sx_syscall_fast(c, c->gpr[SX_RIP] + off + SYSCALL_BYTES)) ||
+	    (what & NATIVE_SYSRET && sx_sysret_fast(c)))
+		return false;
 	c->gpr[SX_RIP] += off;
-	c->retired -= what & ~NATIVE_UNKNOWN;
+	c->retired -= what & ~NATIVE_FLAGS;
 	return !step(c, &len) || (c->mode & MODES_NATIVE) != SX_MODE_64 ||
 	       c->run_state != X86_RUNNABLE;
 }

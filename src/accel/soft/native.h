@@ -97,6 +97,9 @@ bool sx_native_translate(struct sx_cpu *c, struct sx_block *b);
  * counted and not executed; NATIVE_UNKNOWN: it isn't translated. True: leave native code, RIP says where to go on. */
 bool sx_native_callout(struct sx_cpu *c, u32 what, u32 off, struct sx_native_block *n);
 #define NATIVE_UNKNOWN BIT32(31)
+#define NATIVE_SYSCALL BIT32(30)
+#define NATIVE_SYSRET  BIT32(29) /* to 64-bit code */
+#define NATIVE_FLAGS   (NATIVE_UNKNOWN | NATIVE_SYSCALL | NATIVE_SYSRET)
 /* The same for one that ends the block: RIP is set. False: native code may go on there. */
 bool sx_native_end_callout(struct sx_cpu *c, u32 what, u32 off, struct sx_native_block *n);
 /* Called by native code where the TLB hasn't got lin: the host address for an access of size bytes, or 0:

@@ -21,6 +21,15 @@ static bool is_near(const struct item *it)
 	return !(it->i.flags & SX_IF_RIP) || disp == (i32)disp;
 }
 
+/* What the block depends on: it is new when that changes. */
+static void look_at(struct translation *t, i64 first, i64 end)
+{
+	if (first < t->first)
+		t->first = (u32)first;
+	if (end > t->end)
+		t->end = (u32)end;
+}
+
 /* STI holds off interrupts for one instruction more, which must be the same block's; else it is a callout. */
 static void refuse_last_sti(struct translation *t)
 {
@@ -32,19 +41,27 @@ static void refuse_last_sti(struct translation *t)
 	}
 }
 
+/* STI ends a block of the interpreter, since it may change the mode; not this one. */
+static bool is_end(const struct item *it)
+{
+	return it->i.flags & SX_IF_END && !(it->is_native && sx_insn_op(&it->i) == SX_STI);
+}
+
+/* From the page, which may be changed meanwhile: looked at when all is done. */
 static bool decode_items(struct translation *t)
 {
 	const struct sx_decode_mode mode = {
 		.bits = 64, .is_protected = true, .features = t->c->features};
 	const struct sx_block *b = t->b;
-	u32 off = 0;
+	const u8 *bytes = t->page ? t->page + t->first : b->bytes;
+	u32 off = 0, limit = t->page ? (u32)PAGE_SIZE - t->first : b->n_bytes;
 
-	while (off < b->n_bytes && t->n_items < ARRAY_SIZE(t->items)) {
+	while (off < limit && t->n_items < ARRAY_SIZE(t->items)) {
 		struct item *it = &t->items[t->n_items];
-		int r = sx_decode(&mode, b->bytes + off, b->n_bytes - off, &it->i);
+		int r = sx_decode(&mode, bytes + off, limit - off, &it->i);
 
 		if (r < 0)
-			return false;
+			break;
 		it->off = t->first + off;
 		sx_native_classify(it);
 		it->is_native = (it->is_native && is_near(it)) || sx_native_system_classify(t, it);
@@ -52,18 +69,12 @@ static bool decode_items(struct translation *t)
 		if (it->is_native)
 			t->fpu_needs |= sx_native_fpu_needs(&it->i);
 		t->n_items++;
+		if (is_end(it))
+			break;
 	}
+	look_at(t, t->first, t->first + off);
 	refuse_last_sti(t);
-	return off == b->n_bytes || t->n_items == ARRAY_SIZE(t->items);
-}
-
-/* What the block depends on: it is new when that changes. */
-static void look_at(struct translation *t, i64 first, i64 end)
-{
-	if (first < t->first)
-		t->first = (u32)first;
-	if (end > t->end)
-		t->end = (u32)end;
+	return off >= b->n_bytes;
 }
 
 /*
@@ -133,7 +144,7 @@ static bool is_worth_it(const struct translation *t)
 	unsigned native = 0;
 
 	for (unsigned k = 0; k < t->n_items; k++)
-		native += t->items[k].is_native || t->items[k].i.flags & SX_IF_END;
+		native += t->items[k].is_native || is_end(&t->items[k]);
 	return native && native * 4 >= t->n_items;
 }
 
@@ -179,6 +190,17 @@ void sx_native_spill_at_end(struct translation *t)
 		spill_if_host(t);
 }
 
+static u32 callout_flags(const struct item *it)
+{
+	if (it->is_native)
+		return 0;
+	if (sx_insn_op(&it->i) == SX_SYSCALL)
+		return NATIVE_UNKNOWN | NATIVE_SYSCALL;
+	if (sx_insn_op(&it->i) == SX_SYSRET && it->i.flags & SX_IF_REXW)
+		return NATIVE_UNKNOWN | NATIVE_SYSRET;
+	return NATIVE_UNKNOWN;
+}
+
 void sx_native_call_out(struct translation *t, unsigned index, const u8 *function)
 {
 	const struct item *it = &t->items[index];
@@ -186,8 +208,7 @@ void sx_native_call_out(struct translation *t, unsigned index, const u8 *functio
 	u8 *field;
 
 	e_op(e, 4, 0xc7, 0, opd_reg(H_R10), 4);
-	e_i32(e,
-	      (t->c->counts_insns ? t->n_items - index : 0) | (it->is_native ? 0 : NATIVE_UNKNOWN));
+	e_i32(e, (t->c->counts_insns ? t->n_items - index : 0) | callout_flags(it));
 	e_op(e, 4, 0xc7, 0, opd_reg(H_R14), 4);
 	e_i32(e, it->off);
 	e_u8(e, 0x49); /* mov r11, head */
@@ -275,7 +296,7 @@ static void emit_items(struct translation *t)
 	for (unsigned k = 0; k < t->n_items; k++) {
 		struct item *it = &t->items[k];
 
-		if (it->i.flags & SX_IF_END) {
+		if (is_end(it)) {
 			sx_native_flush_fpu(t);
 			if (!it->is_native)
 				spill_if_host(t);

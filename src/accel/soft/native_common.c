@@ -108,6 +108,11 @@ void sx_native_emit_find(struct emit *e, const struct sx_cpu *c, u8 *miss[2])
 void sx_native_emit_look_up(struct emit *e, const struct sx_cpu *c, u8 *miss[2])
 {
 	sx_native_emit_find(e, c, miss);
+	sx_native_emit_go_to_found(e, c);
+}
+
+void sx_native_emit_go_to_found(struct emit *e, const struct sx_cpu *c)
+{
 	e_op(e, 8, 0x81, 4, opd_reg(H_R11), 4); /* and */
 	e_i32(e, (i32)PAGE_MASK);
 	e_store(e, H_R11, opd_near(&c->gpr[SX_RIP]));

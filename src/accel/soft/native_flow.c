@@ -1,6 +1,7 @@
 /*
  * Jumps, calls and returns in native code. native.h says how blocks lead to each other.
  */
+#include "accel/soft/decode.h"
 #include "accel/soft/exec.h"
 #include "accel/soft/native_priv.h"
 
@@ -75,8 +76,7 @@ static void end_jcc(struct translation *t, const struct item *it)
 
 /* --- calls --- */
 
-/* [RSP - 8] = RIP + off, and the frame on the return stack but for its code, which a call instruction pushes.
- * On a miss the interpreter does the call. */
+/* [RSP - 8] = R11 = RIP + off; on a miss the interpreter does the call. */
 static void push_return(struct translation *t, unsigned index)
 {
 	const struct item *it = &t->items[index];
@@ -88,6 +88,13 @@ static void push_return(struct translation *t, unsigned index)
 	e_lea(e, 8, H_R11, H_R11, H_RSP, 0, (i32)(it->off + it->i.len));
 	e_store(e, H_R11, opd_base(H_R10, 0));
 	e_lea(e, 8, GUEST_RSP, GUEST_RSP, H_RSP, 0, -8);
+}
+
+/* R11: where it returns to. The frame but for its code, which a call instruction pushes. */
+static void push_frame(struct translation *t, unsigned index)
+{
+	struct emit *e = &t->e;
+
 	e_op(e, 8, 0x3b, H_RSP, opd_near(&t->c->native_limit), 0);
 	sx_native_add_slow(t, SLOW_FULL, e_jcc(e, 2), index);
 	if (!e->is_full)
@@ -116,12 +123,41 @@ static void emit_return_site(struct translation *t, const struct item *it)
 	sx_native_go(t, next, next);
 }
 
+/*
+ * A call that only means to put something on the stack: what it leads to overwrites the return address or drops
+ * it at once, as a retpoline does. Then there is no frame, and the return is a jump: what is guessed wrong costs time.
+ */
+static bool overwrites_return(const struct item *it)
+{
+	const struct sx_insn *i = &it->i;
+
+	return sx_insn_op(i) == SX_MOV && i->flags & SX_IF_MEM && i->base == X86_RSP &&
+	       i->index == SX_REG_ZERO && !i->disp && sx_insn_form(i)->shape == SX_SHAPE_RM_REG;
+}
+
+static bool is_call_without_return(struct translation *t, i64 target)
+{
+	const struct sx_decode_mode mode = {
+		.bits = 64, .is_protected = true, .features = t->c->features};
+	struct item it;
+
+	return t->page && is_in_page(target) &&
+	       sx_decode(&mode, t->page + target, (unsigned)((i64)PAGE_SIZE - target), &it.i) > 0 &&
+	       overwrites_return(&it);
+}
+
 static void end_call(struct translation *t, unsigned index)
 {
 	const struct item *it = &t->items[index];
+	i64 target = it->off + it->i.len + (i64)it->i.imm;
 
 	push_return(t, index);
-	add_target(t, e_call(&t->e), it->off + it->i.len + (i64)it->i.imm, it->off);
+	if (is_call_without_return(t, target)) {
+		sx_native_go(t, target, it->off);
+		return;
+	}
+	push_frame(t, index);
+	add_target(t, e_call(&t->e), target, it->off);
 	emit_return_site(t, it);
 }
 
@@ -160,6 +196,7 @@ static void end_call_rm(struct translation *t, unsigned index)
 	e_store(e, H_R10, opd_near(&t->c->native_target));
 	e_store(e, H_R11, opd_near(&t->c->native_target_lin));
 	push_return(t, index);
+	push_frame(t, index);
 	e_load(e, H_R11, opd_near(&t->c->native_target_lin));
 	e_op(e, 8, 0x81, 4, opd_reg(H_R11), 4); /* and */
 	e_i32(e, (i32)PAGE_MASK);
@@ -184,6 +221,18 @@ static void pop_return(struct translation *t, const struct item *it)
 	e_lea(&t->e, 8, GUEST_RSP, GUEST_RSP, H_RSP, 0, (i32)(8 + it->i.imm));
 }
 
+/* R11: the target. */
+static void return_by_jump(struct translation *t, unsigned index)
+{
+	struct emit *e = &t->e;
+	u8 *miss[2];
+
+	sx_native_emit_find(e, t->c, miss);
+	add_misses(t, miss, index);
+	pop_return(t, &t->items[index]);
+	sx_native_emit_go_to_found(e, t->c);
+}
+
 static void end_ret(struct translation *t, unsigned index)
 {
 	const struct item *it = &t->items[index];
@@ -192,6 +241,10 @@ static void end_ret(struct translation *t, unsigned index)
 	e_op(e, 8, 0x8b, H_R10, opd_reg(GUEST_RSP), 0);
 	sx_native_check(t, index, 8, false, false);
 	e_load(e, H_R11, opd_base(H_R10, 0));
+	if (index && overwrites_return(&t->items[index - 1])) {
+		return_by_jump(t, index);
+		return;
+	}
 	e_op(e, 8, 0x3b, H_R11, opd_base(H_RSP, offsetof(struct sx_native_return, rip)), 0);
 	sx_native_add_slow(t, SLOW_RETURN, e_jcc(e, 5), index);
 	e_load(e, H_R14, opd_near(&t->c->native_key));

@@ -27,6 +27,7 @@ void sx_native_emit_common(struct sx_cpu *c);
 void sx_native_emit_look_up(struct emit *e, const struct sx_cpu *c, u8 *miss[2]);
 /* The same, but R10 has where the target's entry in native_targets is, and nothing is jumped to. */
 void sx_native_emit_find(struct emit *e, const struct sx_cpu *c, u8 *miss[2]);
+void sx_native_emit_go_to_found(struct emit *e, const struct sx_cpu *c);
 
 #define GUEST_RSP H_R15
 #define IN_MEMORY 0xffu

@@ -25,28 +25,26 @@ static void and_sysflags(struct translation *t, u32 mask)
 	e_i32(&t->e, (i32)mask);
 }
 
-/* The next instruction is executed before an interrupt comes: nothing between the two looks at the request word,
- * and callouts look at it behind theirs. */
-static void sti(struct translation *t)
+/*
+ * The next instruction is executed before an interrupt comes: nothing between the two looks at the request word,
+ * and callouts look at it behind theirs. When one waits already, the interpreter lets it in behind that.
+ */
+static void sti(struct translation *t, unsigned index)
 {
 	struct emit *e = &t->e;
-	u8 *was_set, *nothing_waits;
+	u8 *was_set;
 
 	static_assert(X86_FLAG_IF == 0x200, "in the second byte");
 	e_op(e, 1, 0xf6, 0, opd_near((u8 *)&t->c->sysflags + 1), 1); /* test */
 	e_u8(e, 2);
 	was_set = e_jcc(e, 5);
-	e_op(e, 1, 0x80, 1, opd_near((u8 *)&t->c->sysflags + 1), 1); /* or */
-	e_u8(e, 2);
 	e_op(e, 1, 0x80, 7, opd_near(&t->c->intr_waits), 1); /* cmp */
 	e_u8(e, 0);
-	nothing_waits = e_jcc(e, 4);
-	e_op(e, 4, E_LOCK | 0x81, 1, opd_near(&t->c->request), 4); /* or */
-	e_i32(e, SX_REQ_KICK);
-	if (e->is_full)
-		return;
-	e_patch(was_set, e->at);
-	e_patch(nothing_waits, e->at);
+	sx_native_add_slow(t, SLOW_CALLOUT, e_jcc(e, 5), index);
+	e_op(e, 1, 0x80, 1, opd_near((u8 *)&t->c->sysflags + 1), 1); /* or */
+	e_u8(e, 2);
+	if (!e->is_full)
+		e_patch(was_set, e->at);
 }
 
 static void swapgs(struct translation *t)
@@ -68,7 +66,7 @@ bool sx_native_system(struct translation *t, unsigned index)
 		and_sysflags(t, ~(u32)X86_FLAG_IF);
 		return true;
 	case SX_STI:
-		sti(t);
+		sti(t, index);
 		return true;
 	case SX_SWAPGS:
 		swapgs(t);

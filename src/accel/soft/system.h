@@ -24,4 +24,8 @@ bool sx_has_feature(const struct sx_cpu *c, u32 leaf, unsigned which, unsigned b
 void sx_kvmclock_write_time(struct sx_cpu *c);
 void sx_kvmclock_write_wall(struct sx_cpu *c, gpa_t gpa);
 
+/* SYSCALL, and SYSRET to 64-bit code, in their common case; next: RIP behind it. False: nothing was done. */
+bool sx_syscall_fast(struct sx_cpu *c, u64 next);
+bool sx_sysret_fast(struct sx_cpu *c);
+
 #endif

@@ -54,6 +54,25 @@ TEST(sti_holds_interrupts_off_for_one_instruction)
 	core_fini(&k);
 }
 
+/* Interrupts are on for one instruction at a time, and must come in there. */
+CODE(sti_window, "1: sti\n nop\n cli\n test %ebx, %ebx\n jz 1b\n" STOP);
+
+TEST(an_interrupt_comes_in_between_sti_and_cli)
+{
+	struct core k;
+	struct x86_cpu_state s;
+
+	core_init(&k);
+	core_long_mode(&k, &s);
+	core_load(&k, CORE_CODE, sti_window, CODE_SIZE(sti_window));
+	SET_HANDLER(&k, 0x40, count_irq);
+	k.apic[0].vector = 0x40;
+	k.apic[0].pending = APIC_PENDING_INTR;
+	CHECK_EQ(core_run(&k, &s), VCPU_STOP_REQUEST);
+	CHECK_EQ(s.gpr[X86_RBX], 1);
+	core_fini(&k);
+}
+
 CODE(spin, "1: test %ebx, %ebx\n jz 1b\n" STOP);
 CODE(nmi, "inc %ebx\n iretq\n");
 
