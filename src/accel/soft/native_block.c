@@ -244,11 +244,13 @@ static void check_fpu(struct translation *t, enum slow_kind otherwise, unsigned 
 	} checks[] = {
 		{SX_NEEDS_X87, &live->x87_masked},
 		{SX_NEEDS_FP, &live->fp},
+		{SX_NEEDS_AVX, &live->avx},
 		{SX_NEEDS_SSE, &live->sse},
 	};
-	unsigned needs =
-		t->fpu_needs & SX_NEEDS_FP ? t->fpu_needs & ~(unsigned)SX_NEEDS_SSE : t->fpu_needs;
+	unsigned needs = t->fpu_needs;
 
+	if (needs & (SX_NEEDS_FP | SX_NEEDS_AVX)) /* they include it */
+		needs &= ~(unsigned)SX_NEEDS_SSE;
 	for (size_t k = 0; k < ARRAY_SIZE(checks); k++) {
 		if (!(needs & checks[k].need))
 			continue;
@@ -326,7 +328,7 @@ static void emit_slow_callout(struct translation *t, const struct slow *s)
 	sx_native_store_fip(t, s->x87_off);
 	emit_call_out(t, s->index);
 	check_fpu(t, SLOW_NEXT, s->index);
-	sx_native_load_xmm(t, s->xmm_valid);
+	sx_native_load_vectors(t, s->xmm_valid, s->ymm_valid);
 	if (s->loads_flags)
 		sx_native_load_flags(t);
 	sx_native_jump_to_exec(t, e_exec(&t->e, s->rejoin));
@@ -351,7 +353,7 @@ static void emit_slow(struct translation *t, const struct slow *s)
 
 	if (!t->e.is_full)
 		e_patch(s->field, t->e.at);
-	sx_native_store_xmm(t, s->xmm_dirty);
+	sx_native_store_vectors(t, s->xmm_dirty, s->ymm_dirty);
 	if (s->what)
 		sx_native_slow_fill(t, s);
 	switch (s->kind) {
@@ -434,7 +436,8 @@ static void begin(struct translation *t, struct sx_cpu *c, struct sx_block *b)
 	t->n_items = t->n_slow = t->n_edges = 0;
 	t->fpu_needs = 0;
 	t->x87_off = X87_NONE;
-	t->xmm_valid = t->xmm_dirty = 0;
+	t->xmm_valid = t->xmm_dirty = t->ymm_valid = t->ymm_dirty = 0;
+	t->has_upper = false;
 	t->e = (struct emit){.at = n->write + n->used,
 			     .end = n->write + n->used + BLOCK_ROOM,
 			     .to_exec = n->exec - n->write};

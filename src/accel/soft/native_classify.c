@@ -64,6 +64,10 @@ void sx_native_classify(struct item *it)
 	    is_moffs(i))
 		return;
 	it->is_native = true;
+	if (sx_native_is_vex(i)) {
+		it->flags = sx_native_vex_flags(i);
+		return;
+	}
 	if (sx_native_is_x87(i)) {
 		it->flags = sx_native_x87_flags(i);
 		return;
@@ -83,6 +87,7 @@ void sx_native_classify(struct item *it)
 	case SX_NOT:
 	case SX_BSWAP:
 	case SX_MOVBE:
+	case SX_CRC32:
 	case SX_MOVNTI:
 	case SX_NOP:
 	case SX_PREFETCH:
@@ -136,6 +141,10 @@ void sx_native_classify(struct item *it)
 	case SX_SBB:
 		it->flags = FLAGS_READ | FLAGS_WRITE;
 		return;
+	case SX_BSF: /* some flags are undefined, and may be what they were */
+	case SX_BSR:
+	case SX_TZCNT:
+	case SX_LZCNT:
 	case SX_INC:
 	case SX_DEC:
 	case SX_ROL:
@@ -149,6 +158,8 @@ void sx_native_classify(struct item *it)
 	case SX_STC:
 		it->flags = FLAGS_MERGE;
 		return;
+	case SX_ADCX:
+	case SX_ADOX:
 	case SX_CMC:
 	case SX_RCL:
 	case SX_RCR:

@@ -140,6 +140,23 @@ static inline void e_prefixes(struct emit *e, unsigned size, u32 op, unsigned re
 		e_u8(e, 0x40 | rex);
 }
 
+/* ModRM and what belongs to it; imm: bytes that follow. */
+static inline void e_operand(struct emit *e, unsigned reg, struct opd m, unsigned imm)
+{
+	switch (m.kind) {
+	case OPD_REG:
+		e_u8(e, 0xc0 | (reg & 7) << 3 | (m.reg & 7));
+		break;
+	case OPD_BASE:
+		e_modrm_base(e, reg, m.reg, m.disp);
+		break;
+	case OPD_NEAR:
+		e_u8(e, (reg & 7) << 3 | 5);
+		e_i32(e, (const u8 *)m.mem - (e_exec(e, e->at) + 4 + imm));
+		break;
+	}
+}
+
 /* op with a ModRM byte. reg: a host register or the opcode's extension. imm: bytes that follow, which
  * the caller writes. */
 static inline void e_op(struct emit *e, unsigned size, u32 op, unsigned reg, struct opd m,
@@ -153,18 +170,7 @@ static inline void e_op(struct emit *e, unsigned size, u32 op, unsigned reg, str
 		is_low_byte = false;
 	e_prefixes(e, size, op, (reg >> 3) << 2 | rm >> 3, is_low_byte);
 	e_opcode(e, op);
-	switch (m.kind) {
-	case OPD_REG:
-		e_u8(e, 0xc0 | (reg & 7) << 3 | (rm & 7));
-		break;
-	case OPD_BASE:
-		e_modrm_base(e, reg, rm, m.disp);
-		break;
-	case OPD_NEAR:
-		e_u8(e, (reg & 7) << 3 | 5);
-		e_i32(e, (const u8 *)m.mem - (e_exec(e, e->at) + 4 + imm));
-		break;
-	}
+	e_operand(e, reg, m, imm);
 }
 
 static inline void e_load(struct emit *e, unsigned reg, struct opd m)

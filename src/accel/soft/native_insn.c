@@ -409,6 +409,10 @@ static void one(struct translation *t, unsigned index)
 	enum sx_op op = sx_insn_op(i);
 	unsigned wide = i->size > 1;
 
+	if (sx_native_is_vex(i)) {
+		sx_native_vex(t, index);
+		return;
+	}
 	if (sx_native_is_x87(i)) {
 		sx_native_x87(t, index);
 		return;
@@ -523,6 +527,7 @@ void sx_native_insn(struct translation *t, unsigned index)
 	for (; n_slow < t->n_slow; n_slow++) {
 		t->slow[n_slow].rejoin = t->e.at;
 		t->slow[n_slow].xmm_valid = t->xmm_valid;
+		t->slow[n_slow].ymm_valid = t->ymm_valid;
 		t->slow[n_slow].loads_flags = t->flags == FLAGS_HOST && it->is_live_after;
 	}
 }

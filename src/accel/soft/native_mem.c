@@ -59,6 +59,7 @@ void sx_native_add_slow(struct translation *t, enum slow_kind kind, u8 *field, u
 					     .field = field,
 					     .index = index,
 					     .xmm_dirty = t->xmm_dirty,
+					     .ymm_dirty = t->ymm_dirty,
 					     .x87_off = t->x87_off};
 }
 
@@ -89,6 +90,7 @@ void sx_native_check(struct translation *t, unsigned index, unsigned size, bool 
 	t->slow[t->n_slow - 1].what = size | (is_write ? SX_NATIVE_WRITE : 0);
 	t->slow[t->n_slow - 1].filled = e->at;
 	t->slow[t->n_slow - 1].xmm_there = t->xmm_valid;
+	t->slow[t->n_slow - 1].ymm_there = t->ymm_valid;
 }
 
 void sx_native_slow_fill(struct translation *t, const struct slow *s)
@@ -101,7 +103,7 @@ void sx_native_slow_fill(struct translation *t, const struct slow *s)
 	field = e_call(e);
 	if (!e->is_full)
 		e_patch(field, t->c->native->fill - e->to_exec);
-	sx_native_load_xmm(t, s->xmm_there);
+	sx_native_load_vectors(t, s->xmm_there, s->ymm_there);
 	field = e_jcc(e, 5);
 	if (!e->is_full)
 		e_patch(field, s->filled);

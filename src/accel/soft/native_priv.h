@@ -100,8 +100,9 @@ struct slow {
 	 * the host address, and the registers that must be in place there. */
 	u32 what;
 	u8 *filled;
-	u16 xmm_there;
+	u16 xmm_there, ymm_there;
 	u16 xmm_dirty, xmm_valid; /* at the jump, and where it comes back */
+	u16 ymm_dirty, ymm_valid; /* the upper halves */
 	u32 x87_off;              /* at the jump */
 };
 #define SLOW_MAX 320
@@ -124,6 +125,8 @@ struct translation {
 	unsigned fpu_needs;  /* the block's: enum sx_fpu_need */
 	u16 xmm_valid,
 		xmm_dirty; /* XMM registers that are in the host's; newer there than in c->fpu */
+	u16 ymm_valid, ymm_dirty; /* the same of upper halves */
+	bool has_upper;           /* the host's upper halves may not be zero */
 	u32 x87_off; /* of the x87 instruction whose address c->fpu.fip hasn't got yet; X87_NONE */
 	struct slow slow[SLOW_MAX];
 	unsigned n_slow;
@@ -154,10 +157,19 @@ void sx_native_call_out(struct translation *t, unsigned index, const u8 *functio
 /* native_simd.c: MMX and SSE. */
 bool sx_native_is_simd(const struct sx_insn *i);
 void sx_native_simd(struct translation *t, unsigned index);
-void sx_native_store_xmm(struct translation *t, u16 which);
-void sx_native_load_xmm(struct translation *t, u16 which);
+/* Low halves, upper halves. */
+void sx_native_store_vectors(struct translation *t, u16 low, u16 high);
+void sx_native_load_vectors(struct translation *t, u16 low, u16 high);
 /* c->fpu has all XMM registers, the host's none, and the address of the last x87 instruction. */
 void sx_native_flush_fpu(struct translation *t);
+
+/* native_vex.c; the two that store and load: for blocks that need AVX. */
+bool sx_native_is_vex(const struct sx_insn *i);
+u8 sx_native_vex_flags(const struct sx_insn *i); /* FLAGS_* */
+unsigned sx_native_vex_needs(const struct sx_insn *i);
+void sx_native_vex(struct translation *t, unsigned index);
+void sx_native_vex_store(struct translation *t, u16 low, u16 high);
+void sx_native_vex_load(struct translation *t, u16 low, u16 high);
 
 /* native_x87.c */
 bool sx_native_is_x87(const struct sx_insn *i);

@@ -5,6 +5,7 @@
  */
 #include "accel/soft/bind.h"
 #include "accel/soft/exec.h"
+#include "accel/soft/fpu.h"
 #include "accel/soft/native_priv.h"
 
 #define MOVAPS_LOAD  (E_0F | 0x28)
@@ -22,26 +23,35 @@ static struct opd opd_xmm(const struct translation *t, unsigned n)
 	return opd_near(t->c->fpu.xmm[n]);
 }
 
-void sx_native_store_xmm(struct translation *t, u16 which)
+void sx_native_store_vectors(struct translation *t, u16 low, u16 high)
 {
+	if (t->fpu_needs & SX_NEEDS_AVX) {
+		sx_native_vex_store(t, low, high);
+		return;
+	}
 	for (unsigned n = 0; n < 16; n++) {
-		if (which & BIT32(n))
+		if (low & BIT32(n))
 			e_op(&t->e, 4, MOVAPS_STORE, n, opd_xmm(t, n), 0);
 	}
 }
 
-void sx_native_load_xmm(struct translation *t, u16 which)
+void sx_native_load_vectors(struct translation *t, u16 low, u16 high)
 {
+	if (t->fpu_needs & SX_NEEDS_AVX) {
+		sx_native_vex_load(t, low, high);
+		return;
+	}
 	for (unsigned n = 0; n < 16; n++) {
-		if (which & BIT32(n))
+		if (low & BIT32(n))
 			e_op(&t->e, 4, MOVAPS_LOAD, n, opd_xmm(t, n), 0);
 	}
 }
 
 void sx_native_flush_fpu(struct translation *t)
 {
-	sx_native_store_xmm(t, t->xmm_dirty);
-	t->xmm_dirty = t->xmm_valid = 0;
+	sx_native_store_vectors(t, t->xmm_dirty, t->ymm_dirty);
+	t->xmm_dirty = t->xmm_valid = t->ymm_dirty = t->ymm_valid = 0;
+	t->has_upper = false;
 	sx_native_store_fip(t, t->x87_off);
 	t->x87_off = X87_NONE;
 }
@@ -49,7 +59,7 @@ void sx_native_flush_fpu(struct translation *t)
 static void want_xmm(struct translation *t, unsigned n)
 {
 	if (!(t->xmm_valid & BIT32(n)))
-		sx_native_load_xmm(t, (u16)BIT32(n));
+		sx_native_load_vectors(t, (u16)BIT32(n), 0);
 	t->xmm_valid |= (u16)BIT32(n);
 }
 

@@ -27,6 +27,8 @@ bool sx_native_is_x87(const struct sx_insn *i)
 
 unsigned sx_native_fpu_needs(const struct sx_insn *i)
 {
+	if (sx_native_is_vex(i))
+		return sx_native_vex_needs(i);
 	return sx_native_is_x87(i) ? SX_NEEDS_X87 : sx_simd_traits(i).needs;
 }
 

@@ -10,6 +10,7 @@
 #include "accel/soft/fpu.h"
 #include "accel/soft/mmu.h"
 #include "accel/soft/segment.h"
+#include "base/bytes.h"
 #include "base/err.h"
 
 /* Fields that have the same name and meaning on both sides. */
@@ -53,6 +54,9 @@ void sx_state_save(struct sx_cpu *c, struct x86_cpu_state *out)
 	sx_fpu_sync(c);
 	memcpy(s.gpr, c->gpr, sizeof(s.gpr));
 	memcpy(s.xsave, &c->fpu, sizeof(s.xsave));
+	/* XSTATE_BV: all components that are on count, whatever is in them. */
+	le64_store(s.xsave + X86_XSAVE_HEADER,
+		   X86_XCR0_X87 | X86_XCR0_SSE | (c->xcr0 & X86_XCR0_AVX));
 	for (unsigned k = 0; k < X86_SEGS; k++)
 		s.seg[k] = segment_out(&c->seg[k]);
 #define X(field) s.field = c->field;

@@ -215,6 +215,40 @@ TEST(an_x87_exception_that_is_unmasked_in_native_code_is_seen)
 	core_fini(&k);
 }
 
+/* AVX on memory that is and isn't aligned, FMA, BMI, VZEROUPPER; SSE in between keeps the upper half. */
+/* clang-format off */
+CODE(avx_loop, "mov $0x20000, %ebx\n mov $1, %eax\n vmovd %eax, %xmm1\n vpbroadcastd %xmm1, %ymm1\n"
+	       "vpxor %ymm0, %ymm0, %ymm0\n mov $1000, %ecx\n xor %edi, %edi\n mov $-1, %r15\n"
+	       "1: vpaddd %ymm1, %ymm0, %ymm0\n vmovdqu %ymm0, 3(%rbx)\n paddd %xmm1, %xmm0\n"
+	       "vmovdqu 3(%rbx), %ymm2\n blsr %r15, %r10\n andn %r15, %r10, %r11\n add %r11, %rdi\n"
+	       "dec %ecx\n jnz 1b\n"
+	       "vextracti128 $1, %ymm0, %xmm3\n vmovd %xmm3, %esi\n vmovd %xmm0, %ebp\n"
+	       "vzeroupper\n vextracti128 $1, %ymm0, %xmm3\n vmovd %xmm3, %edx\n" STOP);
+/* clang-format on */
+
+TEST(avx_and_bmi_stay_in_native_code)
+{
+	struct core k;
+	struct x86_cpu_state s;
+
+	if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("bmi"))
+		SKIP("this processor has no AVX2");
+	core_init(&k);
+	sx_cpu_of(k.vcpu[0])->features = ~(u64)0;
+	core_long_mode(&k, &s);
+	s.cr4 |= X86_CR4_OSXSAVE;
+	s.xcr0 = X86_XCR0_X87 | X86_XCR0_SSE | X86_XCR0_AVX;
+	core_load(&k, CORE_CODE, avx_loop, CODE_SIZE(avx_loop));
+	CHECK_EQ(core_run(&k, &s), VCPU_STOP_REQUEST);
+	CHECK_EQ((u32)s.gpr[X86_RSI], 1000); /* the upper half */
+	CHECK_EQ((u32)s.gpr[X86_RBP], 2000);
+	CHECK_EQ((u32)s.gpr[X86_RDX], 0);
+	CHECK_EQ(s.gpr[X86_RDI], 1000);
+	CHECK_EQ(s.xsave[X86_XSAVE_HEADER], 7); /* for whoever restores it, KVM too */
+	CHECK(count_of(&k, "callouts", "untranslated") < 3);
+	core_fini(&k);
+}
+
 /* The load at offset 8 faults; the handler at 0x40 takes the RIP that was pushed. */
 CODE(fault_code, "mov $1, %ebx\n add $2, %ebx\n mov 8(%rdx), %eax\n add $100, %ebx\n" STOP
 		 ".org fault_code + 0x40\n mov 8(%rsp), %rcx\n" STOP);
