@@ -42,7 +42,6 @@ struct log_disk {
 	struct loop_task finish;
 	u64 random;
 	enum crash_bug bug;
-	unsigned n_guest_flushes; /* under way */
 };
 
 static u64 next_random(u64 *r)
@@ -68,7 +67,7 @@ static struct entry *log_add(struct log_disk *d, enum entry_kind kind, u64 offse
 
 static void log_do(struct log_disk *d, struct blk_request *r)
 {
-	bool is_dropped = d->bug == CRASH_NO_FLUSH || (d->bug == CRASH_NO_ORDER && !d->n_guest_flushes);
+	bool is_dropped = d->bug == CRASH_NO_FLUSH || d->bug == CRASH_NO_ORDER;
 	u64 end = r->offset + r->bytes;
 
 	CHECK(end <= CRASH_FILE_MAX);
@@ -242,9 +241,9 @@ static void guest_flush(struct guest *g, struct guest_flush *f)
 {
 	f->begun = ++g->time;
 	f->done = g->plan->bug == CRASH_EARLY ? g->disk->n_log : SIZE_MAX;
-	g->disk->n_guest_flushes++;
 	CHECK_EQ(blk_flush(g->image), 0);
-	g->disk->n_guest_flushes--;
+	if (g->plan->bug == CRASH_NO_ORDER)
+		log_add(g->disk, ENTRY_FLUSH, 0, 0);
 	f->done = MIN(f->done, g->disk->n_log);
 }
 
