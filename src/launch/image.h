@@ -27,6 +27,7 @@ struct launch_image_names {
 	const char *allowed[LAUNCH_IMAGE_ALLOWS]; /* files, and directories with what is in them */
 	unsigned n_allowed;
 	const char *backing_format; /* of backing files whose image doesn't say it; or NULL */
+	bool is_of_disk;            /* they are a disk's options: allow=, backing-format= */
 	bool is_shared;             /* nothing is locked, for a look at what is in use */
 };
 

@@ -103,18 +103,18 @@ static bool names_is_allowed(const struct launch_image_names *n, const char *pat
 	return false;
 }
 
-static int names_refuse(const struct launch_image_file *root, const struct launch_image_wish *w,
-			const char *path, struct err *err)
+static int names_refuse(const struct launch_image *i, const struct launch_image_file *root,
+			const struct launch_image_wish *w, const char *path, struct err *err)
 {
+	const char *allow = i->names.is_of_disk ? "allow=" : "--allow ";
 	AUTO(free) char *dir = names_directory(root->path);
 	AUTO(free) char *shown = proto_text_clean(str_dup(path));
 
 	if (w->is_writable && names_beneath(dir, path))
-		return err_set(err, -EACCES,
-			       "%s, %s, would be written: add --allow %s if that is meant", shown,
-			       img_role_text(w->role), shown);
-	return err_set(err, -EACCES, "%s, %s, lies outside of %s: add --allow %s if it is meant",
-		       shown, img_role_text(w->role), dir, shown);
+		return err_set(err, -EACCES, "%s, %s, would be written: add %s%s if that is meant",
+			       shown, img_role_text(w->role), allow, shown);
+	return err_set(err, -EACCES, "%s, %s, lies outside of %s: add %s%s if it is meant", shown,
+		       img_role_text(w->role), dir, allow, shown);
 }
 
 static int names_grant(const struct launch_image *i, const struct launch_image_wish *w,
@@ -131,7 +131,7 @@ static int names_grant(const struct launch_image *i, const struct launch_image_w
 	if (!w->is_writable && out->rest)
 		return 0;
 	free(take(out->dir));
-	return names_refuse(root, w, path, err);
+	return names_refuse(i, root, w, path, err);
 }
 
 /* --- formats --- */

@@ -40,11 +40,18 @@ struct launch_net {
 	struct guest_limits limits;
 };
 
+#define LAUNCH_DISK_ALLOWS 8
+
 struct launch_disk {
 	const char *path;
 	const char *name; /* of the device, and its slot: as in struct guest_disk */
 	unsigned slot;
 	const char *format; /* of its image; NULL: raw, where the path's name says nothing else */
+	/* What its image may name, beside files in its own directory: files, and directories with all in them. */
+	const char *allowed[LAUNCH_DISK_ALLOWS];
+	unsigned n_allowed;
+	const char
+		*backing_format; /* of backing files of which the image doesn't say it; or NULL */
 	bool is_readonly;
 	bool is_unlocked; /* somebody else sees to its lock */
 	enum guest_cache cache;

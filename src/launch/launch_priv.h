@@ -56,6 +56,9 @@ struct launch {
 int launch_resolve(struct launch *l, struct err *err);
 int launch_open_disk(const struct launch_disk *d, bool is_snapshot, struct guest_disk *out,
 		     struct err *err);
+/* The other files of the image in fd, which stays the caller's, into out's list. */
+int launch_open_disk_files(const struct launch_disk *d, int fd, bool is_readonly,
+			   struct guest_disk *out, struct err *err);
 
 /* blk_lock_fd, with some patience. */
 int launch_lock_disk(int fd, bool is_readonly, struct err *err);

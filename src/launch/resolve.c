@@ -153,8 +153,11 @@ int launch_open_disk(const struct launch_disk *d, bool is_snapshot, struct guest
 	if (d->slot)
 		out->slot = d->slot;
 	out->path = str_dup(d->path);
-	if (!launch_is_raw(d))
+	if (!launch_is_raw(d)) {
 		out->format = str_dup(d->format);
+		if (launch_open_disk_files(d, fd, is_readonly, out, err) < 0)
+			return err->code;
+	}
 	out->is_readonly = d->is_readonly;
 	out->cache = d->cache;
 	out->on_error = d->on_error;

@@ -93,6 +93,23 @@ static int launch_check_unchanged(const struct guest_disk *was, int fd, const ch
 	return 0;
 }
 
+/* What was opened now is instead of what was saved. */
+static void launch_take_opened(struct guest_disk *d, struct guest_disk *opened)
+{
+	for (unsigned i = 0; i < d->n_files; i++) {
+		free(d->files[i].path);
+		free(d->files[i].format);
+	}
+	memcpy(d->files, opened->files, sizeof(d->files));
+	d->n_files = opened->n_files;
+	free(d->path);
+	free(d->format);
+	d->path = opened->path;
+	d->format = opened->format;
+	d->fd = opened->fd;
+	d->cache = opened->cache;
+}
+
 /* given: by --disk; NULL: as it is named in the file. */
 static int launch_restore_disk(const struct launch_request *q, struct guest_config *c,
 			       const struct launch_disk *given, struct guest_disk *d,
@@ -101,6 +118,7 @@ static int launch_restore_disk(const struct launch_request *q, struct guest_conf
 	AUTO(free) char *path = launch_saved_path(c, given ? given->path : d->path);
 	struct launch_disk from = {
 		.path = path,
+		.format = given && given->format ? given->format : d->format,
 		.is_readonly = d->is_readonly,
 		.cache = given ? given->cache : d->cache,
 	};
@@ -108,17 +126,18 @@ static int launch_restore_disk(const struct launch_request *q, struct guest_conf
 	int r;
 
 	guest_disk_init(&opened);
-	if (given)
+	if (given) {
 		from.path = given->path;
+		from.backing_format = given->backing_format;
+		memcpy(from.allowed, given->allowed, sizeof(from.allowed));
+		from.n_allowed = given->n_allowed;
+	}
 	r = launch_open_disk(&from, false, &opened, err);
 	if (r < 0)
 		return r;
 	if (!given && !q->takes_changed_disks)
 		r = launch_check_unchanged(d, opened.fd, path, err);
-	free(d->path);
-	d->path = take(opened.path);
-	d->fd = opened.fd;
-	d->cache = opened.cache;
+	launch_take_opened(d, &opened);
 	return r;
 }
 

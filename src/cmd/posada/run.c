@@ -259,6 +259,16 @@ static int run_disk_word(struct launch_disk *d, char *word, struct err *err)
 			d->on_error = (enum guest_on_error)on_error;
 		return r;
 	}
+	if (value && !strcmp(word, "backing-format")) {
+		d->backing_format = value;
+		return 0;
+	}
+	if (value && !strcmp(word, "allow")) {
+		if (d->n_allowed == LAUNCH_DISK_ALLOWS)
+			return err_set(err, -E2BIG, "at most %d of allow=", LAUNCH_DISK_ALLOWS);
+		d->allowed[d->n_allowed++] = value;
+		return 0;
+	}
 	if (value && !strcmp(word, "format")) {
 		d->format = value;
 		return 0;
@@ -274,7 +284,8 @@ static int run_disk_word(struct launch_disk *d, char *word, struct err *err)
 		return MIN(r, 0);
 	return err_set(
 		err, -EINVAL,
-		"a disk has no option '%s'; there is: format=qcow2, readonly=on, cache=none, "
+		"a disk has no option '%s'; there is: format=qcow2, allow=PATH, "
+		"backing-format=raw, readonly=on, cache=none, "
 		"on-error=pause, queues=2, "
 		"packed=on, limit-bps=10M, limit-iops=1000, burst-bytes=64M, burst-ops=5000, "
 		"name=data, slot=4",
@@ -615,6 +626,7 @@ static const struct run_option run_options[] = {
 	{"append", "STRING", run_append, "its command line"},
 	{"disk", "PATH[,OPTION]...", run_disk,
 	 "an image or block device; format=raw|qcow2|vmdk|vdi|vpc|vhdx, readonly=on,\n"
+	 "allow=PATH and backing-format=NAME for what the image names,\n"
 	 "cache=none|writeback, on-error=pause-if-full|report|pause, queues=N, packed=on,\n"
 	 " limit-bps=N, limit-iops=N, burst-bytes=N, burst-ops=N; repeatable"},
 	{"net", "user|tap=IFNAME|none", run_net,

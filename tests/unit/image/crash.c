@@ -20,7 +20,7 @@
 #include "model.h"
 #include "test.h"
 
-#define CRASH_AT_ONCE 4
+#define CRASH_AT_ONCE  4
 #define CRASH_FILE_MAX (256 * MIB)
 
 /* --- the log --- */
@@ -284,10 +284,11 @@ static void guest_start(struct guest *g, unsigned stripe)
 	u64 draw = next_random(&g->random) % 16;
 	struct guest_job *j = NEW(struct guest_job);
 
-	*j = (struct guest_job){.g = g, .kind = draw < 10   ? JOB_WRITE
-						: draw < 12 ? JOB_ZEROES
-						: draw < 13 ? JOB_DISCARD
-							    : JOB_FLUSH};
+	*j = (struct guest_job){.g = g,
+				.kind = draw < 10   ? JOB_WRITE
+					: draw < 12 ? JOB_ZEROES
+					: draw < 13 ? JOB_DISCARD
+						    : JOB_FLUSH};
 	g->n_running++;
 	if (j->kind == JOB_FLUSH) {
 		j->index = g->n_flushes++;
@@ -446,7 +447,8 @@ static const char *qemu_wrong(const struct guest *g, const struct cut *c)
 	char command[200];
 
 	snprintf(command, sizeof(command),
-		 "qemu-img check -q -f %s /proc/%d/fd/%d >/dev/null 2>&1; r=$?; [ $r = 0 ] || [ $r = 3 ] || [ $r = 63 ]",
+		 "qemu-img check -q -f %s /proc/%d/fd/%d >/dev/null 2>&1; r=$?; [ $r = 0 ] || [ $r "
+		 "= 3 ] || [ $r = 63 ]",
 		 g->plan->format->name, (int)getpid(), c->fd);
 	return system(command) ? "qemu-img check finds corruptions" : NULL;
 }

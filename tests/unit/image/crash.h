@@ -14,9 +14,9 @@
 /* Bugs to be found, in what stands between the image and its file. */
 enum crash_bug {
 	CRASH_NO_BUG,
-	CRASH_NO_FLUSH,  /* flushes don't reach the file */
-	CRASH_NO_ORDER,  /* one does when a guest's flush is done, those in the middle, which order writes, don't */
-	CRASH_EARLY,     /* the guest is told that a flush is done when it begins */
+	CRASH_NO_FLUSH, /* flushes don't reach the file */
+	CRASH_NO_ORDER, /* one does when a guest's flush is done, those in the middle, which order writes, don't */
+	CRASH_EARLY, /* the guest is told that a flush is done when it begins */
 };
 
 struct crash_plan {

@@ -1,0 +1,94 @@
+/*
+ * The files that a disk's image consists of: found by posada-image, opened by the rules of image.h, for the
+ * configuration of the guest that gets the disk.
+ */
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/err.h"
+#include "base/fd.h"
+#include "launch/image.h"
+#include "launch/launch_priv.h"
+
+static const enum guest_file_role disk_roles[] = {
+	[IMG_BACKING] = GUEST_FILE_BACKING,
+	[IMG_DATA] = GUEST_FILE_DATA,
+	[IMG_EXTENT] = GUEST_FILE_EXTENT,
+};
+
+/* Its numbers are those of the configuration: 0 is the disk's own image, n is files[n - 1]. */
+static int disk_take_file(struct launch_image_file *f, bool is_direct, struct guest_disk_file *out,
+			  struct err *err)
+{
+	int r = fd_set_nonblock(f->fd, false);
+
+	if (r < 0)
+		return err_errno(err, r, "cannot use %s", f->path);
+	/* What is written goes the way of the disk; a layer that many guests read is better cached. */
+	if (is_direct && f->is_writable && fcntl(f->fd, F_SETFL, O_DIRECT) < 0)
+		return err_errno(err, -errno, "cache=none is not possible with %s", f->path);
+	out->parent = (unsigned)f->parent;
+	out->role = disk_roles[f->role];
+	out->index = f->index;
+	out->format = f->format && strcmp(f->format, "raw") ? str_dup(f->format) : NULL;
+	out->path = take(f->path);
+	out->fd = fd_take(f->fd);
+	out->is_writable = f->is_writable;
+	return 0;
+}
+
+static int disk_take_files(struct launch_image *i, const struct launch_disk *d,
+			   struct guest_disk *out, struct err *err)
+{
+	if (i->n_files - 1 > GUEST_MAX_DISK_FILES)
+		return err_set(err, -E2BIG, "it consists of %u files; a disk has at most %d", i->n_files,
+			       GUEST_MAX_DISK_FILES + 1);
+	for (unsigned n = 1; n < i->n_files; n++) {
+		if (disk_take_file(&i->files[n], d->cache == GUEST_CACHE_NONE,
+				   &out->files[n - 1], err) < 0)
+			return err->code;
+		out->n_files = n;
+	}
+	return 0;
+}
+
+static int disk_resolve(struct launch_image *i, const struct launch_disk *d, int fd,
+			bool is_readonly, struct err *err)
+{
+	AUTO(free) char *real = realpath(d->path, NULL);
+	int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	u64 size;
+	int r;
+
+	if (!real || own < 0) {
+		fd_close(own);
+		return err_errno(err, -errno, "cannot use %s", d->path);
+	}
+	i->names.is_of_disk = true;
+	i->names.backing_format = d->backing_format;
+	i->names.n_allowed = d->n_allowed;
+	memcpy(i->names.allowed, d->allowed, sizeof(d->allowed));
+	r = launch_image_add_fd(i, own, real, d->format, !is_readonly, err);
+	if (r < 0) {
+		fd_close(own);
+		return r;
+	}
+	return launch_image_resolve(i, &size, err);
+}
+
+int launch_open_disk_files(const struct launch_disk *d, int fd, bool is_readonly,
+			   struct guest_disk *out, struct err *err)
+{
+	struct launch_image *i = NEW(struct launch_image);
+	int r;
+
+	launch_image_init(i);
+	r = disk_resolve(i, d, fd, is_readonly, err);
+	if (r == 0)
+		r = disk_take_files(i, d, out, err);
+	launch_image_fini(i, true);
+	free(i);
+	return r < 0 ? err_wrap(err, "%s", d->path) : 0;
+}
