@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""power-check.py DISK FLUSHED: what power-writer wrote to DISK (raw) up to the flushed number is there.
+"""power-check.py DISK FLUSHED BYTES: what power-writer wrote to DISK (raw) up to the flushed number is there.
 
 A block holds the last write to it that was flushed, or a later one, whole; or zeros when none was flushed.
 """
@@ -20,9 +20,9 @@ def place(n, blocks):
 
 
 def main():
-    path, flushed = sys.argv[1], int(sys.argv[2])
+    path, flushed, size = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     with open(path, "rb") as f:
-        disk = f.read()
+        disk = f.read(size)  # a format may have made the disk larger
     blocks = len(disk) // BLOCK
     least = {}
     for n in range(1, flushed + 1):

@@ -42,7 +42,7 @@ one() {
 		esac
 	fi
 	qemu-img convert -f "$format" -O raw "$image" "$work/raw" || { echo "its image can't be read"; return; }
-	"$here/power-check.py" "$work/raw" "$flushed" 2>&1 >"$work/checked"
+	"$here/power-check.py" "$work/raw" "$flushed" 33554432 2>&1 >"$work/checked"
 }
 
 # killed TIMES FORMAT [qemu-img's options]
