@@ -43,11 +43,11 @@ static int disk_take_files(struct launch_image *i, const struct launch_disk *d,
 			   struct guest_disk *out, struct err *err)
 {
 	if (i->n_files - 1 > GUEST_MAX_DISK_FILES)
-		return err_set(err, -E2BIG, "it consists of %u files; a disk has at most %d", i->n_files,
-			       GUEST_MAX_DISK_FILES + 1);
+		return err_set(err, -E2BIG, "it consists of %u files; a disk has at most %d",
+			       i->n_files, GUEST_MAX_DISK_FILES + 1);
 	for (unsigned n = 1; n < i->n_files; n++) {
-		if (disk_take_file(&i->files[n], d->cache == GUEST_CACHE_NONE,
-				   &out->files[n - 1], err) < 0)
+		if (disk_take_file(&i->files[n], d->cache == GUEST_CACHE_NONE, &out->files[n - 1],
+				   err) < 0)
 			return err->code;
 		out->n_files = n;
 	}

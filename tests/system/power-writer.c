@@ -34,7 +34,8 @@ int main(int argc, char **argv)
 
 		for (uint64_t i = 0; i < count * BLOCK / 8; i++)
 			data[i] = n;
-		if (pwrite(fd, data, count * BLOCK, (off_t)(first * BLOCK)) != (ssize_t)(count * BLOCK))
+		if (pwrite(fd, data, count * BLOCK, (off_t)(first * BLOCK)) !=
+		    (ssize_t)(count * BLOCK))
 			return 2;
 		if (n % 16)
 			continue;

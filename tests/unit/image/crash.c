@@ -425,20 +425,33 @@ static const char *sectors_wrong(const struct guest *g, const u8 *bytes, size_t 
 	return NULL;
 }
 
+/* CRASH_SHOW in the environment: what the check says. */
+static void show_finding(void *opaque, bool is_corruption, const char *text)
+{
+	(void)opaque;
+	if (getenv("CRASH_SHOW"))
+		print_message("%s: %s\n", is_corruption ? "corruption" : "leak", text);
+}
+
 static const char *image_wrong(const struct guest *g, struct blk *image, size_t cut)
 {
 	AUTO(free_ptr) u8 *bytes = mem_alloc(1, g->plan->size);
-	struct img_check check = {0};
+	struct img_check check = {.report = show_finding};
 	struct err err = ERR_INIT;
 
 	if (image->size != g->plan->size)
 		return "the disk has another size";
-	if (blk_read(image, 0, bytes, g->plan->size) < 0)
-		return "it can't be read";
 	if (image->image->check && image->image->check(image, 0, &check, &err) < 0)
 		return "it can't be checked";
+	if (check.corruptions && g->plan->is_repaired) {
+		image->image->check(image, IMG_REPAIR_ALL, &check, &err);
+		check = (struct img_check){0};
+		image->image->check(image, 0, &check, &err);
+	}
 	if (check.corruptions || check.errors)
 		return "its check finds corruptions";
+	if (blk_read(image, 0, bytes, g->plan->size) < 0)
+		return "it can't be read";
 	return sectors_wrong(g, bytes, cut);
 }
 

@@ -27,7 +27,8 @@ struct crash_plan {
 	unsigned n_operations; /* of the guest */
 	unsigned n_cuts;       /* of the log, drawn at random */
 	enum crash_bug bug;
-	bool asks_qemu; /* qemu-img check and compare look at some of the states */
+	bool is_repaired; /* a check that mends may be needed, and loses nothing */
+	bool asks_qemu;   /* qemu-img check and compare look at some of the states */
 };
 
 /* NULL: every state was sound; else what was wrong with one, static text. */

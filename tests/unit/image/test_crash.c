@@ -17,16 +17,17 @@ static u64 from_environment(const char *name, u64 otherwise)
 	return value ? strtoul(value, NULL, 0) : otherwise;
 }
 
-static void holds(const char *format, const struct img_option *options, u64 size)
+static void holds(const char *format, const struct img_option *options, bool is_repaired)
 {
 	struct crash_plan p = {
 		.format = img_find_format(format),
 		.options = options,
-		.size = size,
+		.size = 4 * MIB,
 		.n_operations = 240,
 		.n_cuts = (unsigned)from_environment("CRASH_CUTS", CUTS),
 		.seed = from_environment("CRASH_SEED", 1),
 		.asks_qemu = true,
+		.is_repaired = is_repaired,
 	};
 	const char *why;
 
@@ -60,7 +61,7 @@ static void finds(const char *format, const struct img_option *options, enum cra
 
 TEST(raw_holds)
 {
-	holds("raw", NULL, 4 * MIB);
+	holds("raw", NULL, false);
 }
 
 TEST(missing_flushes_are_found)
@@ -71,4 +72,52 @@ TEST(missing_flushes_are_found)
 TEST(early_completions_are_found)
 {
 	finds("raw", NULL, CRASH_EARLY);
+}
+
+static const struct img_option small_clusters[] = {{"cluster_size", "4K"}, {NULL, NULL}};
+static const struct img_option lazy[] = {{"lazy_refcounts", "on"}, {NULL, NULL}};
+static const struct img_option extended[] = {{"extended_l2", "on"}, {NULL, NULL}};
+static const struct img_option old[] = {{"compat", "0.10"}, {NULL, NULL}};
+
+TEST(qcow2_holds)
+{
+	holds("qcow2", NULL, false);
+}
+
+TEST(qcow2_with_small_clusters_holds)
+{
+	holds("qcow2", small_clusters, false);
+}
+
+TEST(qcow2_with_lazy_refcounts_holds)
+{
+	holds("qcow2", lazy, false);
+}
+
+TEST(qcow2_with_extended_l2_holds)
+{
+	holds("qcow2", extended, false);
+}
+
+TEST(qcow2_of_version_2_holds)
+{
+	holds("qcow2", old, false);
+}
+
+TEST(bugs_in_qcow2_would_be_found)
+{
+	finds("qcow2", small_clusters, CRASH_NO_FLUSH);
+	finds("qcow2", small_clusters, CRASH_NO_ORDER);
+	finds("qcow2", small_clusters, CRASH_EARLY);
+}
+
+TEST(vdi_holds)
+{
+	holds("vdi", NULL, false);
+}
+
+/* The footer at the end may have to be written again. */
+TEST(vhd_holds)
+{
+	holds("vpc", NULL, true);
 }
