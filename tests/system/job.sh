@@ -124,7 +124,32 @@ called_off() {
 	stop "a job that still goes on"
 }
 
+# A chain of three: the top goes down into the middle, and then the bottom comes up.
+layers() {
+	if ! command -v qemu-img >/dev/null; then
+		skip "layers: qemu-img isn't there"
+		return
+	fi
+	rm -f "$work"/*.qcow2
+	qemu-img create -q -f qcow2 "$work/bottom.qcow2" 16M
+	qemu-img convert -f raw -O qcow2 "$work/disk" "$work/bottom.qcow2"
+	qemu-img create -q -f qcow2 -b bottom.qcow2 -F qcow2 "$work/middle.qcow2"
+	qemu-img create -q -f qcow2 -b middle.qcow2 -F qcow2 "$work/top.qcow2"
+	n_sums=0
+	start "$work/top.qcow2,format=qcow2"
+	sum_in_guest >/dev/null
+	refused "a commit into what isn't beneath" "is not beneath" disk0 commit "$work/disk"
+	job "a commit" disk0 commit "$work/middle.qcow2,format=qcow2"
+	sum_in_guest >/dev/null
+	job "a pull" disk0 pull
+	sum_in_guest >/dev/null
+	stop "layers"
+	if qemu-img info "$work/middle.qcow2" | grep -q backing; then fail "nothing beneath is needed" "it names a backing file"; else pass "nothing beneath is needed"; fi
+	if qemu-img check -q -f qcow2 "$work/middle.qcow2" >"$work/said" 2>&1; then pass "the image is sound"; else fail "the image is sound" "$(cat "$work/said")"; fi
+}
+
 copies
 mirrors
 called_off
+layers
 [ -z "$(processes_left)" ] && pass "no process is left" || fail "no process is left" "$(processes_left)"
