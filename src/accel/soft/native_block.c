@@ -9,7 +9,7 @@
 #include "accel/soft/native_priv.h"
 
 #define FLAGS_LOOK_AHEAD 12         /* instructions */
-#define BLOCK_ROOM       (16 * KIB) /* more than any block's code takes; emit counts all the same */
+#define BLOCK_ROOM       (64 * KIB) /* more than any block's code takes; emit counts all the same */
 
 /* --- looking at the block --- */
 
