@@ -21,17 +21,11 @@ struct variant {
 
 /* clang-format off */
 static const struct variant variants[] = {
-	{"compat=1.1", 65536, true, false},
 	{"compat=1.1", 65536, true, true},
-	{"compat=0.10", 65536, true, true},
 	{"compat=0.10,cluster_size=512", 512, true, false},
-	{"compat=1.1,cluster_size=512,refcount_bits=1", 512, false, false},
 	{"compat=1.1,cluster_size=4096,refcount_bits=64", 4096, true, true},
-	{"compat=1.1,cluster_size=2M,compression_type=zstd", 2097152, true, true},
 	{"compat=1.1,compression_type=zstd,lazy_refcounts=on", 65536, true, false},
-	{"compat=1.1,extended_l2=on", 65536, true, false},
 	{"compat=1.1,extended_l2=on,cluster_size=16384", 16384, true, true},
-	{"compat=1.1,data_file=image.data", 65536, false, false},
 	{"compat=1.1,data_file=image.data,data_file_raw=on", 65536, false, false},
 };
 /* clang-format on */
@@ -83,7 +77,7 @@ static void make_variant(const struct variant *v, u64 seed)
 	qemu_run("rm -f image image.data base base.raw");
 	if (v->is_backed) { /* shorter than the image */
 		qemu_must("qemu-img create -f qcow2 base 5M");
-		qemu_scribble("base", 5 * MIB, 65536, true, 100, seed + 1000);
+		qemu_scribble("base", 5 * MIB, 65536, true, 40, seed + 1000);
 		qemu_must("qemu-img create -f qcow2 -b base -F qcow2 -o %s image %lu", v->options,
 			  SIZE);
 	} else {
@@ -100,7 +94,7 @@ TEST(what_qemu_wrote_is_read)
 		print_message("%s%s\n", variants[i].options,
 			      variants[i].is_backed ? ", backed" : "");
 		make_variant(&variants[i], i);
-		qemu_scribble("image", SIZE, variants[i].cluster, variants[i].has_packed, 150, i);
+		qemu_scribble("image", SIZE, variants[i].cluster, variants[i].has_packed, 60, i);
 		qemu_must("qemu-img convert -f qcow2 -O raw image raw");
 		b = qemu_open(loop, "qcow2", "image", true);
 		qemu_compare(b, "raw");
@@ -117,14 +111,14 @@ TEST(snapshots_of_qemu_are_read)
 	unsigned n;
 
 	setup();
-	make_variant(&variants[1], 7);
-	qemu_scribble("image", SIZE, 65536, true, 100, 1);
+	make_variant(&variants[0], 7);
+	qemu_scribble("image", SIZE, 65536, true, 40, 1);
 	qemu_must("qemu-img snapshot -c first image");
 	qemu_must("qemu-img convert -f qcow2 -O raw image first.raw");
-	qemu_scribble("image", SIZE, 65536, true, 100, 2);
+	qemu_scribble("image", SIZE, 65536, true, 40, 2);
 	qemu_must("qemu-img snapshot -c second image");
 	qemu_must("qemu-img convert -f qcow2 -O raw image second.raw");
-	qemu_scribble("image", SIZE, 65536, true, 100, 3);
+	qemu_scribble("image", SIZE, 65536, true, 40, 3);
 	b = qemu_open(loop, "qcow2", "image", true);
 	CHECK_EQ(b->image->snapshots(b, &list, &n, &err), 0);
 	CHECK_EQ(n, 2);
@@ -190,14 +184,14 @@ TEST(what_is_written_here_qemu_finds_sound_and_the_same)
 		qemu_run("rm -f image image.data base");
 		if (v->is_backed) {
 			qemu_must("qemu-img create -f qcow2 base 5M");
-			qemu_scribble("base", 5 * MIB, 65536, true, 100, i + 1000);
+			qemu_scribble("base", 5 * MIB, 65536, true, 40, i + 1000);
 		}
 		make_ours(v->options, v->is_backed ? "base" : NULL, SIZE);
 		judge();
 		b = qemu_open(loop, "qcow2", "image", false);
 		m = model_new(b, i);
-		for (unsigned round = 0; round < 3; round++) {
-			model_run(m, 250);
+		for (unsigned round = 0; round < 2; round++) {
+			model_run(m, 150);
 			model_compare(m);
 			blk_free(b);
 			judge();
@@ -207,12 +201,12 @@ TEST(what_is_written_here_qemu_finds_sound_and_the_same)
 			must_be_sound(b);
 			model_reopened(m, b);
 			model_compare(m);
-			if (round == 1) { /* now over what QEMU wrote */
+			if (round == 0) { /* now over what QEMU wrote */
 				model_free(m);
 				blk_free(b);
 				/* QEMU 7.2 itself miscounts compressed clusters among subclusters. */
 				qemu_scribble("image", SIZE, v->cluster,
-					      v->has_packed && !strstr(v->options, "extended"), 100,
+					      v->has_packed && !strstr(v->options, "extended"), 40,
 					      i);
 				judge();
 				b = qemu_open(loop, "qcow2", "image", false);
@@ -283,7 +277,7 @@ TEST(compressed_clusters_are_written)
 TEST(what_is_damaged_is_mended)
 {
 	setup();
-	for (unsigned i = 0; i < 12; i++) {
+	for (unsigned i = 0; i < 8; i++) {
 		static const char *const kinds[] = {
 			"cluster_size=4096", "compat=0.10,cluster_size=512",
 			"cluster_size=16384,extended_l2=on", "refcount_bits=64,cluster_size=4096"};
@@ -337,9 +331,8 @@ static void must(int r, const struct err *err)
 
 TEST(snapshots_are_made_applied_and_deleted)
 {
-	static const char *const kinds[] = {"cluster_size=4096", "compat=0.10", "lazy_refcounts=on",
-					    "extended_l2=on,cluster_size=16384",
-					    "cluster_size=512,refcount_bits=8"};
+	static const char *const kinds[] = {"compat=0.10", "lazy_refcounts=on",
+					    "extended_l2=on,cluster_size=16384"};
 	struct err err = ERR_INIT;
 
 	setup();
@@ -418,12 +411,12 @@ TEST(images_grow_and_shrink)
 		qemu_run("rm -f image image.data base");
 		if (is_backed) {
 			qemu_must("qemu-img create -f qcow2 base 5M");
-			qemu_scribble("base", 5 * MIB, 65536, true, 100, i + 1000);
+			qemu_scribble("base", 5 * MIB, 65536, true, 40, i + 1000);
 		}
 		make_ours(kinds[i / 2], is_backed ? "base" : NULL, 3 * MIB);
 		b = qemu_open(loop, "qcow2", "image", false);
 		m = model_new(b, i);
-		for (unsigned round = 0; round < 4; round++) {
+		for (unsigned round = 0; round < 3; round++) {
 			model_run(m, 100);
 			model_resize(m, (1 + (u64)random() % (6 * MIB)) / 512 * 512 + 512);
 			model_compare(m);
