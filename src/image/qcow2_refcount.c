@@ -143,6 +143,9 @@ static int refcount_make_block(struct qcow2 *q, u64 cluster)
 
 	if (r < 0)
 		return r;
+	/* An image that doesn't count its own header. */
+	if (qcow2_is_metadata(q, cluster << q->cluster_bits, q->cluster_size))
+		return qcow2_corrupt(q);
 	buf = alloc_try(1, q->cluster_size);
 	if (!buf)
 		return -ENOMEM;
@@ -236,6 +239,9 @@ static int refcount_grow_table(struct qcow2 *q, u64 needed)
 	r = refcount_can_hold(q, g.first, g.n_blocks + g.table_clusters);
 	if (r < 0)
 		return r;
+	if (qcow2_is_metadata(q, g.first << q->cluster_bits,
+			      (g.n_blocks + g.table_clusters) << q->cluster_bits))
+		return qcow2_corrupt(q);
 	table = alloc_try(g.entries, 8);
 	dirty = alloc_try(g.entries * 8 / BLK_SECTOR + 1, 1);
 	if (!table || !dirty)

@@ -296,6 +296,26 @@ TEST(a_wrong_entry_is_an_error_and_marks_the_image)
 	loop_free(loop);
 }
 
+/* Found by fuzzing: a block was made in place of the header, again and again. */
+TEST(an_image_that_does_not_count_its_header_keeps_it)
+{
+	struct blk *b;
+	u8 buf[512] = {0};
+	int fd;
+
+	setup();
+	fd = make("cluster_size=512", SIZE);
+	poke(fd, 512, 0, 8); /* the refcount table's first entry */
+	b = must_open(fd, false);
+	CHECK_EQ(blk_write(b, 0, buf, sizeof(buf)), -EIO);
+	CHECK_EQ(check(b, IMG_REPAIR_ALL).corruptions, 0);
+	CHECK_EQ(blk_write(b, 0, buf, sizeof(buf)), 0);
+	must_be_sound(b);
+	blk_free(b);
+	close(fd);
+	loop_free(loop);
+}
+
 TEST(options_that_do_not_go_together_are_refused)
 {
 	static const struct img_option options[][2] = {
