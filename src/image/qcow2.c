@@ -196,6 +196,9 @@ static int qcow2_prepare_writing(struct qcow2 *q, struct err *err)
 		return err_set(err, -ENOTSUP,
 			       "its clusters are smaller than the file's blocks of %u",
 			       q->file->block_size);
+	if ((q->l1_entries && q->l1_offset >= q->file->size) ||
+	    be64_get(q->header.refcount_table_offset) >= q->file->size)
+		return err_set(err, -EINVAL, "its tables lie behind the file's end");
 	q->l1_dirty = alloc_try(q->l1_entries / 64 + (size_t)1, 1);
 	if (!q->l1_dirty)
 		return err_set(err, -ENOMEM, "no memory for the L1 table");

@@ -18,6 +18,9 @@
 #include "image/qcow2_bitmap.h"
 #include "image/qcow2_check.h"
 
+#define CHECK_CLUSTERS_MAX                                                                         \
+	((u64)1 << 28) /* of a file: 16 TiB of the usual ones, and 2 GiB of memory */
+
 /* --- findings --- */
 
 static void check_say(struct qcow2_check *c, bool is_corruption, const char *fmt, va_list args)
@@ -274,8 +277,11 @@ int qcow2_check_walk(struct qcow2_check *c, bool with_refcounts)
 	struct check_tree active = {.name = "the disk", .is_active = true, .tag = 1};
 	int r;
 
-	memset(c->counts, 0, c->n * sizeof(*c->counts));
-	memset(c->tags, 0, c->n * sizeof(*c->tags));
+	if (c->is_walked) { /* else they are zeros, which need no memory */
+		memset(c->counts, 0, c->n * sizeof(*c->counts));
+		memset(c->tags, 0, c->n * sizeof(*c->tags));
+	}
+	c->is_walked = true;
 	c->c->allocated = c->c->compressed = c->c->fragmented = 0;
 	check_area(c, 0, q->cluster_size, "the header");
 	if (with_refcounts)
@@ -431,8 +437,10 @@ static void check_prepare(struct qcow2_check *c)
 	struct qcow2 *q = c->q;
 
 	c->n = (q->file->size + q->cluster_size - 1) >> q->cluster_bits;
-	c->counts = alloc_try(c->n + 1, sizeof(*c->counts));
-	c->tags = alloc_try(c->n + 1, sizeof(*c->tags));
+	if (c->n <= CHECK_CLUSTERS_MAX) {
+		c->counts = alloc_try(c->n + 1, sizeof(*c->counts));
+		c->tags = alloc_try(c->n + 1, sizeof(*c->tags));
+	}
 	c->buf = alloc_try(1, q->cluster_size);
 	c->c->clusters = (q->node.blk.size + q->cluster_size - 1) >> q->cluster_bits;
 }

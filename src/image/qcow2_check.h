@@ -10,10 +10,11 @@ struct qcow2_check {
 	struct qcow2 *q;
 	struct img_check *c;
 	unsigned repair;
-	u64 n;           /* clusters of the file */
-	u32 *counts;     /* who refers to each */
-	u32 *tags;       /* the last tree in which it was a table */
-	u8 *buf;         /* a cluster */
+	u64 n;       /* clusters of the file */
+	u32 *counts; /* who refers to each */
+	u32 *tags;   /* the last tree in which it was a table */
+	u8 *buf;     /* a cluster */
+	bool is_walked;
 	bool is_broken;  /* the refcount structures can't be mended piecemeal */
 	bool is_changed; /* counts were */
 };

@@ -6,7 +6,8 @@
 
 #include "base/base.h"
 
-#define QCOW2_ZLIB_LEVEL 6
+/* A third faster than zlib's default, and a hundredth larger. */
+#define QCOW2_ZLIB_LEVEL 4
 #define QCOW2_ZSTD_LEVEL 3
 
 /* -ENOSPC: it doesn't become smaller than room. */

@@ -295,6 +295,8 @@ int qcow2_free_now(struct qcow2 *q, u64 offset, u64 bytes);
 void qcow2_drop(struct qcow2 *q, u64 offset, u64 bytes);
 /* Would writing there damage the header or a table? */
 bool qcow2_is_metadata(const struct qcow2 *q, u64 offset, u64 bytes);
+/* May something that an image refers to be written there? Else it would harm a table, or blow up the file. */
+bool qcow2_is_data(const struct qcow2 *q, u64 offset, u64 bytes);
 
 /* --- writing metadata back: qcow2_flush.c --- */
 

@@ -89,7 +89,8 @@ int qcow2_refcounts_load(struct qcow2 *q, struct err *err)
 	if (qcow2_cache_init(&q->rc, q->file, q->slice_bytes, REFCOUNT_CACHE) < 0)
 		return err_set(err, -ENOMEM, "no memory for the refcounts' cache");
 	q->rc.is_unordered = true;
-	q->virgin_from = q->file->is_growable ? q->file->size : BLK_SIZE_MAX;
+	q->virgin_from =
+		q->file->is_growable || q->node.blk.is_readonly ? q->file->size : BLK_SIZE_MAX;
 	return 0;
 }
 
@@ -128,7 +129,7 @@ static int refcount_slice(struct qcow2 *q, u64 cluster, struct qcow2_slice **out
 	    per_slice = (u64)q->slice_bytes * 8 >> q->refcount_order;
 	u64 block = q->reftable[cluster / per_block], inside = cluster % per_block;
 
-	if (!is_aligned(block, q->cluster_size) || block >= QCOW2_HOST_END)
+	if (!is_aligned(block, q->cluster_size) || block >= MIN(q->virgin_from, QCOW2_HOST_END))
 		return qcow2_corrupt(q);
 	*out_index = inside % per_slice;
 	return qcow2_cache_get(&q->rc, block + inside / per_slice * q->slice_bytes, out);
@@ -527,4 +528,9 @@ bool qcow2_is_metadata(const struct qcow2 *q, u64 offset, u64 bytes)
 	       range_overlaps(offset, bytes, q->reftable_offset, q->reftable_entries * (u64)8) ||
 	       range_overlaps(offset, bytes, be64_get(q->header.snapshots_offset),
 			      q->snapshots_bytes);
+}
+
+bool qcow2_is_data(const struct qcow2 *q, u64 offset, u64 bytes)
+{
+	return qcow2_cluster_of(q, offset) < q->virgin_from && !qcow2_is_metadata(q, offset, bytes);
 }

@@ -68,9 +68,9 @@ int qcow2_own_table(struct qcow2 *q, u64 offset)
 
 	if (i >= q->l1_entries)
 		return qcow2_corrupt(q);
-	if (q->l1[i] & QCOW2_COPIED)
-		return 0;
 	old = q->l1[i] & QCOW2_OFFSET_MASK;
+	if (q->l1[i] & QCOW2_COPIED)
+		return qcow2_is_data(q, old, q->cluster_size) ? 0 : qcow2_corrupt(q);
 	if (!is_aligned(old, q->cluster_size))
 		return qcow2_corrupt(q);
 	r = qcow2_begin_dirty(q);
@@ -259,7 +259,7 @@ static int write_new(struct qcow2 *q, struct write_alloc *a, struct blk_request 
 
 static int write_in_place(struct qcow2 *q, struct blk_request *r, const struct qcow2_map *m)
 {
-	if (!q->has_data_file && qcow2_is_metadata(q, m->host, m->bytes))
+	if (!q->has_data_file && !qcow2_is_data(q, m->host, m->bytes))
 		return qcow2_corrupt(q);
 	return blk_node_pass(q->data, r, m->host, m->bytes);
 }

@@ -181,7 +181,7 @@ static int zero_run(struct qcow2 *q, const struct blk_request *r, u64 offset, u6
 		*out_done = m.bytes;
 	if (q->is_broken)
 		return -EIO;
-	if (!q->has_data_file && qcow2_is_metadata(q, m.host, *out_done))
+	if (!q->has_data_file && !qcow2_is_data(q, m.host, *out_done))
 		return qcow2_corrupt(q);
 	return blk_write_zeroes(q->data, m.host, *out_done, r->may_unmap);
 }
