@@ -335,7 +335,8 @@ static noinline sx_insn_fn *run_on(struct sx_cpu *c)
 	}
 	if (left == NATIVE_STEP && !step(c, &len))
 		return NULL;
-	if (unlikely(sx_is_wanted(c)))
+	/* HLT is a callout: a vCPU that sleeps is the run loop's. */
+	if (unlikely(sx_is_wanted(c) || c->run_state != X86_RUNNABLE))
 		return NULL;
 	b = sx_jump_find(c);
 	if (b && left >= NATIVE_LINK && b->native)
