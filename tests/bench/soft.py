@@ -18,7 +18,7 @@ guest's. Boots are of the group `boot`: all of the run, to power-off. QEMU has i
 settings and `-cpu max`. The geometric mean is of all rows above it."""
 
 LIMIT = 400
-SCALING = {"scale-1", "scale-2"}
+SCALING = ["scale-1", "scale-2"]  # a thread, and two that do as much each
 
 
 @dataclass
@@ -89,7 +89,7 @@ def phase(result, name, figure):
             f"{name} result": result.find(f"bench: result {name} ").text}
 
 
-def measure_guest(argv, names, figure="cpu"):
+def measure_guest(argv, names):
     """One guest that does one row after another. When it ends too early, those before have figures."""
     figures = {}
     with Run(argv, LIMIT) as run:
@@ -99,7 +99,7 @@ def measure_guest(argv, names, figure="cpu"):
             print(f"bench: {e}", file=sys.stderr)
         for name in names:
             try:
-                figures |= phase(run.result, name, figure)
+                figures |= phase(run.result, name, "cpu")
             except BenchError as e:
                 print(f"bench: {str(e).splitlines()[0]}", file=sys.stderr)
     return figures
@@ -123,11 +123,14 @@ def measure_native(root, names):
 
 
 def measure_scaling(argv):
-    """How many times as much two CPUs do as one, in the same time."""
-    walls = measure_guest(argv, SCALING, "wall")
-    if not SCALING <= walls.keys():
-        raise BenchError("the guest didn't come to its end")
-    return {"scaling": 2 * walls["scale-1"] / walls["scale-2"]}
+    """How many times as much two CPUs do as one in the same time, and what that costs each."""
+    figures = {}
+    with Run(argv, LIMIT) as run:
+        result = run.finish()
+    for figure in ("wall", "cpu"):
+        one, two = (phase(result, name, figure)[name] for name in SCALING)
+        figures[f"scaling {figure}"] = 2 * one / two if figure == "wall" else two / 2 / one
+    return figures
 
 
 def measure_systemd(argv):
@@ -189,9 +192,11 @@ def two_cpu_rows(tools, rounds, is_wanted):
 
     guest = tools.linux_guest("6.1", "soft", memory=512, cpus=2)
     guest.initrd = tools.path("initrd-soft")
-    guest.append += " bench.rows=" + ",".join(sorted(SCALING))
+    guest.append += " bench.rows=" + ",".join(SCALING)
     add("scaling", guest, measure_scaling,
-        lambda *pair: SoftRow("two vCPUs do so many times the work of one", *pair, "scaling", "times", ">= 1.8"))
+        lambda *pair: SoftRow("two vCPUs do so many times the work of one; the best round", *pair,
+                              "scaling wall", "times", ">= 1.8", max),
+        lambda *pair: SoftRow("CPU time of the same work there, in times of one's", *pair, "scaling cpu", "times"))
     add("systemd", tools.demo_guest(), measure_systemd,
         lambda *pair: SoftRow("Debian 12 with systemd to its login prompt, 2 vCPUs, wall time", *pair,
                               "systemd", "s", "<= 0.45"),
