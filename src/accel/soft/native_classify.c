@@ -76,6 +76,10 @@ void sx_native_classify(struct item *it)
 		it->flags = sx_simd_traits(i).writes_flags ? FLAGS_WRITE : 0;
 		return;
 	}
+	if (sx_native_is_odd(i)) {
+		it->flags = sx_native_odd_flags(i);
+		return;
+	}
 	switch ((int)sx_insn_op(i)) {
 	case SX_MOV:
 	case SX_LEA:

@@ -421,6 +421,10 @@ static void one(struct translation *t, unsigned index)
 		sx_native_simd(t, index);
 		return;
 	}
+	if (sx_native_is_odd(i)) {
+		sx_native_odd(t, index);
+		return;
+	}
 	if (sx_native_system(t, index))
 		return;
 	switch ((int)op) {
@@ -507,7 +511,7 @@ static bool clobbers_flags(const struct item *it)
 	case SX_STI:
 		return true;
 	}
-	return it->i.flags & SX_IF_MEM;
+	return it->i.flags & SX_IF_MEM || sx_native_is_odd(&it->i);
 }
 
 void sx_native_insn(struct translation *t, unsigned index)

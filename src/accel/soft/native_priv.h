@@ -178,6 +178,11 @@ void sx_native_x87(struct translation *t, unsigned index);
 void sx_native_store_fip(struct translation *t, u32 off); /* X87_NONE: does nothing */
 unsigned sx_native_fpu_needs(const struct sx_insn *i);
 
+/* native_odd.c: integer instructions that need more than their own opcode. */
+bool sx_native_is_odd(const struct sx_insn *i);
+u8 sx_native_odd_flags(const struct sx_insn *i); /* FLAGS_* */
+void sx_native_odd(struct translation *t, unsigned index);
+
 /* native_system.c: instructions of supervisor mode; false: it is none of those. */
 bool sx_native_system_classify(struct translation *t, struct item *it);
 bool sx_native_system(struct translation *t, unsigned index);

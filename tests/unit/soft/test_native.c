@@ -168,6 +168,30 @@ TEST(guest_registers_in_memory_work_in_every_position)
 	core_fini(&k);
 }
 
+/* clang-format off */
+CODE(odd, "mov $0x20000, %ebx\n movq $5, (%rbx)\n mov $1000, %ecx\n xor %esi, %esi\n mov $7, %r8d\n"
+	  "1: mov $0x3fff, %eax\n xor %edx, %edx\n divq (%rbx)\n add %rdx, %rsi\n"
+	  "mov $-100, %eax\n cltd\n idivl (%rbx)\n sub %eax, %esi\n"
+	  "bsf %ecx, %edx\n mov %r8d, %r10d\n bts %r10, 8(%rbx)\n adc $0, %esi\n"
+	  "pushq (%rbx)\n pop %rdx\n mov %ds, %eax\n dec %ecx\n jnz 1b\n mov 8(%rbx), %rdi\n" STOP);
+/* clang-format on */
+
+TEST(odd_integer_instructions_stay_in_native_code)
+{
+	struct core k;
+	struct x86_cpu_state s;
+
+	core_init(&k);
+	core_long_mode(&k, &s);
+	core_load(&k, CORE_CODE, odd, CODE_SIZE(odd));
+	CHECK_EQ(core_run(&k, &s), VCPU_STOP_REQUEST);
+	CHECK_EQ(s.gpr[X86_RSI], 1000 * (3 + 20) + 999);
+	CHECK_EQ(s.gpr[X86_RDI], 0x80);
+	CHECK_EQ(s.gpr[X86_RDX], 5);
+	CHECK(count_of(&k, "callouts", "untranslated") < 10);
+	core_fini(&k);
+}
+
 /* x87 and MMX, with a control word that changes; in a block that is entered often. */
 /* clang-format off */
 CODE(x87_loop, "fninit\n fldz\n mov $0x20000, %ebx\n movw $0xf7f, (%rbx)\n movw $0x37f, 2(%rbx)\n"
