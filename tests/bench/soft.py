@@ -17,7 +17,7 @@ on all sides. Native: the same files, run by the host in CPU time; its own kerne
 guest's. Boots are of the group `boot`: all of the run, to power-off. QEMU has its default TCG
 settings and `-cpu max`. The geometric mean is of all rows above it."""
 
-LIMIT = 400
+LIMIT = 1500  # a busy host takes its time; CPU time is what counts
 SCALING = ["scale-1", "scale-2"]  # a thread, and two that do as much each
 
 
