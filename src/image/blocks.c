@@ -49,6 +49,20 @@ int img_batch_write(const struct img_batch *batch)
 	return r;
 }
 
+void img_batch_apply(const struct img_batch *batch, const struct blk *file, u64 offset, void *buf,
+		     u64 bytes)
+{
+	for (unsigned i = 0; i < batch->n; i++) {
+		const struct img_batch_piece *p = &batch->pieces[i];
+		u64 start = MAX(offset, p->offset);
+		u64 end = MIN(offset + bytes, p->offset + p->bytes);
+
+		if (p->file == file && start < end)
+			memcpy((u8 *)buf + (start - offset), p->data + (start - p->offset),
+			       end - start);
+	}
+}
+
 void img_batch_fini(struct img_batch *batch)
 {
 	for (unsigned i = 0; i < batch->n; i++)

@@ -135,6 +135,9 @@ int img_blocks_read(struct img_blocks *b, u64 offset, void *buf, u64 bytes);
 int img_batch_add(struct img_batch *batch, struct blk *file, u64 offset, const void *data,
 		  u64 bytes); /* copied; -ENOMEM */
 int img_batch_write(const struct img_batch *batch);
+/* What was read of file is as it will be once the batch is written. */
+void img_batch_apply(const struct img_batch *batch, const struct blk *file, u64 offset, void *buf,
+		     u64 bytes);
 void img_batch_fini(struct img_batch *batch);
 
 #endif

@@ -19,6 +19,7 @@ const struct img_format *const img_formats[] = {
 	&img_qcow2,
 	&img_vdi,
 	&img_vhd,
+	&img_vhdx,
 	&img_vmdk,
 	NULL,
 };

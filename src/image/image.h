@@ -235,5 +235,6 @@ extern const struct img_format img_qcow2;
 extern const struct img_format img_vdi;
 extern const struct img_format img_vhd;
 extern const struct img_format img_vmdk;
+extern const struct img_format img_vhdx;
 
 #endif

@@ -51,6 +51,8 @@ static int table_load(struct img_table *t, u64 page)
 
 	if (r == 0 && p->offsets[0])
 		r = blk_read(t->file, p->offsets[0], p->data, bytes);
+	if (r == 0 && t->patches)
+		img_batch_apply(t->patches, t->file, p->offsets[0], p->data, bytes);
 	if (r == 0 && !t->pages[page]) /* nobody else did it meanwhile */
 		t->pages[page] = take(p);
 	return r;

@@ -22,7 +22,8 @@ struct img_table {
 	unsigned n_copies;    /* each page is there so often */
 	/* Where a page is; *out 0: nowhere, it is all zeros. May wait. NULL: one behind the other from offset. */
 	int (*locate)(const struct img_table *t, u64 page, unsigned copy, u64 *out);
-	void *opaque; /* locate's */
+	const struct img_batch *patches; /* what the file doesn't have yet; or NULL */
+	void *opaque;                    /* locate's */
 	struct img_table_page **pages;
 	u64 n_pages, n_dirty;
 };

@@ -27,6 +27,9 @@ static const struct way ways[] = {
 	{"vdi", "static=on", "static=on", .can_check = true},
 	{"vpc", "force_size=on", NULL, .can_check = false},
 	{"vpc", "force_size=on,subformat=fixed", "subformat=fixed", .can_check = false},
+	{"vhdx", NULL, NULL, .can_check = true},
+	{"vhdx", "block_size=1M", "block_size=1M,log_size=2M", .can_check = true},
+	{"vhdx", "subformat=fixed", "subformat=fixed", .can_check = true},
 	{"vmdk", NULL, NULL, .can_check = true},
 	{"vmdk", "subformat=monolithicFlat", "subformat=monolithicFlat", .can_check = true},
 	{"vmdk", "subformat=twoGbMaxExtentSparse", "subformat=twoGbMaxExtentSparse", .can_check = true},
@@ -177,6 +180,32 @@ static void overlays(bool is_theirs)
 	has_contents(&w, "over.vmdk", "c.raw");
 	rewrite(&w, "over.vmdk", "b.raw");
 	has_contents(&w, "over.vmdk", "b.raw");
+}
+
+/* QEMU finds what our log says, when what it says isn't in its place yet. */
+TEST(a_log_of_ours_is_replayed_by_qemu)
+{
+	const struct way w = {.format = "vhdx", .ours = "block_size=1M"};
+	struct err err = ERR_INIT;
+	struct blk *b;
+
+	qemu_enter();
+	CHECK_EQ(loop_new(&loop, &err), 0);
+	make_source("a.raw", 1);
+	ours(&w, "ours.vhdx");
+	b = qemu_open(loop, "vhdx", "ours.vhdx", false);
+	write_source(b, "a.raw");
+	qemu_must("cp ours.vhdx stopped.vhdx");
+	blk_free(b);
+	qemu_must("dd if=/dev/zero of=stopped.vhdx bs=1M count=1 seek=3 conv=notrunc");
+	qemu_must("cp stopped.vhdx again.vhdx");
+	b = qemu_open(loop, "vhdx", "stopped.vhdx", true);
+	qemu_compare(b, "a.raw");
+	blk_free(b);
+	qemu_must("qemu-img check -r all -f vhdx again.vhdx");
+	qemu_must("qemu-img compare -f raw -F vhdx a.raw again.vhdx");
+	loop_free(loop);
+	qemu_leave();
 }
 
 TEST(overlays_of_vmdk_work_both_ways)
