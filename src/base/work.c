@@ -30,13 +30,32 @@ struct work_pool {
 	int (*enter)(void *opaque, struct err *err);
 	void *enter_opaque;
 
+	/* The loop's thread's. */
+	struct list busy; /* in work_busy, while n_out */
+	unsigned n_out;
+
 	pthread_mutex_t lock; /* guards all below */
-	pthread_cond_t has_work, has_begun;
+	pthread_cond_t has_work, has_begun, has_finished;
 	struct list queue, finished;
 	unsigned n_begun;
 	struct err failure; /* of a thread that could not begin */
 	bool is_quitting;
 };
+
+/* Pools in which something is being run for this thread: for work_settle. */
+static _Thread_local struct {
+	struct list pools;
+	bool is_made;
+} work_busy;
+
+static void work_count(struct work_pool *p)
+{
+	if (!work_busy.is_made)
+		list_init(&work_busy.pools);
+	work_busy.is_made = true;
+	if (p->n_out++ == 0)
+		list_append(&work_busy.pools, &p->busy);
+}
 
 static void work_begin(struct work_pool *p)
 {
@@ -70,27 +89,48 @@ static void *work_thread(void *arg)
 		w->fn(w->arg);
 		pthread_mutex_lock(&p->lock);
 		list_append(&p->finished, &w->node);
+		pthread_cond_signal(&p->has_finished);
 		loop_task_post(p->loop, &p->finish);
 	}
 	pthread_mutex_unlock(&p->lock);
 	return NULL;
 }
 
-static void work_on_finish(struct loop_task *t)
+static void work_finish(struct work_pool *p)
 {
-	struct work_pool *p = container_of(t, struct work_pool, finish);
-
 	pthread_mutex_lock(&p->lock);
 	while (!list_is_empty(&p->finished)) {
 		struct work *w = list_entry(p->finished.next, struct work, node);
 
 		list_remove(&w->node);
 		pthread_mutex_unlock(&p->lock);
+		if (--p->n_out == 0)
+			list_remove(&p->busy);
 		w->is_done = true;
 		co_wake(w->co);
 		pthread_mutex_lock(&p->lock);
 	}
 	pthread_mutex_unlock(&p->lock);
+}
+
+static void work_on_finish(struct loop_task *t)
+{
+	work_finish(container_of(t, struct work_pool, finish));
+}
+
+bool work_settle(void)
+{
+	struct work_pool *p;
+
+	if (!work_busy.is_made || list_is_empty(&work_busy.pools))
+		return false;
+	p = list_entry(work_busy.pools.next, struct work_pool, busy);
+	pthread_mutex_lock(&p->lock);
+	while (list_is_empty(&p->finished))
+		pthread_cond_wait(&p->has_finished, &p->lock);
+	pthread_mutex_unlock(&p->lock);
+	work_finish(p);
+	return true;
 }
 
 void work_run(struct work_pool *p, void (*fn)(void *arg), void *arg)
@@ -101,6 +141,7 @@ void work_run(struct work_pool *p, void (*fn)(void *arg), void *arg)
 		fn(arg);
 		return;
 	}
+	work_count(p);
 	pthread_mutex_lock(&p->lock);
 	list_append(&p->queue, &w.node);
 	pthread_cond_signal(&p->has_work);
@@ -123,6 +164,7 @@ void work_pool_free(struct work_pool *p)
 	loop_task_cancel(p->loop, &p->finish);
 	pthread_cond_destroy(&p->has_work);
 	pthread_cond_destroy(&p->has_begun);
+	pthread_cond_destroy(&p->has_finished);
 	pthread_mutex_destroy(&p->lock);
 	free(p->threads);
 	free(p);
@@ -169,6 +211,7 @@ int work_pool_new(struct loop *loop, unsigned n_threads,
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_cond_init(&p->has_work, NULL);
 	pthread_cond_init(&p->has_begun, NULL);
+	pthread_cond_init(&p->has_finished, NULL);
 	r = work_start(p, n_threads, err);
 	if (r == 0)
 		*out = take(p);

@@ -23,5 +23,10 @@ AUTO_FN(work_pool_free, struct work_pool *)
 
 /* fn(arg) on one of the threads; waits, as co.h says. Without a pool, or outside of coroutines: here. */
 void work_run(struct work_pool *p, void (*fn)(void *arg), void *arg);
+/*
+ * Outside of coroutines, for who waits for one while the loop doesn't run: until something that is being run
+ * for this thread is done. false: nothing is.
+ */
+bool work_settle(void);
 
 #endif
