@@ -223,7 +223,6 @@ static void vmdk_extent_child(const struct vmdk_extent_line *line, unsigned i, b
 	*out = (struct img_child){.role = IMG_EXTENT,
 				  .index = i,
 				  .name = line->name,
-				  .format = "raw",
 				  .is_writable = line->is_writable && !is_readonly};
 }
 

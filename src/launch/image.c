@@ -214,7 +214,11 @@ static int image_send(struct image_process *p, json_t *message, const int *fds, 
 static json_t *image_file_json(const struct launch_image_file *f)
 {
 	json_t *o = json_pack("{s:b}", "writable", f->is_writable);
+	const char *slash = f->path ? strrchr(f->path, '/') : NULL;
+	json_t *name = slash ? json_string(slash + 1) : NULL;
 
+	if (name) /* it is UTF-8 */
+		json_object_set_new(o, "name", name);
 	if (f->format)
 		json_object_set_new(o, "format", json_string(f->format));
 	return o;

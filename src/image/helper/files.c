@@ -144,6 +144,7 @@ int helper_create_image(struct helper *h, unsigned file, const json_t *args, u64
 	int r;
 
 	o.options = options;
+	o.file_name = file < h->n_files && *h->files[file].name ? h->files[file].name : NULL;
 	opener.opener.opaque = &opener;
 	if (file >= h->n_files || !h->files[file].format)
 		return err_set(err, -EPROTO, "file %u has no format", file);

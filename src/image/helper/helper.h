@@ -2,8 +2,8 @@
  * posada-image's inside: one request about disk images, served over a socket by a process that has
  * descriptors and no names.
  *
- * The launcher's first message is {"command": ..., "arguments": {...}, "files": [{"format": ...,
- * "writable": ...}, ...]} with a descriptor for each file. The process answers with any number of
+ * The launcher's first message is {"command": ..., "arguments": {...}, "files": [{"name": ...,
+ * "format": ..., "writable": ...}, ...]} with a descriptor for each file; a name is without its folder. The process answers with any number of
  *
  *     {"open": {"file": N, "role": "backing", "index": 0, "name": ..., "format": ..., "writable": ...}}
  *     {"create": {...}}                         the image in file N names a file that it needs

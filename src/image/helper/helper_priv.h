@@ -8,10 +8,13 @@
 #include "image/helper/helper.h"
 
 /* What the launcher gave. */
+#define HELPER_NAME_MAX 256
+
 struct helper_file {
 	int fd;
 	const struct img_format *format; /* NULL: nobody said it */
 	bool is_writable;
+	char name[HELPER_NAME_MAX]; /* without its folder; empty: nobody said it */
 };
 
 struct helper {

@@ -1,6 +1,7 @@
 /*
  * The messages between posada-image and its launcher. See helper.h.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/err.h"
@@ -41,12 +42,17 @@ void helper_tell_progress(void *opaque, u64 done, u64 total)
 
 static int talk_add_file(struct helper *h, int fd, const json_t *file, struct err *err)
 {
-	const char *format = arg_text(file, "format");
+	const char *format = arg_text(file, "format"), *name = arg_text(file, "name");
+	struct helper_file *to = &h->files[h->n_files];
 	const struct img_format *f = format ? img_find_format(format) : NULL;
 
 	if (format && !f)
 		return err_set(err, -EINVAL, "there is no format '%s'", format);
-	h->files[h->n_files++] = (struct helper_file){fd, f, arg_bool(file, "writable")};
+	*to = (struct helper_file){
+		.fd = fd, .format = f, .is_writable = arg_bool(file, "writable")};
+	if (name)
+		snprintf(to->name, sizeof(to->name), "%s", name);
+	h->n_files++;
 	return 0;
 }
 

@@ -10,6 +10,7 @@
 #include "base/bytes.h"
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/work.h"
 #include "block/io.h"
 #include "image/vmdk_wire.h"
 #include "test.h"
@@ -154,6 +155,34 @@ TEST(a_stream_is_written_once)
 	model_compare(m);
 	model_free(m);
 	blk_free(b);
+	cleanup();
+}
+
+TEST(a_stream_is_packed_by_other_threads_also_while_no_loop_runs)
+{
+	struct img_open_options o = {0};
+	struct err err = ERR_INIT;
+	struct blk *b;
+	struct model *m;
+	u8 *data;
+	int fd;
+
+	setup();
+	o.loop = loop;
+	CHECK_EQ(work_pool_new(loop, 2, NULL, NULL, &o.workers, &err), 0);
+	fd = new_image("a", 9 * MIB, "subformat=streamOptimized");
+	CHECK_EQ(img_open(&img_vmdk, model_file_of(loop, fd, false), &o, &b, &err), 0);
+	data = mem_alloc(1, 9 * MIB);
+	memset(data, 0x5a, 9 * MIB);
+	CHECK_EQ(blk_write(b, 0, data, 9 * MIB), 0);
+	CHECK_EQ(blk_flush(b), 0);
+	free(data);
+	m = model_new(b, 1);
+	model_run(m, 500);
+	model_compare(m);
+	model_free(m);
+	blk_free(b);
+	work_pool_free(o.workers);
 	cleanup();
 }
 
