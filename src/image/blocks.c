@@ -348,7 +348,7 @@ static int blocks_discard(struct blk_node *n, struct blk_request *r)
 		struct img_run run;
 
 		result = b->ops->map(b, offset, r->bytes - r->progress, &run);
-		if (result == 0 && run.kind == IMG_RUN_DATA)
+		if (result == 0 && run.kind == IMG_RUN_DATA && run.has_place)
 			result = blk_write_zeroes(run.file, run.host, run.bytes, true);
 		r->progress += run.bytes;
 	}

@@ -106,13 +106,15 @@ static int vmdk_begin(struct img_blocks *b)
 static int vmdk_place(struct img_blocks *b, u64 offset, struct img_place *out)
 {
 	struct vmdk_extent *e = vmdk_find_extent(vmdk_of(b), offset);
-	u64 start = (offset - e->start) / e->grain_bytes * e->grain_bytes, old_end = e->file->size;
-	u64 bytes = MIN(e->grain_bytes, e->bytes - start);
+	u64 start, bytes, old_end;
 	struct err err;
 	int r = 0;
 
 	if (e->kind != VMDK_SPARSE || !e->is_writable)
 		return -EROFS;
+	start = (offset - e->start) / e->grain_bytes * e->grain_bytes;
+	bytes = MIN(e->grain_bytes, e->bytes - start);
+	old_end = e->file->size;
 	if ((e->data_end + e->grain_bytes) / BLK_SECTOR > UINT32_MAX)
 		return -ENOSPC;
 	if (old_end < e->data_end + e->grain_bytes)

@@ -233,6 +233,16 @@ static int names_begin(const struct launch_image *i, const struct launch_image_w
 	return 0;
 }
 
+/* A part that was made for this very image is opened again: it is ours, and so is its lock. */
+static int names_open_made(const struct launch_image *i, const char *path)
+{
+	for (unsigned n = 0; n < i->n_files; n++) {
+		if (i->files[n].is_created && strcmp(i->files[n].path, path) == 0)
+			return fcntl(i->files[n].fd, F_DUPFD_CLOEXEC, 0);
+	}
+	return -1;
+}
+
 int launch_image_follow(struct launch_image *i, const struct launch_image_wish *w, struct err *err)
 {
 	AUTO(free) char *place = NULL, *path = NULL;
@@ -248,6 +258,9 @@ int launch_image_follow(struct launch_image *i, const struct launch_image_wish *
 		proto_text_clean(place);
 		return err_errno(err, -errno, "cannot open %s, %s", place, img_role_text(w->role));
 	}
+	fd = names_open_made(i, path);
+	if (fd >= 0)
+		return names_add(i, w, fd, take(path), NULL, false);
 	r = names_grant(i, w, path, &grant, err);
 	if (r == 0)
 		r = names_format(i, w, path, &format, err);

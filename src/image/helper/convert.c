@@ -17,7 +17,7 @@ static int convert_create(struct helper *h, const json_t *args, u64 size, struct
 	struct blk *backing = NULL;
 	int r = 0;
 
-	if (h->n_files > CONVERT_BACKING)
+	if (h->n_given > CONVERT_BACKING)
 		r = helper_open_image(h, CONVERT_BACKING, &o, &backing, err);
 	if (r < 0)
 		return err_wrap(err, "the backing file");

@@ -56,6 +56,7 @@ int helper_serve(int sock, struct loop *loop, struct blk_engines *engines,
 	json_t *request = NULL, *result = NULL;
 	int r = helper_receive(&h, &request, err);
 
+	h.n_given = h.n_files;
 	if (r == 0)
 		r = helper_run(&h, request, &result, err);
 	if (r == 0)

@@ -24,7 +24,8 @@ struct helper {
 	struct work_pool *workers;
 	struct helper_file files[HELPER_MAX_FILES];
 	unsigned n_files;
-	u64 told_ns; /* when progress was told last */
+	unsigned n_given; /* of them in the request; the others were named by images */
+	u64 told_ns;      /* when progress was told last */
 };
 
 /* *out is a new object, also when there is nothing to tell; it may wait for the launcher. */

@@ -306,6 +306,24 @@ TEST(hostile_descriptors_are_refused)
 	cleanup();
 }
 
+TEST(what_may_not_be_written_is_not)
+{
+	const char *text = "# Disk DescriptorFile\nCID=1\nRW 8 ZERO\nRDONLY 8 FLAT \"flat\" 0\n";
+	struct blk *b;
+	u8 buf[512] = {0};
+
+	setup();
+	CHECK_EQ(ftruncate(files_fd("flat", true), 4096), 0);
+	CHECK_EQ(fd_pwrite_full(files_fd("a", true), text, strlen(text), 0), 0);
+	b = format_open(loop, &img_vmdk, files_fd("a", false), &opener);
+	CHECK_EQ(blk_write(b, 0, buf, sizeof(buf)), -EROFS);
+	CHECK_EQ(blk_write(b, 4096, buf, sizeof(buf)), -EROFS);
+	CHECK_EQ(blk_discard(b, 0, 8192), 0);
+	CHECK_EQ(blk_read(b, 0, buf, sizeof(buf)), 0);
+	blk_free(b);
+	cleanup();
+}
+
 TEST(damage_harms_nobody)
 {
 	struct blk *b;
