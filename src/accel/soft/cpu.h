@@ -155,6 +155,7 @@ struct sx_cpu {
 	bool (*native_callout)(struct sx_cpu *c, u32 what, u32 off, struct sx_native_block *n);
 	bool (*native_end_callout)(struct sx_cpu *c, u32 what, u32 off, struct sx_native_block *n);
 	u64 (*native_fill)(struct sx_cpu *c, u64 lin, u32 what);
+	bool (*native_string)(struct sx_cpu *c, u32 what);
 	u64 native_target, native_target_lin;
 	u64 native_key;    /* under which jumps and returns are remembered: sx_native_key_update */
 	bool has_odd_code; /* native code ran as supervisor at low addresses, as user at high ones */

@@ -225,11 +225,6 @@ static always_inline u8 *sx_host_rw(struct sx_cpu *c, const struct sx_insn *i, u
 	return likely(p) ? p : sx_host_rw_slow(c, i, lin, size);
 }
 
-/* Host memory at lin up to its page's end, for string operations; NULL: it is not plain memory. The
- * pointer is good until a device is called. */
-u8 *sx_host_read_page(struct sx_cpu *c, const struct sx_insn *i, u64 lin);
-u8 *sx_host_write_page(struct sx_cpu *c, const struct sx_insn *i, u64 lin);
-
 /* Raises what a write of size bytes at lin would raise, and changes nothing. */
 void sx_probe_write(struct sx_cpu *c, const struct sx_insn *i, u64 lin, unsigned size);
 /* Privileged structures (descriptor tables, TSS): as supervisor, whatever the CPL. */

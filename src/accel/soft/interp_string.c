@@ -10,6 +10,7 @@
 #include "accel/soft/bind.h"
 #include "accel/soft/exec.h"
 #include "accel/soft/io.h"
+#include "accel/soft/native.h"
 #include "accel/soft/segment.h"
 #include "accel/soft/translate.h"
 
@@ -21,6 +22,8 @@ struct string {
 	i64 step;           /* size, or -size with DF */
 	bool is_flat;       /* offsets are linear addresses but for a base */
 	bool repeats;
+	bool is_scan;     /* of CMPS and SCAS */
+	bool wants_equal; /* they go on while elements are equal */
 };
 
 static struct string string_begin(const struct sx_cpu *c, const struct sx_insn *i)
@@ -35,6 +38,7 @@ static struct string string_begin(const struct sx_cpu *c, const struct sx_insn *
 		.is_flat = c->mode & SX_MODE_64 ||
 			   ((c->mode & SX_MODE_FLAT) && i->seg != X86_FS && i->seg != X86_GS),
 		.repeats = i->flags & (SX_IF_REP | SX_IF_REPNE),
+		.wants_equal = i->flags & SX_IF_REP,
 	};
 }
 
@@ -142,23 +146,38 @@ static void copy_elements(u8 *to, const u8 *from, u64 n, unsigned size)
 		sx_host_store(to + k * size, sx_host_load(from + k * size, size), size);
 }
 
+/* Host memory of bytes that lie in one page, without raising anything; NULL: element by element. */
+static u8 *bulk_memory(struct sx_cpu *c, u64 lin, u64 bytes, enum sx_access access)
+{
+	u8 *p = access == SX_WRITE ? sx_tlb_write(c, lin, (unsigned)bytes)
+				   : sx_tlb_read(c, lin, (unsigned)bytes);
+
+	return p ? p : sx_translate_fill(c, lin, (unsigned)bytes, access);
+}
+
+/* Up to n elements that lie in one page at both ends; returns how many. */
+static u64 movs_bulk(struct sx_cpu *c, const struct string *s, u64 from, u64 to, u64 n)
+{
+	u64 k = fit_page(s, to, fit_page(s, from, n));
+	const u8 *src = k ? bulk_memory(c, from, k * s->size, SX_READ) : NULL;
+	u8 *dst = src ? bulk_memory(c, to, k * s->size, SX_WRITE) : NULL;
+
+	if (!dst)
+		return 0;
+	if ((u64)(dst - src) < k * s->size)
+		copy_elements(dst, src, k, s->size);
+	else
+		memmove(dst, src, k * s->size);
+	return k;
+}
+
 static u64 movs_piece(struct sx_cpu *c, const struct sx_insn *i, const struct string *s, u64 n)
 {
 	u64 from = source_lin(c, i, s), to = dest_lin(c, i, s, true);
+	u64 done = is_bulk(c, s) ? movs_bulk(c, s, from, to, n) : 0;
 
-	if (is_bulk(c, s)) {
-		u64 k = fit_page(s, to, fit_page(s, from, n));
-		const u8 *src = k ? sx_host_read_page(c, i, from) : NULL;
-		u8 *dst = src ? sx_host_write_page(c, i, to) : NULL;
-
-		if (dst) {
-			if ((u64)(dst - src) < k * s->size)
-				copy_elements(dst, src, k, s->size);
-			else
-				memmove(dst, src, k * s->size);
-			return k;
-		}
-	}
+	if (done)
+		return done;
 	sx_store(c, i, to, sx_load(c, i, from, s->size), s->size);
 	return 1;
 }
@@ -177,19 +196,24 @@ static void fill_elements(u8 *to, u64 v, u64 n, unsigned size)
 		sx_host_store(to + k * size, v, size);
 }
 
+static u64 stos_bulk(struct sx_cpu *c, const struct string *s, u64 to, u64 n)
+{
+	u64 k = fit_page(s, to, n);
+	u8 *dst = k ? bulk_memory(c, to, k * s->size, SX_WRITE) : NULL;
+
+	if (!dst)
+		return 0;
+	fill_elements(dst, c->gpr[X86_RAX], k, s->size);
+	return k;
+}
+
 static u64 stos_piece(struct sx_cpu *c, const struct sx_insn *i, const struct string *s, u64 n)
 {
 	u64 to = dest_lin(c, i, s, true);
+	u64 done = is_bulk(c, s) ? stos_bulk(c, s, to, n) : 0;
 
-	if (is_bulk(c, s)) {
-		u64 k = fit_page(s, to, n);
-		u8 *dst = k ? sx_host_write_page(c, i, to) : NULL;
-
-		if (dst) {
-			fill_elements(dst, c->gpr[X86_RAX], k, s->size);
-			return k;
-		}
-	}
+	if (done)
+		return done;
 	sx_store(c, i, to, c->gpr[X86_RAX], s->size);
 	return 1;
 }
@@ -244,27 +268,45 @@ static u64 compare_run(const u8 *a, u64 rax, const u8 *b, u64 n, unsigned size, 
 	return k;
 }
 
-/* Up to n elements; returns how many were compared. v: the last pair. */
-static u64 compare_piece(struct sx_cpu *c, const struct sx_insn *i, const struct string *s, u64 n,
-			 bool is_scan, u64 v[2])
+/* Up to n elements that lie in one page; returns how many were compared. v: the last pair. */
+static u64 compare_bulk(struct sx_cpu *c, const struct string *s, u64 a, u64 b, u64 n, u64 v[2])
 {
-	u64 b = dest_lin(c, i, s, false);
+	u64 k = fit_page(s, b, s->is_scan ? n : fit_page(s, a, n));
+	const u8 *pb = k ? bulk_memory(c, b, k * s->size, SX_READ) : NULL;
+	const u8 *pa = pb && !s->is_scan ? bulk_memory(c, a, k * s->size, SX_READ) : NULL;
 
-	if (is_bulk(c, s)) {
-		u64 a = is_scan ? 0 : source_lin(c, i, s);
-		u64 k = fit_page(s, b, is_scan ? n : fit_page(s, a, n));
-		const u8 *pb = k ? sx_host_read_page(c, i, b) : NULL;
-		const u8 *pa = pb && !is_scan ? sx_host_read_page(c, i, a) : NULL;
+	if (!pb || (!s->is_scan && !pa))
+		return 0;
+	return compare_run(pa, c->gpr[X86_RAX], pb, k, s->size, s->wants_equal, v);
+}
 
-		if (pb && (is_scan || pa))
-			return compare_run(pa, c->gpr[X86_RAX], pb, k, s->size,
-					   i->flags & SX_IF_REP, v);
-	}
+static u64 compare_piece(struct sx_cpu *c, const struct sx_insn *i, const struct string *s, u64 n,
+			 u64 v[2])
+{
+	u64 b = dest_lin(c, i, s, false), done = 0;
+
+	if (is_bulk(c, s))
+		done = compare_bulk(c, s, s->is_scan ? 0 : source_lin(c, i, s), b, n, v);
+	if (done)
+		return done;
 	/* The destination first: it is the one whose fault is reported. */
 	v[1] = sx_load(c, i, b, s->size);
-	v[0] = is_scan ? c->gpr[X86_RAX] & bytes_mask(s->size)
-		       : sx_load(c, i, source_lin(c, i, s), s->size);
+	v[0] = s->is_scan ? c->gpr[X86_RAX] & bytes_mask(s->size)
+			  : sx_load(c, i, source_lin(c, i, s), s->size);
 	return 1;
+}
+
+static void compare_advance(struct sx_cpu *c, const struct string *s, u64 done)
+{
+	if (!s->is_scan)
+		advance(c, s, X86_RSI, done);
+	advance(c, s, X86_RDI, done);
+	count_down(c, s, done);
+}
+
+static bool compare_is_over(const struct string *s, u64 left, const u64 v[2])
+{
+	return !s->repeats || !left || (v[0] == v[1]) != s->wants_equal;
 }
 
 /* Flags change only when it ends or stops: a fault leaves them as they were (SDM 2B, REP). */
@@ -274,18 +316,16 @@ static bool compare_string(struct sx_cpu *c, const struct sx_insn *i, bool is_sc
 	bool is_over;
 	u64 v[2];
 
+	s.is_scan = is_scan;
 	do {
 		u64 n = s.repeats ? count_left(c, &s) : 1;
 		u64 done;
 
 		if (!n)
 			return true;
-		done = compare_piece(c, i, &s, n, is_scan, v);
-		if (!is_scan)
-			advance(c, &s, X86_RSI, done);
-		advance(c, &s, X86_RDI, done);
-		count_down(c, &s, done);
-		is_over = !s.repeats || done == n || (v[0] == v[1]) != !!(i->flags & SX_IF_REP);
+		done = compare_piece(c, i, &s, n, v);
+		compare_advance(c, &s, done);
+		is_over = compare_is_over(&s, n - done, v);
 	} while (!is_over && !must_stop(c));
 	set_compare_flags(c, v[0], v[1], s.size);
 	return is_over;
@@ -307,6 +347,60 @@ static void scas(struct sx_cpu *c, const struct sx_insn *i)
 		return;
 	}
 	SX_NEXT(c, i);
+}
+
+/* --- for native code --- */
+
+/* One piece. 0: it is the interpreter's. */
+static u64 native_piece(struct sx_cpu *c, const struct string *s, enum sx_op op, u64 n, u64 v[2])
+{
+	u64 from = c->gpr[X86_RSI], to = c->gpr[X86_RDI];
+
+	if (op == SX_MOVS)
+		return movs_bulk(c, s, from, to, n);
+	if (op == SX_STOS)
+		return stos_bulk(c, s, to, n);
+	return compare_bulk(c, s, from, to, n, v);
+}
+
+static void native_advance(struct sx_cpu *c, const struct string *s, enum sx_op op, u64 done)
+{
+	if (op == SX_MOVS || op == SX_CMPS)
+		advance(c, s, X86_RSI, done);
+	advance(c, s, X86_RDI, done);
+	count_down(c, s, done);
+}
+
+bool sx_native_string(struct sx_cpu *c, u32 what)
+{
+	struct string s = {
+		.size = what >> SX_STRING_SIZE_SHIFT & 15,
+		.addr_size = 8,
+		.mask = ~(u64)0,
+		.is_flat = true,
+		.repeats = what & SX_STRING_REPEATS,
+		.wants_equal = !(what & SX_STRING_REPNE),
+		.is_scan = (what & SX_STRING_OP) == SX_SCAS,
+	};
+	enum sx_op op = what & SX_STRING_OP;
+	bool compares = op == SX_CMPS || op == SX_SCAS, is_over = false;
+	u64 n = s.repeats ? c->gpr[X86_RCX] : 1, done, v[2];
+
+	s.step = s.size;
+	if (c->sysflags & X86_FLAG_DF || sx_checks_alignment(c))
+		return false;
+	for (; n && !is_over; n -= done) {
+		done = __atomic_load_n(&c->request, __ATOMIC_RELAXED)
+			       ? 0
+			       : native_piece(c, &s, op, n, v);
+		if (!done)
+			return false;
+		native_advance(c, &s, op, done);
+		is_over = compares && compare_is_over(&s, n - done, v);
+		if (is_over || (compares && n == done))
+			set_compare_flags(c, v[0], v[1], s.size);
+	}
+	return true;
 }
 
 /* --- INS, OUTS --- */

@@ -286,22 +286,6 @@ u8 *sx_host_rw_slow(struct sx_cpu *c, const struct sx_insn *i, u64 lin, unsigned
 	return host_rw_any(c, i, lin, size, c->tlb_set);
 }
 
-u8 *sx_host_read_page(struct sx_cpu *c, const struct sx_insn *i, u64 lin)
-{
-	struct sx_xlat x;
-
-	sx_translate(c, i, wrap(c, lin), SX_READ, c->tlb_set, &x);
-	return sx_debug_watches(c, lin & PAGE_MASK) ? NULL : x.host;
-}
-
-u8 *sx_host_write_page(struct sx_cpu *c, const struct sx_insn *i, u64 lin)
-{
-	lin = wrap(c, lin);
-	if (sx_debug_watches(c, lin & PAGE_MASK))
-		return NULL;
-	return host_rw_any(c, i, lin, 1, c->tlb_set);
-}
-
 /* --- as supervisor --- */
 
 /* Privileged structures are read with the rights of CPL 0, and SMAP holds for them whatever

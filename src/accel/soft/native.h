@@ -68,6 +68,7 @@ struct sx_native {
 	u64 common; /* bytes at the start: code that all blocks share */
 	/* Executable addresses of that: in, out, out with RIP in R11; see native_common.c for others. */
 	const u8 *enter, *leave, *leave_to, *return_miss, *call_out, *end_out, *fill;
+	const u8 *string, *string_short[2][4]; /* native_string.c; STOS, MOVS */
 	u32 heat; /* how often a block is entered before it is translated */
 	struct sx_native_step steps[1u << SX_STEP_BITS];
 };
@@ -106,5 +107,12 @@ bool sx_native_end_callout(struct sx_cpu *c, u32 what, u32 off, struct sx_native
  * the instruction is the interpreter's. what: size | SX_NATIVE_WRITE. */
 #define SX_NATIVE_WRITE 0x100u
 u64 sx_native_fill(struct sx_cpu *c, u64 lin, u32 what);
+/* Called by native code: MOVS, STOS, CMPS, SCAS with 64-bit addresses, page by page, by the registers in
+ * memory; false: what is left of it is the interpreter's (interp_string.c). what: enum sx_op and these. */
+#define SX_STRING_OP         0xfffu
+#define SX_STRING_SIZE_SHIFT 12
+#define SX_STRING_REPEATS    0x10000u
+#define SX_STRING_REPNE      0x20000u
+bool sx_native_string(struct sx_cpu *c, u32 what);
 
 #endif

@@ -80,6 +80,11 @@ void sx_native_classify(struct item *it)
 		it->flags = sx_native_odd_flags(i);
 		return;
 	}
+	if (sx_native_is_string(i)) {
+		/* A comparison of no elements leaves them alone. */
+		it->flags = sx_insn_op(i) == SX_CMPS || sx_insn_op(i) == SX_SCAS ? FLAGS_MERGE : 0;
+		return;
+	}
 	switch ((int)sx_insn_op(i)) {
 	case SX_MOV:
 	case SX_LEA:

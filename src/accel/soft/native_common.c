@@ -191,8 +191,7 @@ static const u8 *emit_call_out(struct emit *e, struct sx_cpu *c, const void *fun
 	return start;
 }
 
-/* The guest's registers that a function may change go to memory, and come back. */
-static void each_volatile(struct emit *e, const struct sx_cpu *c, bool is_store)
+void sx_native_each_volatile(struct emit *e, const struct sx_cpu *c, bool is_store)
 {
 	static const unsigned volatiles[] = {X86_RAX, X86_RCX, X86_RDX, X86_RSI,
 					     X86_RDI, X86_R8,  X86_R9};
@@ -209,7 +208,7 @@ static void each_volatile(struct emit *e, const struct sx_cpu *c, bool is_store)
 static void emit_fill(struct emit *e, struct sx_cpu *c)
 {
 	c->native->fill = e_exec(e, e->at);
-	each_volatile(e, c, true);
+	sx_native_each_volatile(e, c, true);
 	e_op(e, 8, 0x8d, H_RDI, opd_near(c), 0);
 	e_op(e, 8, 0x8b, H_RSI, opd_reg(H_R10), 0);
 	e_op(e, 4, 0x8b, H_RDX, opd_reg(H_R14), 0);
@@ -218,7 +217,7 @@ static void emit_fill(struct emit *e, struct sx_cpu *c)
 	e_op(e, 4, 0xff, 2, opd_near(&c->native_fill), 0);
 	e_load(e, H_RSP, opd_near(&c->native_rsp));
 	e_op(e, 8, 0x8b, H_R10, opd_reg(H_RAX), 0);
-	each_volatile(e, c, false);
+	sx_native_each_volatile(e, c, false);
 	e_op(e, 8, 0x85, H_R10, opd_reg(H_R10), 0); /* test */
 	e_u8(e, 0xc3);
 }
@@ -237,6 +236,7 @@ void sx_native_emit_common(struct sx_cpu *c)
 	c->native->call_out = emit_call_out(&e, c, &c->native_callout);
 	c->native->end_out = emit_call_out(&e, c, &c->native_end_callout);
 	emit_fill(&e, c);
+	sx_native_emit_strings(&e, c);
 	assert(!e.is_full);
 	n->common = n->used = align_up((u64)(e.at - n->write), 64);
 }

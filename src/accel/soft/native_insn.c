@@ -417,6 +417,10 @@ static void one(struct translation *t, unsigned index)
 		sx_native_x87(t, index);
 		return;
 	}
+	if (sx_native_is_string(i)) {
+		sx_native_string_insn(t, index);
+		return;
+	}
 	if (sx_native_is_simd(i)) {
 		sx_native_simd(t, index);
 		return;
@@ -511,7 +515,7 @@ static bool clobbers_flags(const struct item *it)
 	case SX_STI:
 		return true;
 	}
-	return it->i.flags & SX_IF_MEM || sx_native_is_odd(&it->i);
+	return it->i.flags & SX_IF_MEM || sx_native_is_odd(&it->i) || sx_native_is_string(&it->i);
 }
 
 void sx_native_insn(struct translation *t, unsigned index)
@@ -526,7 +530,7 @@ void sx_native_insn(struct translation *t, unsigned index)
 			t->flags = FLAGS_DEAD;
 	}
 	one(t, index);
-	if (it->flags & (FLAGS_WRITE | FLAGS_MERGE))
+	if (it->flags & (FLAGS_WRITE | FLAGS_MERGE) && !sx_native_is_string(&it->i))
 		t->flags = FLAGS_HOST;
 	for (; n_slow < t->n_slow; n_slow++) {
 		t->slow[n_slow].rejoin = t->e.at;

@@ -63,6 +63,15 @@ void sx_native_add_slow(struct translation *t, enum slow_kind kind, u8 *field, u
 					     .x87_off = t->x87_off};
 }
 
+void sx_native_slot(struct emit *e, const struct sx_cpu *c, unsigned reg)
+{
+	e_op(e, 8, 0x8b, H_R14, opd_reg(reg), 0);
+	e_op(e, 4, 0xc1, 5, opd_reg(H_R14), 1); /* shr */
+	e_u8(e, TLB_INDEX_SHIFT);
+	e_op(e, 4, 0x23, H_R14, opd_near(&c->tlb_mask), 0);
+	e_op(e, 8, 0x03, H_R14, opd_near(&c->tlb), 0);
+}
+
 void sx_native_check(struct translation *t, unsigned index, unsigned size, bool is_write,
 		     bool may_rejoin)
 {
@@ -72,13 +81,9 @@ void sx_native_check(struct translation *t, unsigned index, unsigned size, bool 
 		e_lea(e, 8, H_R11, H_R10, H_RSP, 0, (i32)size - 1);
 	else
 		e_op(e, 8, 0x8b, H_R11, opd_reg(H_R10), 0);
-	e_op(e, 8, 0x8b, H_R14, opd_reg(H_R10), 0);
-	e_op(e, 4, 0xc1, 5, opd_reg(H_R14), 1); /* shr */
-	e_u8(e, TLB_INDEX_SHIFT);
-	e_op(e, 4, 0x23, H_R14, opd_near(&t->c->tlb_mask), 0);
 	e_op(e, 8, 0x81, 4, opd_reg(H_R11), 4);
 	e_i32(e, (i32)PAGE_MASK);
-	e_op(e, 8, 0x03, H_R14, opd_near(&t->c->tlb), 0);
+	sx_native_slot(e, t->c, H_R10);
 	e_op(e, 8, 0x3b, H_R11,
 	     opd_base(H_R14, is_write ? offsetof(struct sx_tlb_entry, write)
 				      : offsetof(struct sx_tlb_entry, read)),

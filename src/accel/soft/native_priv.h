@@ -28,6 +28,8 @@ void sx_native_emit_look_up(struct emit *e, const struct sx_cpu *c, u8 *miss[2])
 /* The same, but R10 has where the target's entry in native_targets is, and nothing is jumped to. */
 void sx_native_emit_find(struct emit *e, const struct sx_cpu *c, u8 *miss[2]);
 void sx_native_emit_go_to_found(struct emit *e, const struct sx_cpu *c);
+/* The guest's registers that a C function may change go to memory, or come back. */
+void sx_native_each_volatile(struct emit *e, const struct sx_cpu *c, bool is_store);
 
 #define GUEST_RSP H_R15
 #define IN_MEMORY 0xffu
@@ -186,6 +188,10 @@ void sx_native_odd(struct translation *t, unsigned index);
 /* native_system.c: instructions of supervisor mode; false: it is none of those. */
 bool sx_native_system_classify(struct translation *t, struct item *it);
 bool sx_native_system(struct translation *t, unsigned index);
+/* native_string.c */
+bool sx_native_is_string(const struct sx_insn *i);
+void sx_native_string_insn(struct translation *t, unsigned index);
+void sx_native_emit_strings(struct emit *e, struct sx_cpu *c);
 
 /* native_insn.c */
 void sx_native_insn(struct translation *t, unsigned index);
@@ -197,6 +203,8 @@ void sx_native_slow_fill(struct translation *t, const struct slow *s);
 /* reg = the operand's offset, LEA's result; r10 = its linear address. R11 is scratch. */
 void sx_native_offset(struct translation *t, const struct item *it, unsigned reg);
 void sx_native_address(struct translation *t, const struct item *it);
+/* r14 = the TLB's slot of the linear address in reg. */
+void sx_native_slot(struct emit *e, const struct sx_cpu *c, unsigned reg);
 /* r10 = host address of size bytes at the linear address in r10; else to the slow path. */
 void sx_native_check(struct translation *t, unsigned index, unsigned size, bool is_write,
 		     bool may_rejoin);
