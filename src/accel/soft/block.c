@@ -196,6 +196,17 @@ static bool decode_run(struct sx_cpu *c, struct sx_block *b, const u8 *bytes, un
 	return true;
 }
 
+static void remember(struct sx_cpu *c, u64 lin, bool is_global, struct sx_block *b)
+{
+	*sx_jump_slot(c->cache, lin, c->mode) = (struct sx_jump){
+		.lin = lin,
+		.mode = c->mode,
+		.generation = c->jump_generation[lin >> 63],
+		.block = b,
+	};
+	sx_tlb_note_code(c, lin, is_global);
+}
+
 static struct sx_block *crossing_slot(struct sx_cache *k, u64 lin)
 {
 	u64 h = lin * 0x9e3779b97f4a7c15 >> (64 - CROSSING_BITS);
@@ -210,35 +221,90 @@ static bool crossing_is_good(const struct sx_cpu *c, const struct sx_block *b, u
 	       !memcmp(b->bytes, bytes, b->n_bytes);
 }
 
+/* Whoever enters it looks at the second page's word; the first's was looked at like any block's. */
+static noinline struct sx_block *crossing_again(struct sx_cpu *c, struct sx_block *b);
+
+static void crossing_enter(struct sx_cpu *c, const struct sx_insn *i)
+{
+	struct sx_block *b = c->block;
+
+	if (likely(__atomic_load_n(b->code2, __ATOMIC_ACQUIRE) == b->word2)) {
+		b->first_fn(c, i);
+		return;
+	}
+	b = crossing_again(c, b);
+	if (b)
+		sx_block_enter(c, b);
+}
+
+/* Its room is for another instruction, or its pages are others: the jump cache has it no more. */
+static void crossing_forget(struct sx_cpu *c, const struct sx_block *b)
+{
+	struct sx_jump *j = sx_jump_slot(c->cache, b->gpa, b->mode);
+
+	if (j->block == b)
+		j->generation = 0; /* nobody's */
+}
+
+static void crossing_decode(struct sx_cpu *c, struct sx_block *b, u64 lin, const u8 *bytes)
+{
+	u32 mode = c->mode;
+	bool is_whole;
+
+	*b = (struct sx_block){.mode = mode | SX_MODE_STEP, .gpa = lin};
+	c->mode |= SX_MODE_STEP; /* one instruction */
+	is_whole = decode_run(c, b, bytes, SX_INSN_MAX);
+	c->mode = mode;
+	b->mode = mode;
+	b->first_fn = b->insn[0].fn;
+	assert(is_whole);
+}
+
+static void crossing_fetch(u8 *bytes, const struct sx_itlb_entry *first, unsigned off, unsigned n,
+			   const struct sx_itlb_entry *next)
+{
+	if (n)
+		memcpy(bytes, first->host + off, n);
+	if (next->host)
+		memcpy(bytes + n, next->host, SX_INSN_MAX - n);
+	else
+		memset(bytes + n, 0xff, SX_INSN_MAX - n);
+}
+
 /*
  * An instruction at lin that crosses into the next page, or comes from no memory at all: n bytes of
- * it are at first, the rest at next_lin. No code word covers both pages, so that its bytes are
- * fetched and compared at each execution.
+ * it are in the first page. Where both are memory it is good while both code words stand, and the
+ * jump cache may have it; else it is fetched and compared at each execution.
  */
-static struct sx_block *find_crossing(struct sx_cpu *c, u64 lin, const u8 *first, unsigned n,
-				      u64 next_lin)
+static struct sx_block *find_crossing(struct sx_cpu *c, u64 lin, struct sx_itlb_entry first,
+				      unsigned n)
 {
 	struct sx_block *b = crossing_slot(c->cache, lin);
-	const struct sx_itlb_entry *e = sx_translate_code(c, next_lin & c->code_mask);
-	u32 mode = c->mode;
+	u64 next_lin = (lin + n) & c->code_mask;
+	struct sx_itlb_entry next = *sx_translate_code(c, next_lin);
+	bool lasts = n && first.host && next.host && !((lin ^ next_lin) >> 63);
+	u32 word = 0, word2 = 0;
 	u8 bytes[SX_INSN_MAX];
 
 	sx_count(c, SX_N_BLOCK_CROSSING);
-	memcpy(bytes, first, n);
-	if (e->host)
-		memcpy(bytes + n, e->host, SX_INSN_MAX - n);
-	else
-		memset(bytes + n, 0xff, SX_INSN_MAX - n);
-	if (crossing_is_good(c, b, lin, bytes)) {
-		b->out[0] = b->out[1] = NULL;
-		return b;
+	if (lasts) {
+		word = sx_code_mark(c, first.block, first.block_page);
+		word2 = sx_code_mark(c, next.block, next.block_page);
 	}
-	*b = (struct sx_block){.code = &crossing_word, .mode = mode | SX_MODE_STEP, .gpa = lin};
-	c->mode |= SX_MODE_STEP; /* one instruction */
-	bool is_whole = decode_run(c, b, bytes, SX_INSN_MAX);
-	c->mode = mode;
-	b->mode = mode;
-	assert(is_whole);
+	crossing_fetch(bytes, &first, (unsigned)(lin & ~PAGE_MASK), n, &next);
+	crossing_forget(c, b);
+	if (!crossing_is_good(c, b, lin, bytes))
+		crossing_decode(c, b, lin, bytes);
+	b->out[0] = b->out[1] = NULL;
+	b->code = lasts ? &first.block->code[first.block_page] : &crossing_word;
+	b->word = word;
+	b->code2 = lasts ? &next.block->code[next.block_page] : NULL;
+	b->word2 = word2;
+	b->insn[0].fn = lasts ? crossing_enter : b->first_fn;
+	if (lasts) {
+		remember(c, lin, first.page & SX_TLB_GLOBAL, b);
+		sx_tlb_note_code(c, next_lin, next.page & SX_TLB_GLOBAL);
+	}
 	return b;
 }
 
@@ -307,17 +373,6 @@ static struct sx_block *find_physical(struct sx_cpu *c, const struct sx_itlb_ent
 
 /* --- finding --- */
 
-static void remember(struct sx_cpu *c, u64 lin, bool is_global, struct sx_block *b)
-{
-	*sx_jump_slot(c->cache, lin, c->mode) = (struct sx_jump){
-		.lin = lin,
-		.mode = c->mode,
-		.generation = c->jump_generation[lin >> 63],
-		.block = b,
-	};
-	sx_tlb_note_code(c, lin, is_global);
-}
-
 /* CS's limit holds for every byte of the block; if it does not reach, one instruction at a time. */
 static void check_limit(struct sx_cpu *c, const struct sx_block *b)
 {
@@ -338,16 +393,17 @@ static struct sx_block *find_at(struct sx_cpu *c, u64 lin)
 	const struct sx_itlb_entry *e = sx_translate_code(c, lin);
 	unsigned off = (unsigned)(lin & ~PAGE_MASK), left = (unsigned)PAGE_SIZE - off;
 	gpa_t gpa = (e->page & PAGE_MASK) + off;
+	const struct sx_itlb_entry first = *e; /* another page's may take its place */
 	bool is_global = e->page & SX_TLB_GLOBAL;
 	struct sx_block *b;
 
 	if (!e->host)
-		return find_crossing(c, lin, (const u8 *)"", 0, lin);
+		return find_crossing(c, lin, *e, 0);
 	b = find_physical(c, e, gpa);
 	if (!b)
 		b = block_new(c, e, gpa);
 	if (!b)
-		return find_crossing(c, lin, e->host + off, left, lin + left);
+		return find_crossing(c, lin, first, left);
 	remember(c, lin, is_global, b);
 	return b;
 }
@@ -363,6 +419,22 @@ static struct sx_block *find_settled(struct sx_cpu *c, u64 lin)
 		generation = c->jump_generation[lin >> 63];
 		b = find_at(c, lin);
 	} while (generation != c->jump_generation[lin >> 63]);
+	return b;
+}
+
+/* It went stale behind sx_jump_find. NULL: to the run loop, nothing was executed. */
+static noinline struct sx_block *crossing_again(struct sx_cpu *c, struct sx_block *b)
+{
+	u32 mode = c->mode;
+
+	c->retired -= b->n_insns;
+	c->block = NULL;
+	crossing_forget(c, b);
+	if (!sx_cache_has_room(c))
+		return NULL;
+	c->mode = b->mode; /* a single step's, perhaps */
+	b = find_settled(c, sx_code_lin(c));
+	c->mode = mode;
 	return b;
 }
 
@@ -389,6 +461,7 @@ void sx_chain_slow(struct sx_cpu *c, unsigned which)
 
 	if (!b)
 		return;
-	from->out[which] = b;
+	if (!b->code2) /* whose second page may be another where this one is mapped elsewhere */
+		from->out[which] = b;
 	sx_block_enter(c, b);
 }

@@ -9,8 +9,8 @@
  *
  * A block is good as long as the code word of its page, in gmem, is the one it was decoded under:
  * checked at each entry. When only the word differs, and the bytes do not, the block is taken
- * again. An instruction that crosses into another page makes a block of its own, whose bytes are
- * compared at each execution.
+ * again. An instruction that crosses into another page makes a block of its own, good while both
+ * pages' words are.
  *
  * All belongs to one vCPU. Blocks are never freed one by one: when the arena is full, all go; that
  * happens only in the run loop, when no block is being executed.
@@ -35,8 +35,10 @@ struct sx_block {
 	struct sx_block *out[2]; /* where its end leads, not taken and taken, inside the page */
 	u8 *native;              /* host code of it, or NULL; see native.h */
 	sx_insn_fn *first_fn;    /* its first handler, where insn[0] has another in front of it */
-	u32 heat;                /* how often it was entered, up to its translation */
-	u8 *bytes;               /* n_bytes, as they were decoded */
+	u32 *code2;              /* an instruction across two pages: the second's; else NULL */
+	u32 word2;
+	u32 heat;  /* how often it was entered, up to its translation */
+	u8 *bytes; /* n_bytes, as they were decoded */
 	struct sx_insn insn[];
 };
 
