@@ -487,11 +487,9 @@ void sx_tlb_flush_writes(struct sx_cpu *c)
 
 /* --- who may write a page --- */
 
-#define MANY_WRITERS 1u
-
-static struct sx_tlb_writer *writer_of(struct sx_tlbs *t, u64 host)
+static struct sx_tlb_writers *writers_of(struct sx_tlbs *t, u64 host)
 {
-	return &t->writer[(host >> PAGE_SHIFT) * 0x9e3779b97f4a7c15 >> (64 - SX_WRITER_BITS)];
+	return &t->writers[(host >> PAGE_SHIFT) * 0x9e3779b97f4a7c15 >> (64 - SX_WRITER_BITS)];
 }
 
 static struct sx_tlb_entry *writer_entry(const struct sx_tlb_writer *w)
@@ -504,17 +502,28 @@ static bool writes_to(const struct sx_tlb_entry *e, u64 host)
 	return e->write != SX_TLB_NONE && e->write + e->addend == host;
 }
 
+static bool is_stale(const struct sx_tlb_writer *w)
+{
+	return !w->host || !writes_to(writer_entry(w), w->host);
+}
+
 static void writer_note(struct sx_tlbs *t, struct sx_tlb *table, u64 lin, u64 host)
 {
-	struct sx_tlb_writer *w = writer_of(t, host);
-	bool is_same = w->host == host && w->table == table && w->lin == lin;
+	struct sx_tlb_writers *all = writers_of(t, host);
+	struct sx_tlb_writer *room = NULL;
 
-	if (is_same || w->host == MANY_WRITERS)
-		return;
-	if (w->host && writes_to(writer_entry(w), w->host))
-		w->host = MANY_WRITERS;
+	for (unsigned k = 0; k < SX_WRITERS; k++) {
+		struct sx_tlb_writer *w = &all->of[k];
+
+		if (w->host == host && w->table == table && w->lin == lin)
+			return;
+		if (!room && is_stale(w))
+			room = w;
+	}
+	if (room)
+		*room = (struct sx_tlb_writer){host, table, lin};
 	else
-		*w = (struct sx_tlb_writer){host, table, lin};
+		all->has_more = true;
 }
 
 void sx_tlb_set_tags(struct sx_cpu *c, enum sx_tlb_set set, struct sx_tlb_entry *e, u64 page,
@@ -526,17 +535,17 @@ void sx_tlb_set_tags(struct sx_cpu *c, enum sx_tlb_set set, struct sx_tlb_entry 
 		writer_note(&c->tlbs, table_of(c, set), page, page + e->addend);
 }
 
-/* Of all entries with w's hash, those that write to host lose that, the others are noted again. */
+/* Of all entries with host's hash, those that write to it lose that, the others are noted again. */
 static void table_note_writers(struct sx_tlbs *t, struct sx_tlb *table, u64 host)
 {
-	struct sx_tlb_writer *w = writer_of(t, host);
+	const struct sx_tlb_writers *all = writers_of(t, host);
 
 	for (u32 k = 0; k < table->n_filled; k++) {
 		struct sx_tlb_entry *e = &table->entry[table->filled[k]];
 
 		if (writes_to(e, host))
 			e->write = SX_TLB_NONE;
-		else if (e->write != SX_TLB_NONE && writer_of(t, e->write + e->addend) == w)
+		else if (e->write != SX_TLB_NONE && writers_of(t, e->write + e->addend) == all)
 			writer_note(t, table, e->write, e->write + e->addend);
 	}
 }
@@ -545,13 +554,20 @@ void sx_tlb_flush_writes_to(struct sx_cpu *c, const u8 *page)
 {
 	struct sx_tlbs *t = &c->tlbs;
 	u64 host = (u64)(uintptr_t)page;
-	struct sx_tlb_writer *w = writer_of(t, host);
+	struct sx_tlb_writers *all = writers_of(t, host);
 
-	if (w->host == host && writes_to(writer_entry(w), host))
-		writer_entry(w)->write = SX_TLB_NONE;
-	if (w->host != MANY_WRITERS)
+	for (unsigned k = 0; k < SX_WRITERS; k++) {
+		struct sx_tlb_writer *w = &all->of[k];
+
+		if (w->host != host)
+			continue;
+		if (!is_stale(w))
+			writer_entry(w)->write = SX_TLB_NONE;
+		w->host = 0;
+	}
+	if (!all->has_more)
 		return;
-	w->host = 0;
+	*all = (struct sx_tlb_writers){0};
 	table_note_writers(t, &t->supervisor, host);
 	for (unsigned k = 0; k < SX_SPACES; k++) {
 		table_note_writers(t, &t->user[k], host);

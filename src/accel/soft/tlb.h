@@ -96,11 +96,15 @@ struct sx_walk_entry {
  * Which entry may write a host page, so that taking write permission from a page, which each new page
  * of code needs, seldom has to look through all tables. By a hash of the page.
  */
-#define SX_WRITER_BITS 12
-struct sx_tlb_writer {
-	u64 host; /* 0: no entry has a write tag for a page of this hash; 1: perhaps several */
-	struct sx_tlb *table;
-	u64 lin;
+#define SX_WRITER_BITS 11
+#define SX_WRITERS     4
+struct sx_tlb_writers {
+	struct sx_tlb_writer {
+		u64 host; /* 0: none */
+		struct sx_tlb *table;
+		u64 lin;
+	} of[SX_WRITERS];
+	bool has_more; /* entries that have no place here */
 };
 
 /* Linear addresses where pieces of large pages were entered, in units of 2 MiB and of 1 GiB, hashed. */
@@ -118,7 +122,7 @@ struct sx_tlbs {
 	u64 kernel_code_pages[16]; /* as code_pages, for the jump cache's upper half */
 	u64 large[2][(1u << SX_LARGE_BITS) / 64];
 	struct sx_itlb_entry code[SX_ITLB_SIZE];
-	struct sx_tlb_writer writer[1u << SX_WRITER_BITS];
+	struct sx_tlb_writers writers[1u << SX_WRITER_BITS];
 	struct sx_walk_entry walk[1u << SX_WALK_BITS];
 };
 
