@@ -13,6 +13,7 @@
 #include "accel/soft/bind.h"
 #include "accel/soft/decode.h"
 #include "accel/soft/exec.h"
+#include "accel/soft/lockstep.h"
 #include "accel/soft/native.h"
 #include "accel/soft/segment.h"
 #include "accel/soft/sync.h"
@@ -22,8 +23,8 @@
 
 #define ARENA_SIZE (48 * MIB) /* address space; what is touched is what is used */
 #define HASH_BITS  17
-/* Each instruction may need an entry before it (SX_RIP_NEXT), and the block one at its end. */
-#define BLOCK_ENTRIES (2 * SX_BLOCK_MAX + 1)
+/* Each instruction may need entries before it (SX_RIP_NEXT, lockstep), and the block one at its end. */
+#define BLOCK_ENTRIES (3 * SX_BLOCK_MAX + 1)
 #define BLOCK_BYTES_MAX                                                                            \
 	(sizeof(struct sx_block) + BLOCK_ENTRIES * sizeof(struct sx_insn) +                        \
 	 SX_BLOCK_MAX * SX_INSN_MAX + 64)
@@ -31,7 +32,7 @@
 /* Blocks of one instruction that crosses pages, by linear address; each has room for that much. */
 #define CROSSING_BITS 8
 #define CROSSING_BYTES                                                                             \
-	align_up(sizeof(struct sx_block) + 3 * sizeof(struct sx_insn) + SX_INSN_MAX, 64)
+	align_up(sizeof(struct sx_block) + 4 * sizeof(struct sx_insn) + SX_INSN_MAX, 64)
 
 /* The code word of these blocks, whose bytes are compared at each entry: never changes. */
 static u32 crossing_word;
@@ -108,6 +109,13 @@ static void raise_gp(struct sx_cpu *c, const struct sx_insn *i)
 static void set_rip_next(struct sx_cpu *c, const struct sx_insn *i)
 {
 	c->gpr[SX_RIP_NEXT] = c->gpr[SX_RIP] + i->imm;
+	SX_NEXT(c, i);
+}
+
+/* In lockstep, before an instruction that can't be done twice. */
+static void once(struct sx_cpu *c, const struct sx_insn *i)
+{
+	sx_lockstep_once(c, i);
 	SX_NEXT(c, i);
 }
 
@@ -188,6 +196,8 @@ static bool decode_run(struct sx_cpu *c, struct sx_block *b, const u8 *bytes, un
 			at = append_fault(b, at, r);
 			break;
 		}
+		if (unlikely(c->lockstep) && sx_lockstep_is_once(&insn))
+			*at++ = (struct sx_insn){.fn = once, .form = insn.form};
 		at = append(b, at, &insn);
 		if (insn.flags & SX_IF_END)
 			break;

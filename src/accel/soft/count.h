@@ -63,6 +63,11 @@ struct vcpu_counter;
 	X(REQUEST_FLUSH_TLB, "requests", "flush-tlb") \
 	X(REQUEST_FLUSH_WRITES, "requests", "flush-writes") \
 	X(REQUEST_CLOCK, "requests", "clock") \
+	X(LOCKSTEP_STRETCH, "lockstep", "stretches") /* compared, and the same */ \
+	X(LOCKSTEP_INSN, "lockstep", "instructions") /* in them */ \
+	X(LOCKSTEP_SKIPPED, "lockstep", "skipped") /* instructions that were not compared */ \
+	X(LOCKSTEP_ONCE, "lockstep", "once") /* what can't be done twice */ \
+	X(LOCKSTEP_FLAGS, "lockstep", "flags") /* flags differed that nobody needed */ \
 	X(CODE_PAGE, "code-pages", "marked") /* a page became one with decoded code */ \
 	X(CODE_WRITTEN, "code-pages", "written") \
 	X(EVENT_INTERRUPT, "events", "interrupts") \

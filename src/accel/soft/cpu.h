@@ -28,6 +28,7 @@ struct sx_accel;
 struct sx_block;
 struct sx_cache;
 struct sx_insn;
+struct sx_lockstep;
 struct sx_native;
 struct sx_native_block;
 
@@ -66,8 +67,9 @@ enum sx_request {
 	SX_REQ_FLUSH_WRITES = 1 << 2, /* write permission was revoked: new code pages, dirty log */
 	SX_REQ_CLOCK = 1 << 3,        /* write the paravirtual clock page again */
 	/* Set by the vCPU itself. */
-	SX_REQ_STEP = 1 << 4,  /* leave the chain of blocks after every one */
-	SX_REQ_RESET = 1 << 5, /* triple fault */
+	SX_REQ_STEP = 1 << 4,   /* leave the chain of blocks after every one */
+	SX_REQ_RESET = 1 << 5,  /* triple fault */
+	SX_REQ_BROKEN = 1 << 6, /* lockstep found a difference */
 };
 
 struct sx_seg {
@@ -234,8 +236,9 @@ struct sx_cpu {
 	bool nmi_waits;  /* an NMI waits for IRET */
 
 	struct sx_counts counts;
-	bool is_counted; /* the clock is retired instructions */
-	u64 random;      /* then: what RDRAND goes on from */
+	struct sx_lockstep *lockstep; /* NULL: translated code is trusted */
+	bool is_counted;              /* the clock is retired instructions */
+	u64 random;                   /* then: what RDRAND goes on from */
 
 	/* A handler of the current block was replaced, to leave the block: mem.c. */
 	struct sx_insn *replaced;

@@ -120,6 +120,11 @@ noreturn static void throw_event(struct sx_cpu *c, const struct sx_insn *i, stru
 	__builtin_longjmp(c->unwind, 1);
 }
 
+noreturn void sx_throw_nothing(struct sx_cpu *c, const struct sx_insn *i)
+{
+	throw_event(c, i, (struct sx_event){0});
+}
+
 noreturn void sx_throw(struct sx_cpu *c, const struct sx_insn *i, enum x86_vector vector, u32 code)
 {
 	if (c->is_ext && class_of((u8)vector) == CONTRIBUTORY)

@@ -48,6 +48,8 @@
 
 /* Raises an exception; code is ignored by vectors that have none. */
 noreturn void sx_throw(struct sx_cpu *c, const struct sx_insn *i, enum x86_vector vector, u32 code);
+/* Back to the run loop, with nothing done. */
+noreturn void sx_throw_nothing(struct sx_cpu *c, const struct sx_insn *i);
 noreturn void sx_throw_page_fault(struct sx_cpu *c, const struct sx_insn *i, u64 lin, u32 code);
 /* #DB; dr6: its cause. RIP must have been settled as the kind of trap wants it. */
 noreturn void sx_throw_debug(struct sx_cpu *c, const struct sx_insn *i, u64 dr6);

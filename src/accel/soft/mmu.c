@@ -8,6 +8,7 @@
  */
 #include "accel/soft/mmu.h"
 
+#include "accel/soft/lockstep.h"
 #include "mem/gmem.h"
 
 /* What the levels add up to. */
@@ -85,6 +86,7 @@ static bool entry_set(struct sx_cpu *c, const struct step *s, unsigned size, u64
 		return true;
 	if (!p || r->is_readonly)
 		return true; /* nothing can be stored there: hardware's writes are lost as well */
+	sx_lockstep_note_table(c, r->block, (r->offset + (s->gpa - r->gpa)) >> PAGE_SHIFT);
 	p += s->gpa & ~PAGE_MASK;
 	if (size == 8) {
 		u64 old = s->value;

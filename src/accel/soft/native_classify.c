@@ -94,7 +94,6 @@ void sx_native_classify(struct item *it)
 	case SX_MOVSX16:
 	case SX_MOVSXD:
 	case SX_NOT:
-	case SX_BSWAP:
 	case SX_MOVBE:
 	case SX_CRC32:
 	case SX_MOVNTI:
@@ -106,6 +105,10 @@ void sx_native_classify(struct item *it)
 	case SX_MFENCE:
 	case SX_SFENCE:
 		it->flags = 0;
+		return;
+	case SX_BSWAP: /* of 16 bits it is undefined, and as the interpreter has it */
+		it->flags = 0;
+		it->is_native = i->size != 2;
 		return;
 	case SX_XCHG: /* with itself, both ends may be in the same memory */
 		it->flags = 0;

@@ -13,6 +13,7 @@
 #include "accel/soft/event.h"
 #include "accel/soft/exec.h"
 #include "accel/soft/fpu.h"
+#include "accel/soft/lockstep.h"
 #include "accel/soft/segment.h"
 #include "accel/soft/state.h"
 #include "accel/soft/sync.h"
@@ -107,6 +108,10 @@ static bool serve(struct sx_cpu *c, enum vcpu_stop *stop)
 	r = __atomic_fetch_and(&c->request, keep, __ATOMIC_SEQ_CST);
 	if (r & SX_REQ_FLUSHES)
 		sx_serve_flushes(c);
+	if (r & SX_REQ_BROKEN) {
+		*stop = vcpu_broken(&c->vcpu, 0, "%s", sx_lockstep_difference(c));
+		return true;
+	}
 	if (r & SX_REQ_RESET) {
 		*stop = VCPU_STOP_RESET;
 		return true;
@@ -134,6 +139,10 @@ static void execute(struct sx_cpu *c)
 {
 	if (unlikely(c->cache->is_dropped))
 		sx_cache_drop(c);
+	if (unlikely(c->lockstep)) {
+		sx_lockstep_run(c);
+		return;
+	}
 	sx_block_enter(c, sx_block_find(c));
 	c->block = NULL;
 }

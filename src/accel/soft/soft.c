@@ -9,6 +9,7 @@
 #include "accel/soft/accel_priv.h"
 #include "accel/soft/block.h"
 #include "accel/soft/isa.h"
+#include "accel/soft/lockstep.h"
 #include "accel/soft/mmu.h"
 #include "accel/soft/native.h"
 #include "accel/soft/run.h"
@@ -56,6 +57,7 @@ static void vcpu_free_(struct vcpu *v)
 	__atomic_store_n(&c->accel->vcpu[v->id], NULL, __ATOMIC_RELEASE);
 	sx_cache_fini(c);
 	sx_counts_fini(c);
+	sx_lockstep_fini(c);
 	sx_tlb_fini(c);
 	sx_native_free(c);
 }
@@ -93,6 +95,8 @@ static int vcpu_new(struct accel *a, unsigned id, const struct x86_cpuid *cpuid,
 	sx_counts_init(c);
 	sx_cache_init(c);
 	sx_tlb_init(c);
+	if (s->is_lockstep)
+		sx_lockstep_init(c);
 	x86_cpu_reset(&power_on, id == 0);
 	sx_state_load(c, &power_on);
 	__atomic_store_n(&s->vcpu[id], c, __ATOMIC_RELEASE);
@@ -175,8 +179,10 @@ int soft_accel_new(const struct accel_config *config, struct accel **out, unused
 		.clock = config->clock,
 		.host = config->host,
 	};
-	s->engine = config->engine;
+	s->engine = config->is_lockstep ? ACCEL_ENGINE_TRANSLATOR : config->engine;
+	assert(config->is_counted || !config->is_lockstep);
 	s->is_counted = config->is_counted;
+	s->is_lockstep = config->is_lockstep;
 	s->seed = config->seed;
 	choose_features(&s->accel.features);
 	pthread_mutex_init(&s->code_lock, NULL);

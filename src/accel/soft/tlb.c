@@ -11,6 +11,7 @@
 
 #include "accel/soft/cpu.h"
 #include "accel/soft/exec.h"
+#include "accel/soft/lockstep.h"
 #include "accel/soft/native.h"
 #include "accel/soft/translate.h"
 
@@ -385,6 +386,7 @@ void sx_tlb_switch(struct sx_cpu *c, u64 pcid, bool keeps)
 	struct sx_tlbs *t = &c->tlbs;
 	unsigned space = space_find(t, pcid);
 
+	sx_lockstep_flushed(c);
 	if (space == t->current && keeps)
 		return;
 	sx_count(c, keeps && space < SX_SPACES ? SX_N_SWITCH : SX_N_FLUSH_LOCAL);

@@ -5,17 +5,20 @@
 
 #include "accel/soft/debug.h"
 #include "accel/soft/exec.h"
+#include "accel/soft/lockstep.h"
 #include "mem/gmem.h"
 
 /* May the entry have a write tag? Else the next write must come by the slow path. */
-static bool may_write_fast(const struct sx_xlat *x, const struct sx_walk *w, enum sx_access access)
+static bool may_write_fast(const struct sx_cpu *c, const struct sx_xlat *x, const struct sx_walk *w,
+			   enum sx_access access)
 {
 	u64 *dirty;
 
 	if (!w->is_writable || x->range->is_readonly || x->is_code)
 		return false;
 	dirty = __atomic_load_n(&x->range->block->dirty, __ATOMIC_ACQUIRE);
-	return !dirty || access == SX_WRITE;
+	/* Lockstep wants to see the first write, too. */
+	return (!dirty && !c->lockstep) || access == SX_WRITE;
 }
 
 static u64 page_of_entry(struct sx_cpu *c, u64 lin, const struct sx_walk *w)
@@ -38,7 +41,7 @@ static void enter(struct sx_cpu *c, u64 lin, enum sx_access access, enum sx_tlb_
 	e = sx_tlb_replace(c, set, lin, w->is_global);
 	e->addend = (u64)(uintptr_t)x->host - page;
 	e->page = page_of_entry(c, lin, w);
-	sx_tlb_set_tags(c, set, e, page, may_write_fast(x, w, access));
+	sx_tlb_set_tags(c, set, e, page, may_write_fast(c, x, w, access));
 }
 
 static void note_dirty(const struct sx_xlat *x)
@@ -82,8 +85,10 @@ static int resolve(struct sx_cpu *c, u64 lin, enum sx_access access, enum sx_tlb
 	out->host = host;
 	if (access == SX_WRITE && out->is_code)
 		sx_count(c, SX_N_MISS_CODE_PAGE);
-	if (access == SX_WRITE && !out->range->is_readonly)
+	if (access == SX_WRITE && !out->range->is_readonly) {
+		sx_lockstep_note(c, out);
 		note_dirty(out);
+	}
 	enter(c, lin, access, set, &w, out);
 	out->host += lin & ~PAGE_MASK;
 	return -1;
@@ -106,6 +111,8 @@ void sx_translate(struct sx_cpu *c, const struct sx_insn *i, u64 lin, enum sx_ac
 	code = resolve(c, lin, access, set, out);
 	if (code >= 0)
 		sx_throw_page_fault(c, i, lin, (u32)code);
+	if (unlikely(c->lockstep))
+		sx_lockstep_check(c, i, out, access == SX_WRITE);
 }
 
 u8 *sx_translate_fill(struct sx_cpu *c, u64 lin, unsigned size, enum sx_access access)
@@ -116,6 +123,8 @@ u8 *sx_translate_fill(struct sx_cpu *c, u64 lin, unsigned size, enum sx_access a
 	    sx_checks_alignment(c) || sx_debug_watches(c, lin & PAGE_MASK))
 		return NULL;
 	if (resolve(c, lin, access, c->tlb_set, &x) >= 0 || !x.host)
+		return NULL;
+	if (unlikely(c->lockstep) && sx_lockstep_is_full(c))
 		return NULL;
 	return access == SX_WRITE && (x.is_code || x.range->is_readonly) ? NULL : x.host;
 }

@@ -129,6 +129,8 @@ static void port_write(void *opaque, u16 port, u64 value, unused unsigned size)
 	}
 	k->last_port = port;
 	k->last_port_value = (u32)value;
+	if (k->on_port)
+		k->on_port(k->on_port_opaque, k, port);
 }
 
 static u64 mmio_read(void *opaque, gpa_t gpa, unused unsigned size)
@@ -181,7 +183,17 @@ static void add_vcpu(struct core *k, unsigned id)
 		 0);
 }
 
-void core_init(struct core *k)
+static void settle_clock(void *opaque)
+{
+	vclock_fire(((struct core *)opaque)->clock);
+}
+
+static bool skip_time(void *opaque)
+{
+	return vclock_skip(((struct core *)opaque)->clock);
+}
+
+static void make(struct core *k, bool is_lockstep, unsigned n_cpus)
 {
 	struct err err = ERR_INIT;
 
@@ -189,18 +201,40 @@ void core_init(struct core *k)
 	add_memory(k);
 	CHECK_EQ(loop_new(&k->loop, &err), 0);
 	k->clock = vclock_new(k->loop, 2000000000);
-	vclock_start(k->clock);
 	struct accel_config config = {
 		.gmem = k->gmem,
 		.clock = k->clock,
-		.host = {k, port_read, port_write, mmio_read, mmio_write, NULL, NULL, NULL},
+		.host =
+			{
+				.opaque = k,
+				.port_read = port_read,
+				.port_write = port_write,
+				.mmio_read = mmio_read,
+				.mmio_write = mmio_write,
+				.settle = settle_clock,
+				.skip = skip_time,
+			},
+		.is_counted = is_lockstep,
+		.is_lockstep = is_lockstep,
+		.seed = 1,
 		/* Each program runs on both engines: meson.build. */
 		.engine =
 			getenv("SOFT_ENGINE") ? ACCEL_ENGINE_TRANSLATOR : ACCEL_ENGINE_INTERPRETER,
 	};
 	CHECK_EQ(soft_accel_new(&config, &k->accel, &err), 0);
-	for (unsigned id = 0; id < CORE_CPUS; id++)
+	for (unsigned id = 0; id < n_cpus; id++)
 		add_vcpu(k, id);
+	vclock_start(k->clock);
+}
+
+void core_init(struct core *k)
+{
+	make(k, false, CORE_CPUS);
+}
+
+void core_init_lockstep(struct core *k)
+{
+	make(k, true, 1);
 }
 
 void core_fini(struct core *k)

@@ -54,9 +54,13 @@ struct core {
 	u64 last_mmio;
 	u16 last_port;
 	u32 last_port_value;
+	/* Told of writes to other ports; or NULL. */
+	void (*on_port)(void *opaque, struct core *k, u16 port);
+	void *on_port_opaque;
 };
 
 void core_init(struct core *k);
+void core_init_lockstep(struct core *k); /* one vCPU, in lockstep, whose clock is counted */
 void core_fini(struct core *k);
 
 /* State of a vCPU: 64-bit kernel code at CORE_CODE, all RAM mapped at its own address by 2 MiB

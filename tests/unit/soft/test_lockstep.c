@@ -1,0 +1,125 @@
+/*
+ * Lockstep: translated code that is right goes through, and each of three bugs planted in it is found.
+ *
+ * The bugs are planted by the tests, in the code that was emitted: the guest's program goes round
+ * until everything is translated, then writes to a port, and the code is changed behind it.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "accel/soft/lockstep.h"
+#include "accel/soft/native.h"
+#include "base/err.h"
+#include "core_fixture.h"
+#include "test.h"
+
+#define PORT_PLANT 0x99
+
+struct plant {
+	const u8 *find, *put;
+	unsigned size;
+	unsigned n; /* how often it was found */
+};
+
+/* Everywhere in the blocks' code. */
+static void plant(struct sx_cpu *c, struct plant *p)
+{
+	struct sx_native *n = c->native;
+
+	for (u64 at = n->common; at + p->size <= n->used; at++) {
+		if (memcmp(n->write + at, p->find, p->size))
+			continue;
+		memcpy(n->write + at, p->put, p->size);
+		p->n++;
+	}
+}
+
+static void on_port(void *opaque, struct core *k, u16 port)
+{
+	if (port == PORT_PLANT)
+		plant(sx_cpu_of(k->vcpu[0]), opaque);
+}
+
+static u64 count_of(struct core *k, enum sx_count which)
+{
+	return sx_cpu_of(k->vcpu[0])->counts.n[which];
+}
+
+/* Sums, stores, flags that are needed after a store, a condition, a call, a page of stores by REP. */
+/* clang-format off */
+CODE(program,
+     "mov $0x200000, %edi\n xor %ebx, %ebx\n mov $3, %ebp\n"
+     "0: mov $40, %ecx\n mov $0x1ffffffff, %rdx\n"
+     "1: add %rdx, %rbx\n mov %rbx, (%rdi,%rcx,8)\n"
+     "cmp $20, %ecx\n mov %ecx, 0x400(%rdi)\n jb 2f\n"
+     "inc %rbx\n xor %rcx, %rbx\n"
+     "2: call 4f\n dec %ecx\n jnz 1b\n"
+     "mov $0, %eax\n mov $600, %ecx\n push %rdi\n add $0x1000, %rdi\n rep stosq\n pop %rdi\n"
+     "out %al, $0x99\n dec %ebp\n jnz 0b\n" STOP
+     "4: adc $0, %rbx\n push %rbx\n pop %rax\n rol $3, %rax\n ret\n");
+/* clang-format on */
+
+static enum vcpu_stop run(struct core *k, struct plant *p)
+{
+	struct x86_cpu_state s;
+
+	core_init_lockstep(k);
+	if (p) {
+		k->on_port = on_port;
+		k->on_port_opaque = p;
+	}
+	core_long_mode(k, &s);
+	core_load(k, CORE_CODE, program, CODE_SIZE(program));
+	return core_run(k, &s);
+}
+
+TEST(right_code_goes_through)
+{
+	struct core k;
+
+	CHECK_EQ(run(&k, NULL), VCPU_STOP_REQUEST);
+	CHECK(!sx_lockstep_difference(sx_cpu_of(k.vcpu[0])));
+	CHECK(count_of(&k, SX_N_LOCKSTEP_STRETCH) > 3);
+	CHECK(count_of(&k, SX_N_LOCKSTEP_INSN) > 3 * 40 * 8);
+	CHECK(count_of(&k, SX_N_LOCKSTEP_SKIPPED) * 10 < count_of(&k, SX_N_LOCKSTEP_INSN));
+	CHECK(count_of(&k, SX_N_TRANSLATED) > 3);
+	core_fini(&k);
+}
+
+static void check_found(struct plant *p)
+{
+	struct core k;
+
+	CHECK_EQ(run(&k, p), VCPU_STOP_BROKEN);
+	CHECK(p->n > 0);
+	CHECK(sx_lockstep_difference(sx_cpu_of(k.vcpu[0])));
+	CHECK(strstr(k.vcpu[0]->broken, "lockstep: the translated code at 0x10"));
+	core_fini(&k);
+}
+
+/* ADD RBX, RDX on 32 bits. */
+TEST(a_wrong_operand_size_is_found)
+{
+	struct plant p = {
+		.find = (const u8 *)"\x48\x01\xd3", .put = (const u8 *)"\x40\x01\xd3", .size = 3};
+
+	check_found(&p);
+}
+
+/* LAHF, SETO AL: the flags that CMP left are not kept over the store. */
+TEST(flags_that_are_not_kept_are_found)
+{
+	struct plant p = {.find = (const u8 *)"\x9f\x0f\x90\xc0",
+			  .put = (const u8 *)"\x90\x0f\x1f\xc0",
+			  .size = 4};
+
+	check_found(&p);
+}
+
+/* JB as JNB: near jumps with a distance of 32 bits, whichever way. */
+TEST(a_wrong_condition_is_found)
+{
+	struct plant p = {.find = (const u8 *)"\x0f\x82", .put = (const u8 *)"\x0f\x83", .size = 2};
+
+	check_found(&p);
+}
