@@ -5,7 +5,7 @@
 #     evidence.sh [PART...] [only=NAME,...]    parts: stress openssl python gcc saved crowd
 #
 # CHECK_ENGINE=interpreter|translator takes another engine than the usual one.
-# tier: full
+# tier: long
 # timeout: 5400
 # shellcheck source=tests/system/lib.sh
 . "$(dirname "$0")/lib.sh"

@@ -74,4 +74,6 @@ killed "$few" qcow2 -o extended_l2=on
 killed "$few" qcow2 -o cluster_size=4k
 killed "$few" vdi
 killed "$few" vpc
+killed "$few" vhdx
+killed "$few" vmdk
 [ -z "$(processes_left)" ] && pass "no process is left" || fail "no process is left" "$(processes_left)"

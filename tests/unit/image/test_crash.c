@@ -121,3 +121,21 @@ TEST(vhd_holds)
 {
 	holds("vpc", NULL, true);
 }
+
+/* Its log is replayed when it is opened. */
+TEST(vhdx_holds)
+{
+	holds("vhdx", NULL, false);
+}
+
+TEST(bugs_in_vhdx_would_be_found)
+{
+	finds("vhdx", NULL, CRASH_NO_FLUSH);
+	finds("vhdx", NULL, CRASH_EARLY);
+}
+
+/* Its tables are kept twice, and a cut may come between the two. */
+TEST(vmdk_holds)
+{
+	holds("vmdk", NULL, true);
+}
