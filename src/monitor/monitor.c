@@ -213,7 +213,10 @@ static void monitor_log_work(struct monitor *m)
 		insns += vm_vcpu(vm, i)->insns;
 		exits += vm_vcpu(vm, i)->exits;
 	}
-	log_info("the vCPUs ran %lu instructions (0: not counted), with %lu exits", insns, exits);
+	if (insns)
+		log_info("the vCPUs ran %lu instructions, with %lu exits", insns, exits);
+	else
+		log_info("the vCPUs ran with %lu exits", exits);
 	if (m->config->clock == GUEST_CLOCK_INSN && log_is_on(LOG_INFO))
 		log_info("digest of memory and CPU: %08x", machine_digest(m->machine));
 	for (unsigned i = 0; i < vm_vcpu_count(vm) && log_is_on(LOG_DEBUG); i++)
