@@ -14,6 +14,7 @@ class Guest:
     memory: int = 256  # MiB
     cpus: int = 1
     disk: str = None
+    disk_format: str = "raw"
     is_snapshot: bool = False
     has_net: bool = False
     tap: str = None  # an interface, instead of the user network
@@ -56,7 +57,7 @@ class Tools:
         if guest.append:
             argv += ["--append", guest.append]
         if guest.disk:
-            argv += ["--disk", f"{guest.disk},queues={guest.queues}"]
+            argv += ["--disk", f"{guest.disk},format={guest.disk_format},queues={guest.queues}"]
         if guest.is_snapshot:
             argv += ["--snapshot"]
         if guest.tap:
@@ -79,7 +80,7 @@ class Tools:
         if guest.disk:
             # The last guest may still be about to go, and hold its lock.
             more = ",snapshot=on,file.locking=off" if guest.is_snapshot else ""
-            argv += ["-drive", f"file={guest.disk},format=raw,if=none,id=disk{more}",
+            argv += ["-drive", f"file={guest.disk},format={guest.disk_format},if=none,id=disk{more}",
                      "-device", f"virtio-blk-pci,drive=disk,num-queues={guest.queues}"]
         if guest.tap:
             argv += ["-netdev", f"tap,id=net,ifname={guest.tap},script=no,downscript=no,queues={guest.queues}",

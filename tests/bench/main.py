@@ -7,6 +7,7 @@ import sys
 
 import boot
 import disk
+import image
 import live
 import memory
 import net
@@ -15,7 +16,7 @@ import soft
 import start
 from guest import Tools
 
-GROUPS = {"start": start, "memory": memory, "boot": boot, "disk": disk, "net": net, "guest": live, "soft": soft}
+GROUPS = {"start": start, "memory": memory, "boot": boot, "disk": disk, "image": image, "net": net, "guest": live, "soft": soft}
 
 
 def main():
