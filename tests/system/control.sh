@@ -43,7 +43,7 @@ everyday() {
 	posada 30 status web
 	expect "status" 0 'state +running' 'runs on the software CPU' 'memory +512 MiB'
 	posada 30 stats web
-	expect "stats" 0 'memory +512 MiB; of the host: [0-9.]+ [KM]iB' '^  0 +[0-9]+ +[0-9]+ +[0-9.]+'
+	expect "stats" 0 'memory +512 MiB; of the host: [0-9.]+ [KM]iB' '^  0 +[0-9]+ +(-|[0-9]+) +[0-9.]+'
 	posada 30 stats web --json
 	expect "stats --json" 0 '"exits": [1-9]' '"resident": [1-9]' '"decoded": [1-9]' '"port-write": [1-9]'
 	posada 30 pause web
