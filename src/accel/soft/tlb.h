@@ -96,7 +96,7 @@ struct sx_walk_entry {
  * Which entry may write a host page, so that taking write permission from a page, which each new page
  * of code needs, seldom has to look through all tables. By a hash of the page.
  */
-#define SX_WRITER_BITS 11
+#define SX_WRITER_BITS 13
 #define SX_WRITERS     4
 struct sx_tlb_writers {
 	struct sx_tlb_writer {
