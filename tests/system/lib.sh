@@ -35,6 +35,7 @@ processes_left() {
 
 clean_up() {
 	local pid
+	[ "$BASHPID" = $$ ] || return # a subshell that is ended early may come here, too
 	for pid in "${jobs_to_end[@]}" $(processes_left); do
 		kill -9 "$pid" 2>/dev/null
 	done
