@@ -23,6 +23,7 @@ struct pc_job {
 	struct img_job *job;      /* the I/O thread's */
 	struct guest_disk target; /* what the guest goes on with, if it does */
 	bool has_replaced;        /* atomic: it has */
+	int layer_fd;             /* COMMIT: the layer as the disk's image has it open; -1: none */
 	int disk_fd;              /* what it goes on from, which its image closes */
 	enum machine_job_kind kind;
 };
@@ -105,10 +106,34 @@ static int pc_find_layers(struct guest_disk *d, const struct guest_disk *target,
 	o->layers = pc_layers_above(d, target->fd);
 	if (!o->layers)
 		return err_set(err, -EINVAL, "%s is not beneath the disk's image", target->path);
+	return 0;
+}
+
+/* A layer that is only read is locked for readers; who commits into it is its one writer meanwhile. */
+static int pc_lock_layer(const struct guest_disk *d, struct pc_job *p, struct err *err)
+{
 	for (unsigned i = 0; i < d->n_files; i++)
-		if (pc_is_same_file(d->files[i].used_fd, target->fd))
-			blk_unlock_fd(d->files[i].used_fd);
-	return blk_lock_fd(target->fd, false, err);
+		if (pc_is_same_file(d->files[i].used_fd, p->target.fd))
+			p->layer_fd = d->files[i].used_fd;
+	blk_unlock_fd(p->layer_fd);
+	if (blk_lock_fd(p->target.fd, false, err) == 0)
+		return 0;
+	blk_lock_fd(p->layer_fd, true, &(struct err)ERR_INIT);
+	p->layer_fd = -1;
+	return err_wrap(err, "%s", p->target.path);
+}
+
+/* The guest stays with its disk. The target's lock goes at once, its file some time later. */
+static void pc_unlock_layer(struct pc_job *p)
+{
+	struct err err = ERR_INIT;
+
+	if (p->layer_fd < 0)
+		return;
+	if (p->target.fd >= 0 || p->target.used_fd >= 0)
+		blk_unlock_fd(p->target.fd >= 0 ? p->target.fd : p->target.used_fd);
+	if (blk_lock_fd(p->layer_fd, true, &err) < 0)
+		log_warn("the lock of %s is lost: %s", p->target.path, err.text);
 }
 
 /* --- starting --- */
@@ -136,10 +161,14 @@ static void pc_start_job(void *arg)
 	z->o.target = target;
 	if (!z->result)
 		z->result = img_job_start(hub, &z->o, &z->p->job, z->err);
-	if (z->result < 0)
-		blk_free(target);
-	else
+	if (z->result == 0) {
 		z->p->slot->job = z->p;
+		return;
+	}
+	if (target)
+		blk_unlock_fd(z->p->target.used_fd);
+	z->p->target.used_fd = -1;
+	blk_free(target);
 }
 
 static int pc_find_job_slot(struct machine *m, const char *name, struct pc_slot **out,
@@ -189,7 +218,10 @@ static int pc_prepare_job(struct machine *m, const char *name, const struct mach
 		.replaced = pc_on_replaced,
 		.opaque = z->p,
 	};
-	return o->kind == MACHINE_JOB_COMMIT ? pc_find_layers(d, &z->p->target, &z->o, err) : 0;
+	if (o->kind != MACHINE_JOB_COMMIT)
+		return 0;
+	r = pc_find_layers(d, &z->p->target, &z->o, err);
+	return r < 0 ? r : pc_lock_layer(d, z->p, err);
 }
 
 int machine_start_job(struct machine *m, const char *name, const struct machine_job_options *o,
@@ -199,6 +231,7 @@ int machine_start_job(struct machine *m, const char *name, const struct machine_
 	int r;
 
 	z.p->kind = o->kind;
+	z.p->layer_fd = -1;
 	guest_disk_init(&z.p->target);
 	if (target) {
 		z.p->target = *target;
@@ -209,8 +242,10 @@ int machine_start_job(struct machine *m, const char *name, const struct machine_
 		vm_call_on_io(m->vm, pc_start_job, &z);
 		r = z.result;
 	}
-	if (r < 0)
+	if (r < 0) {
+		pc_unlock_layer(z.p);
 		pc_free_job(z.p);
+	}
 	return r;
 }
 
@@ -347,6 +382,8 @@ static void pc_tell_job(struct machine *m, struct pc_slot *s)
 	if (__atomic_load_n(&s->job->has_replaced, __ATOMIC_ACQUIRE))
 		pc_take_target(m, s->job);
 	if (told.state > MACHINE_JOB_READY) {
+		if (!__atomic_load_n(&s->job->has_replaced, __ATOMIC_ACQUIRE))
+			pc_unlock_layer(s->job);
 		pc_free_job(s->job);
 		s->job = NULL;
 	}

@@ -136,8 +136,10 @@ static int job_take_event(const json_t *event, const char *disk, struct err *err
 		return err_set(err, -EIO, "%s", json_text(event, "error"));
 	if (!strcmp(state, "cancelled"))
 		return err_set(err, -ECANCELED, "it was called off");
-	if (!strcmp(state, "ready"))
+	if (!strcmp(state, "ready")) {
 		printf("%s: ready, `posada job NAME %s --complete` completes it\n", disk, disk);
+		fflush(stdout); /* whoever reads it, by a pipe too, has something to do */
+	}
 	return strcmp(state, "done") != 0;
 }
 
