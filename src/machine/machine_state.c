@@ -149,6 +149,9 @@ int machine_save_state(struct machine *m, struct state_writer *w, struct err *er
 	int r = machine_build_cpuid(m, 0, cpuid, err);
 
 	assert(!vm_is_running(m->vm));
+	/* The pause itself may have found the host full: those requests are in no state. */
+	if (!r)
+		r = pc_check_no_disk_waits(m, err);
 	if (r < 0)
 		return r;
 	state_save(w, &vclock_state, 0, vm_clock(m->vm));
