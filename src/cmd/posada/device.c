@@ -59,8 +59,9 @@ static int device_add(const char *guest, const struct launch_request *q, struct 
 int cmd_device_add(int argc, char **argv)
 {
 	static const struct option_row rows[] = {
-		{"disk", "PATH[,readonly=on][,cache=none][,name=NAME][,slot=N]", device_disk,
-		 "a disk: a raw image or block device"},
+		{"disk", "PATH[,format=qcow2][,readonly=on][,name=NAME][,slot=N][,...]",
+		 device_disk,
+		 "a disk: an image or block device, with the options that `posada run` has"},
 		{"net", "user[,...]|tap=IFNAME", device_net, "a network card, as for `posada run`"},
 		{"snapshot", NULL, device_snapshot,
 		 "what the guest writes to the disk is forgotten"},
