@@ -131,10 +131,13 @@ static int job_copy_data(struct img_job *j, struct blk *from, struct blk *to, u6
 	return r;
 }
 
-/* Does this stretch, as status has it, lie in the layers that are asked for? */
+/*
+ * Does this stretch, as status has it, lie in the layers that are asked for? Also where nothing of theirs
+ * is allocated, if it is one of them that ends there: it reads as zeros, whatever is beneath.
+ */
 static bool job_is_above(const struct img_job *j, const struct blk_status *s)
 {
-	return !j->o.layers || (s->is_allocated && s->depth < j->o.layers);
+	return !j->o.layers || s->depth < j->o.layers;
 }
 
 static int job_copy_stretch(struct img_job *j, u64 offset, u64 bytes, const struct blk_status *s)

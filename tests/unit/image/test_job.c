@@ -10,6 +10,7 @@
 #include "base/fd.h"
 #include "block/hub.h"
 #include "block/io.h"
+#include "image/image.h"
 #include "image/job.h"
 #include "test.h"
 
@@ -229,6 +230,92 @@ TEST(a_drain_in_the_middle_ends)
 		blk_free(old);
 		teardown();
 	}
+}
+
+/* --- layers --- */
+
+static int layer_fds[3]; /* the bottom's first; each is named by its number */
+
+static int open_layer(void *opaque, const struct img_child *child, struct blk **out,
+		      struct err *err);
+
+static struct blk *must_open_layer(unsigned i, bool is_readonly)
+{
+	const struct img_opener opener = {.open = open_layer};
+	const struct img_open_options o = {
+		.loop = loop, .is_readonly = is_readonly, .opener = &opener};
+	struct err err = ERR_INIT;
+	struct blk *b;
+
+	if (img_open(&img_qcow2, model_file_of(loop, layer_fds[i], is_readonly), &o, &b, &err) < 0)
+		fail_msg("%s", err.text);
+	return b;
+}
+
+static int open_layer(void *opaque, const struct img_child *child, struct blk **out,
+		      struct err *err)
+{
+	(void)opaque;
+	(void)err;
+	*out = must_open_layer((unsigned)(child->name[0] - '0'), true);
+	return 0;
+}
+
+/* Each layer has a MiB of its own, and the second zeros over what is at the bottom. */
+static void make_layers(void)
+{
+	static u8 data[MIB];
+	static const char *const names[] = {"0", "1"};
+
+	for (unsigned i = 0; i < 3; i++) {
+		struct img_create_options o = {.loop = loop, .size = DISK};
+		struct blk *file = model_file(loop, &layer_fds[i]), *b;
+		struct err err = ERR_INIT;
+
+		if (i) {
+			o.backing_name = names[i - 1];
+			o.backing_format = "qcow2";
+		}
+		if (img_create(&img_qcow2, file, &o, &err) < 0)
+			fail_msg("%s", err.text);
+		blk_free(file);
+		b = must_open_layer(i, false);
+		memset(data, (int)i + 1, sizeof(data));
+		CHECK_EQ(blk_write(b, i * MIB, data, MIB), 0);
+		if (i == 0)
+			CHECK_EQ(blk_write(b, 3 * MIB, data, MIB), 0);
+		if (i == 1)
+			CHECK_EQ(blk_write_zeroes(b, 3 * MIB, 256 * KIB, true), 0);
+		blk_free(b);
+	}
+}
+
+TEST(a_commit_takes_all_layers_above_its_target)
+{
+	struct img_job_options o = {.kind = IMG_JOB_COMMIT,
+				    .layers = 2,
+				    .changed = on_changed,
+				    .replaced = on_replaced};
+	struct err err = ERR_INIT;
+
+	CHECK_EQ(loop_new(&loop, &err), 0);
+	make_layers();
+	CHECK_EQ(blk_hub_new(loop, must_open_layer(2, false), &hub, &err), 0);
+	guest = model_new(hub, ++seed);
+	old = NULL;
+	o.target = must_open_layer(0, false);
+	CHECK_EQ(img_job_start(hub, &o, &job, &err), 0);
+	while (state() == IMG_JOB_RUNNING || state() == IMG_JOB_READY)
+		loop_step(loop, true);
+	CHECK_EQ(state(), IMG_JOB_DONE);
+	blk_free(old);
+	model_compare(guest);
+	img_job_free(job);
+	model_free(guest);
+	blk_free(hub);
+	for (unsigned i = 0; i < 3; i++)
+		close(layer_fds[i]);
+	loop_free(loop);
 }
 
 TEST(what_cannot_be_is_refused)
