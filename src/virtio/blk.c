@@ -445,6 +445,10 @@ int vblk_resize(struct virtio_device *v, u64 bytes, struct err *err)
 	struct vblk *d = vblk_of(v);
 	int r;
 
+	/* What waits for the limit was measured by the old size. */
+	device_lock(&v->dev);
+	vblk_quiesce(v);
+	device_unlock(&v->dev);
 	blk_drain(d->disk);
 	r = blk_resize(d->disk, bytes, err);
 	if (r < 0)

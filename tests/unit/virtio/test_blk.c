@@ -663,6 +663,36 @@ TEST(the_driver_is_told_of_another_size)
 	vdrv_fini(&d);
 }
 
+TEST(what_waits_when_the_disk_gets_smaller_comes_first)
+{
+	const struct limit_rates rates = {.ops = 10, .burst_ops = 1};
+	const struct blk_raw_options o = {0};
+	int fd = memfd_create("disk", MFD_CLOEXEC);
+	struct err err = ERR_INIT;
+	struct request q[3];
+	struct vdrv d;
+	struct virtio_device *v;
+	struct blk *b;
+
+	CHECK_EQ(ftruncate(fd, 2 * MIB), 0);
+	the_clock = fake_clock_new();
+	vdrv_init(&d);
+	CHECK_EQ(blk_raw_new(d.loop, fd, &o, &b, &err), 0);
+	v = new_blk(&d, b, 1);
+	vblk_set_limits(v, &rates);
+	fake_clock_advance(the_clock, 1);
+	vdrv_start(&d, v, FEATURES);
+	for (unsigned i = 0; i < 3; i++)
+		q[i] = add(&d, VBLK_T_IN, 2 * MIB / 512 - 1 - i, NULL, 512, true);
+	vdrv_settle(&d);
+	CHECK_EQ(vblk_resize(d.v, MIB, &err), 0);
+	fake_clock_advance(the_clock, NSEC_PER_SEC);
+	vdrv_wait(&d, 0, 3);
+	for (unsigned i = 0; i < 3; i++)
+		CHECK_EQ(status_of(&d, q[i]), VBLK_S_OK);
+	end_limited(&d);
+}
+
 TEST(several_queues_share_the_disk)
 {
 	struct vdrv d;
