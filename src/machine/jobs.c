@@ -184,10 +184,10 @@ static int pc_find_job_slot(struct machine *m, const char *name, struct pc_slot 
 	return 0;
 }
 
+/* It has ended, or never was. */
 static void pc_free_job(struct pc_job *p)
 {
-	if (p->job)
-		img_job_free(p->job);
+	assert(!p->job);
 	guest_disk_fini(&p->target);
 	free(p);
 }
@@ -372,6 +372,15 @@ static void pc_take_target(struct machine *m, struct pc_job *p)
 	log_info("disk '%s' is %s now", d->name, d->path);
 }
 
+/* On the I/O thread: so is the target, which is closed with it. */
+static void pc_close_job(void *arg)
+{
+	struct pc_job *p = arg;
+
+	img_job_free(p->job);
+	p->job = NULL;
+}
+
 static void pc_tell_job(struct machine *m, struct pc_slot *s)
 {
 	struct pc_job_call z = {.job = s->job->job};
@@ -384,6 +393,7 @@ static void pc_tell_job(struct machine *m, struct pc_slot *s)
 	if (told.state > MACHINE_JOB_READY) {
 		if (!__atomic_load_n(&s->job->has_replaced, __ATOMIC_ACQUIRE))
 			pc_unlock_layer(s->job);
+		vm_call_on_io(m->vm, pc_close_job, s->job);
 		pc_free_job(s->job);
 		s->job = NULL;
 	}
