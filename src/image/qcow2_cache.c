@@ -189,6 +189,11 @@ void qcow2_cache_forget(struct qcow2_cache *c, u64 offset, u64 bytes)
 	for (u64 at = offset; at < offset + bytes; at += c->bytes) {
 		struct qcow2_slice *s = cache_find(c, at);
 
+		/* A wrong image may have somebody look for a table in what was free. */
+		while (s && s->is_loading) {
+			co_queue_wait(&c->loaded);
+			s = cache_find(c, at);
+		}
 		if (!s)
 			continue;
 		assert(!s->pins);

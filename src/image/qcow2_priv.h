@@ -60,7 +60,7 @@ int qcow2_cache_get(struct qcow2_cache *c, u64 offset, struct qcow2_slice **out)
 void qcow2_cache_put(struct qcow2_cache *c, struct qcow2_slice *s); /* unpins */
 void qcow2_cache_dirty(struct qcow2_cache *c, struct qcow2_slice *s);
 int qcow2_cache_write(struct qcow2_cache *c); /* all that is dirty; may wait */
-/* Slices within the range are forgotten; none is pinned. */
+/* Slices within the range are forgotten; none is pinned but by who reads it, for whom this waits. */
 void qcow2_cache_forget(struct qcow2_cache *c, u64 offset, u64 bytes);
 
 /* --- the image --- */

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -311,6 +312,56 @@ TEST(an_image_that_does_not_count_its_header_keeps_it)
 	CHECK_EQ(check(b, IMG_REPAIR_ALL).corruptions, 0);
 	CHECK_EQ(blk_write(b, 0, buf, sizeof(buf)), 0);
 	must_be_sound(b);
+	blk_free(b);
+	close(fd);
+	loop_free(loop);
+}
+
+static void count_down(struct blk_request *r, int result)
+{
+	(void)result; /* that nothing worse comes of it is what counts */
+	--*(unsigned *)r->waiter;
+}
+
+/* One L1 entry leads to the cluster that becomes another's table while the first one's is being read. */
+TEST(a_table_in_a_free_cluster_harms_nobody)
+{
+	const u64 cluster = 512, span = cluster * cluster / 8;
+	u8 buf[512] = {1}, other[512];
+	struct iovec iov[2] = {{other, sizeof(other)}, {buf, sizeof(buf)}};
+	unsigned n_left = 2;
+	struct blk_request r[2] = {{.op = BLK_READ, .offset = 5 * span},
+				   {.op = BLK_WRITE, .offset = 6 * span}};
+	struct stat st;
+	struct blk *b;
+	u8 l1[8];
+	int fd;
+
+	setup();
+	fd = make("cluster_size=512", SIZE);
+	b = must_open(fd, false);
+	CHECK_EQ(blk_write(b, 0, buf, sizeof(buf)), 0);
+	blk_free(b);
+	CHECK_EQ(fstat(fd, &st), 0);
+	CHECK_EQ(ftruncate(fd, st.st_size + MIB), 0);
+	CHECK_EQ(fd_pread_full(fd, l1, sizeof(l1), 40), 0);
+	/* The next write takes the file's former end, and the one after it what follows. */
+	poke(fd, be64_load(l1) + 5 * 8, (u64)st.st_size + cluster, 8);
+	b = must_open(fd, false);
+	CHECK_EQ(blk_write(b, cluster, buf, sizeof(buf)), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		r[i].bytes = cluster;
+		r[i].iov = &iov[i];
+		r[i].n_iov = 1;
+		r[i].waiter = &n_left;
+		r[i].done = count_down;
+		blk_submit(b, &r[i]);
+	}
+	blk_kick(b);
+	while (n_left)
+		loop_step(loop, true);
+	CHECK_EQ(blk_read(b, 6 * span, other, sizeof(other)), 0);
+	CHECK_MEM(other, buf, sizeof(buf));
 	blk_free(b);
 	close(fd);
 	loop_free(loop);
