@@ -386,7 +386,8 @@ static int vdi_check_layout(const struct vdi *v, const struct vdi_header_wire *h
 	    !le64_get(h->disk_size) || le64_get(h->disk_size) > v->n_blocks * v->block_bytes)
 		return err_set(err, -EINVAL, "the disk's size and the block map disagree");
 	/* What is there may end within its last block, and a map of zeros is no map. */
-	if (v->n_allocated && vdi_host(v, v->n_allocated - 1) > v->blocks.file->size)
+	if (v->map_offset + (u64)v->n_blocks * 4 > v->blocks.file->size ||
+	    (v->n_allocated && vdi_host(v, v->n_allocated - 1) > v->blocks.file->size))
 		return err_set(err, -EINVAL, "the file is too short");
 	return 0;
 }

@@ -165,6 +165,12 @@ TEST(what_cannot_be_is_refused)
 	poke(fd, offsetof(struct vdi_header_wire, n_blocks), 3);
 	poke(fd, offsetof(struct vdi_header_wire, n_allocated), 1000);
 	is_refused(fd, "too short");
+	/* A sector that says it had 2 GiB of map. */
+	poke(fd, offsetof(struct vdi_header_wire, n_allocated), 0);
+	poke(fd, offsetof(struct vdi_header_wire, offset_data), 0x80000200);
+	poke(fd, offsetof(struct vdi_header_wire, n_blocks), 0x1fffffff);
+	CHECK_EQ(ftruncate(fd, 1024), 0);
+	is_refused(fd, "too short");
 	close(fd);
 	loop_free(loop);
 }
