@@ -58,6 +58,7 @@ enum sx_mode {
 	SX_MODE_FLAT = 1 << 6, /* CS, DS, ES, SS: base 0, limit 4 GiB, usable as they should be */
 	SX_MODE_LIMITED = 1 << 7, /* CS's limit is below 4 GiB: checked at each block's entry */
 	SX_MODE_STEP = 1 << 8,    /* blocks of one instruction: TF, breakpoints, interrupt shadow */
+	SX_MODE_MIDDLE = 1 << 9,  /* CPL 1 or 2: not translated */
 };
 
 /* Bits of `request`: any thread sets them (sx_request), the vCPU serves them between blocks. */

@@ -203,7 +203,7 @@ bool sx_sysret_fast(struct sx_cpu *c)
 	u16 selector = (u16)(c->star >> 48 | 3);
 	u64 flags = c->gpr[X86_R11];
 
-	if (!(c->efer & X86_EFER_SCE) || c->mode != (SX_MODE_64 | SX_MODE_PE) || c->cpl ||
+	if (!(c->efer & X86_EFER_SCE) || c->mode != (SX_MODE_64 | SX_MODE_PE) ||
 	    !sx_is_canonical(c->gpr[X86_RCX]) || (flags & (X86_FLAG_TF | X86_FLAG_RF)))
 		return false;
 	c->gpr[SX_RIP] = c->gpr[X86_RCX];

@@ -206,7 +206,7 @@ bool sx_native_callout(struct sx_cpu *c, u32 what, u32 off, struct sx_native_blo
 }
 
 #define SYSCALL_BYTES 2
-#define MODES_NATIVE  (SX_MODE_64 | SX_MODE_STEP | SX_MODE_LIMITED)
+#define MODES_NATIVE  (SX_MODE_64 | SX_MODE_STEP | SX_MODE_LIMITED | SX_MODE_MIDDLE)
 
 /* What is looked up next looks at the request word. */
 bool sx_native_end_callout(struct sx_cpu *c, u32 what, u32 off, unused struct sx_native_block *n)

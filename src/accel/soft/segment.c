@@ -60,6 +60,8 @@ void sx_mode_update(struct sx_cpu *c)
 		mode |= SX_MODE_PE;
 	if (c->cpl == 3)
 		mode |= SX_MODE_USER;
+	else if (c->cpl)
+		mode |= SX_MODE_MIDDLE;
 	if ((c->sysflags & X86_FLAG_TF) || c->interrupt_shadow || sx_debug_is_active(c))
 		mode |= SX_MODE_STEP;
 	c->mode = mode;

@@ -478,3 +478,34 @@ TEST(flags_that_were_dropped_for_code_that_has_changed)
 	CHECK_EQ(s.gpr[X86_RBX], 29);
 	core_fini(&k);
 }
+
+/* At CPL 1 what only CPL 0 may do faults, with IOPL 0 also what IOPL guards. The handler counts and goes on behind
+ * it; HLT ends. */
+/* clang-format off */
+CODE(at_cpl_1, "mov $40, %ebp\n xor %ebx, %ebx\n 1: cli\n sti\n swapgs\n dec %ebp\n jnz 1b\n hlt\n");
+CODE(counts_faults, "add $8, %rsp\n mov (%rsp), %rax\n mov (%rax), %cl\n cmp $0xf4, %cl\n je 2f\n"
+	"inc %ebx\n inc %rax\n cmp $0x0f, %cl\n jne 1f\n add $2, %rax\n" /* SWAPGS has three bytes */
+	"1: mov %rax, (%rsp)\n iretq\n 2: " STOP);
+/* clang-format on */
+#define CPL_1_CODE 0x00afbb000000ffff
+#define CPL_1_DATA 0x00cfb3000000ffff
+
+TEST(system_instructions_at_privilege_1_fault)
+{
+	static const u64 descriptors[] = {CPL_1_CODE, CPL_1_DATA};
+	struct core k;
+	struct x86_cpu_state s;
+
+	core_init(&k);
+	core_long_mode(&k, &s);
+	core_load(&k, CORE_CODE, at_cpl_1, CODE_SIZE(at_cpl_1));
+	core_load(&k, CORE_CODE + 0x1000, counts_faults, CODE_SIZE(counts_faults));
+	core_load(&k, CORE_GDT + 0x48, descriptors, sizeof(descriptors));
+	s.gdt.limit = 0x57;
+	s.seg[X86_CS] = (struct x86_segment){.limit = 0xffffffff, .attr = 0xa0bb, .selector = 0x49};
+	s.seg[X86_SS] = (struct x86_segment){.limit = 0xffffffff, .attr = 0xc0b3, .selector = 0x51};
+	core_set_gate(&k, X86_GP, CORE_CODE + 0x1000, CORE_CS64, 0, 0x8e);
+	CHECK_EQ(core_run(&k, &s), VCPU_STOP_REQUEST);
+	CHECK_EQ(s.gpr[X86_RBX], 3 * 40);
+	core_fini(&k);
+}
