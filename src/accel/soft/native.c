@@ -71,6 +71,8 @@ static int map_code(struct sx_native *n, u8 *at, struct err *err)
 void sx_native_forget(struct sx_cpu *c)
 {
 	memset(c->native_targets, 0, sizeof(c->native_targets));
+	if (c->native)
+		memset(c->native->steps, 0, sizeof(c->native->steps));
 	for (unsigned k = 0; k <= SX_RETURNS; k++)
 		c->native_returns[k].key = ~(u64)0;
 }
@@ -79,7 +81,6 @@ void sx_native_forget(struct sx_cpu *c)
 static void start_over(struct sx_cpu *c)
 {
 	c->native->used = c->native->common;
-	memset(c->native->steps, 0, sizeof(c->native->steps));
 	c->native_rsp = (u64)(uintptr_t)&c->native_returns[SX_RETURNS];
 	sx_native_forget(c);
 }

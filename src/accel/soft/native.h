@@ -84,7 +84,7 @@ void sx_native_free(struct sx_cpu *c);
 
 /* All code goes; with the decoded blocks, when none is being executed. */
 void sx_native_drop(struct sx_cpu *c);
-/* What is remembered of jumps and calls. */
+/* What is remembered of jumps, calls and callouts. */
 void sx_native_forget(struct sx_cpu *c);
 
 /* A new block: native code may be made of it once it is hot. */

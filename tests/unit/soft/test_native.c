@@ -86,6 +86,33 @@ TEST(what_the_interpreter_does_for_native_code_is_counted_by_name)
 	core_fini(&k);
 }
 
+static unsigned remembered_callouts(struct core *k)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < 1u << SX_STEP_BITS; i++)
+		n += native_of(k)->steps[i].key != 0;
+	return n;
+}
+
+/* What was remembered under the same number the last time would be good again. */
+TEST(callouts_are_forgotten_when_generations_come_round)
+{
+	struct core k;
+	struct x86_cpu_state s;
+
+	core_init(&k);
+	core_long_mode(&k, &s);
+	s.gpr[X86_RBX] = 0;
+	core_load(&k, CORE_CODE, counted, CODE_SIZE(counted));
+	CHECK_EQ(core_run(&k, &s), VCPU_STOP_REQUEST);
+	CHECK(remembered_callouts(&k) > 0);
+	sx_cpu_of(k.vcpu[0])->tlbs.generation = 0x7fffffff;
+	sx_tlb_flush(sx_cpu_of(k.vcpu[0]));
+	CHECK_EQ(remembered_callouts(&k), 0);
+	core_fini(&k);
+}
+
 TEST(retired_instructions_are_counted_exactly)
 {
 	struct core k;

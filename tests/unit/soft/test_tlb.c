@@ -325,10 +325,12 @@ TEST(generations_come_round)
 	struct x86_cpu_state s;
 
 	begin(&k, &s, spaces, CODE_SIZE(spaces));
-	sx_cpu_of(k.vcpu[0])->tlbs.generation = ~(u32)0 - 4;
+	sx_cpu_of(k.vcpu[0])->tlbs.generation = 0x7fffffff - 4; /* 31 bits */
 	sx_cpu_of(k.vcpu[0])->tlbs.walk_generation = ~(u32)0 - 2;
 	CHECK_EQ(core_run(&k, &s), VCPU_STOP_REQUEST);
 	CHECK_EQ(s.gpr[X86_R11], 0x7777);
 	CHECK_EQ(s.gpr[X86_R12], 0x1111);
+	CHECK(sx_cpu_of(k.vcpu[0])->tlbs.generation < 1000);
+	CHECK(sx_cpu_of(k.vcpu[0])->tlbs.walk_generation < 1000);
 	core_fini(&k);
 }
