@@ -127,8 +127,8 @@ static void port_write(void *opaque, u16 port, u64 value, unused unsigned size)
 		vcpu_kick(k->vcpu[id]);
 		return;
 	}
-	k->last_port = port;
-	k->last_port_value = (u32)value;
+	__atomic_store_n(&k->last_port, port, __ATOMIC_RELAXED);
+	__atomic_store_n(&k->last_port_value, (u32)value, __ATOMIC_RELAXED);
 	if (k->on_port)
 		k->on_port(k->on_port_opaque, k, port);
 }

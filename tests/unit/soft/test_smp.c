@@ -186,3 +186,42 @@ TEST(init_and_sipi_start_a_waiting_cpu)
 	CHECK_EQ(*core_ram(&k, CORE_CODE + 0x100), 0x77);
 	core_fini(&k);
 }
+
+/*
+ * Each sleeps until the other wakes it, with interrupts off but for the sleep: who goes on behind HLT though nobody
+ * woke it is asleep where nobody can wake it. What each writes to a port wakes the other.
+ */
+CODE(sleeps_first, "mov $2000, %ecx\n 1: sti\n hlt\n cli\n out %al, $0x80\n dec %ecx\n jnz 1b\n");
+CODE(wakes_first, "mov $2000, %ecx\n 1: out %al, $0x81\n sti\n hlt\n cli\n dec %ecx\n jnz 1b\n");
+CODE(returns, "iretq\n");
+
+/* Each port is written by one of them alone, so that its number says who wakes whom. */
+static void wake_other(unused void *opaque, struct core *k, u16 port)
+{
+	unsigned id = port - 0x80;
+
+	__atomic_fetch_or(&k->apic[id].pending, APIC_PENDING_INTR, __ATOMIC_RELEASE);
+	vcpu_kick(k->vcpu[id]);
+}
+
+TEST(two_cpus_wake_each_other_from_hlt)
+{
+	struct core k;
+	struct runner r[2];
+
+	core_init(&k);
+	k.on_port = wake_other;
+	k.apic[0].vector = k.apic[1].vector = 0x40;
+	core_load(&k, CORE_CODE, wakes_first, CODE_SIZE(wakes_first));
+	core_load(&k, CORE_CODE + CODE_SIZE(wakes_first), stop_0, CODE_SIZE(stop_0));
+	core_load(&k, CORE_CODE + 0x1000, sleeps_first, CODE_SIZE(sleeps_first));
+	core_load(&k, CORE_CODE + 0x1000 + CODE_SIZE(sleeps_first), stop_1, CODE_SIZE(stop_1));
+	core_load(&k, CORE_CODE + 0x2000, returns, CODE_SIZE(returns));
+	core_set_gate(&k, 0x40, CORE_CODE + 0x2000, CORE_CS64, 0, 0x8e);
+	start_two(r, &k);
+	finish(&r[0]);
+	finish(&r[1]);
+	CHECK_EQ((u32)r[0].s.gpr[X86_RCX], 0);
+	CHECK_EQ((u32)r[1].s.gpr[X86_RCX], 0);
+	core_fini(&k);
+}
