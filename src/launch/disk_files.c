@@ -57,15 +57,15 @@ static int disk_take_files(struct launch_image *i, const struct launch_disk *d,
 static int disk_resolve(struct launch_image *i, const struct launch_disk *d, int fd,
 			bool is_readonly, struct err *err)
 {
-	AUTO(free) char *real = realpath(d->path, NULL);
-	int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	AUTO(free) char *real = NULL;
 	u64 size;
-	int r;
+	int own, r = launch_image_place(fd, d->path, &real, err);
 
-	if (!real || own < 0) {
-		fd_close(own);
+	if (r < 0)
+		return r;
+	own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	if (own < 0)
 		return err_errno(err, -errno, "cannot use %s", d->path);
-	}
 	i->names.is_of_disk = true;
 	i->names.backing_format = d->backing_format;
 	i->names.n_allowed = d->n_allowed;

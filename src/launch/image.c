@@ -97,6 +97,21 @@ static int image_open(const char *path, bool is_writable, struct err *err)
 	return fd_take(fd);
 }
 
+/* Where names in it are followed from is where it really is, whatever links are changed to meanwhile. */
+int launch_image_place(int fd, const char *path, char **out, struct err *err)
+{
+	AUTO(free) char *real = realpath(path, NULL);
+	struct stat opened, there;
+
+	if (!real || lstat(real, &there) < 0 || fstat(fd, &opened) < 0)
+		return err_errno(err, -errno, "cannot find %s", path);
+	if (there.st_dev != opened.st_dev || there.st_ino != opened.st_ino)
+		return err_set(err, -ESTALE, "%s was replaced while it was opened; try again",
+			       path);
+	*out = take(real);
+	return 0;
+}
+
 int launch_image_add(struct launch_image *i, const char *path, const char *format, bool is_writable,
 		     struct err *err)
 {
@@ -108,9 +123,9 @@ int launch_image_add(struct launch_image *i, const char *path, const char *forma
 		return fd;
 	if (!i->names.is_shared && launch_lock_disk(fd, !is_writable, err) < 0)
 		return err_wrap(err, "%s", path);
-	real = realpath(path, NULL);
-	if (!real)
-		return err_errno(err, -errno, "cannot find %s", path);
+	r = launch_image_place(fd, path, &real, err);
+	if (r < 0)
+		return r;
 	r = launch_image_add_fd(i, fd, real, format, is_writable, err);
 	if (r < 0)
 		return err_wrap(err, "%s", path);

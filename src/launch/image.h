@@ -53,11 +53,14 @@ struct launch_image {
 	void (*on_item)(void *opaque, const struct json_t *item);
 	void (*on_progress)(void *opaque, u64 done, u64 total);
 	void *opaque;
+	bool makes_parts;  /* an image is made, and files that are parts of it may be */
 	bool is_stoppable; /* a signal asks the process to come to an end, instead of ending it */
 	int signal;        /* by which it was interrupted (-EINTR); 0: none */
 };
 
 void launch_image_init(struct launch_image *i);
+/* The path, absolute and without links, of what is open as fd; -ESTALE: another stands there now. free() it. */
+int launch_image_place(int fd, const char *path, char **out, struct err *err);
 /* Closes what was opened; removes the files that were created for an image, unless they are kept. */
 void launch_image_fini(struct launch_image *i, bool keeps_created);
 

@@ -61,6 +61,18 @@ static char *names_place(const struct launch_image_file *from, const char *name)
 	return str_format("%s/%s", dir, name);
 }
 
+/* A directory that was free of links when it was found may have become one since. */
+static int names_open_directory(const char *dir)
+{
+	struct open_how how = {
+		.flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
+		.resolve = RESOLVE_NO_SYMLINKS,
+	};
+	long fd = syscall(SYS_openat2, AT_FDCWD, dir, &how, sizeof(how));
+
+	return fd < 0 ? -errno : (int)fd;
+}
+
 static int names_open_beneath(const char *dir, const char *rest, int flags)
 {
 	struct open_how how = {
@@ -68,9 +80,12 @@ static int names_open_beneath(const char *dir, const char *rest, int flags)
 		.mode = flags & O_CREAT ? 0666 : 0,
 		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
 	};
-	AUTO_FD int base = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	long fd = base < 0 ? -1 : syscall(SYS_openat2, base, rest, &how, sizeof(how));
+	AUTO_FD int base = names_open_directory(dir);
+	long fd;
 
+	if (base < 0)
+		return base;
+	fd = syscall(SYS_openat2, base, rest, &how, sizeof(how));
 	return fd < 0 ? -errno : (int)fd;
 }
 
@@ -281,6 +296,9 @@ int launch_image_make(struct launch_image *i, const struct launch_image_wish *w,
 
 	if (r < 0)
 		return r;
+	if (!i->makes_parts || !i->files[w->file].is_writable)
+		return err_set(err, -EPERM, "no image is made here that %s could be a part of",
+			       img_role_text(w->role));
 	if (strchr(name, '/'))
 		return err_set(err, -EINVAL, "a new image's parts stand in its directory");
 	dir = names_directory(i->files[w->file].path);

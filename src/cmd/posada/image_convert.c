@@ -60,6 +60,7 @@ static int convert_target(struct image_wishes *w, const char *path, const char *
 		r = launch_image_add_fd(&w->image, fd, t->path, format, true, err);
 	if (r >= 0)
 		fd_take(fd);
+	w->image.makes_parts = r >= 0;
 	return r;
 }
 

@@ -179,6 +179,11 @@ TEST(parts_of_a_new_image_are_made_beside_it_and_go_when_it_fails)
 	struct launch_image_wish w = {.role = IMG_EXTENT, .name = "part", .is_writable = true};
 
 	setup();
+	CHECK_EQ(launch_image_make(&image, &w, &err), -EPERM); /* nobody makes an image */
+	CHECK(access(path_of("in/part"), F_OK) < 0);
+	image.makes_parts = true;
+	CHECK_EQ(launch_image_make(&image, &w, &err), -EPERM); /* nor this one */
+	image.files[0].is_writable = true;
 	CHECK_EQ(launch_image_make(&image, &w, &err), 1);
 	CHECK_EQ(access(path_of("in/part"), F_OK), 0);
 	CHECK_EQ(launch_image_make(&image, &w, &err), -EEXIST);
@@ -186,5 +191,36 @@ TEST(parts_of_a_new_image_are_made_beside_it_and_go_when_it_fails)
 	CHECK_EQ(launch_image_make(&image, &w, &err), -EINVAL);
 	launch_image_fini(&image, false);
 	CHECK(access(path_of("in/part"), F_OK) < 0);
+	teardown();
+}
+
+TEST(a_directory_that_became_a_link_is_not_followed)
+{
+	setup();
+	CHECK_EQ(rename(path_of("in"), path_of("was")), 0);
+	CHECK_EQ(symlink("inner", path_of("in")), 0);
+	image.makes_parts = true;
+	image.files[0].is_writable = true;
+	CHECK_EQ(launch_image_make(&image,
+				   &(struct launch_image_wish){.role = IMG_EXTENT, .name = "part"},
+				   &err),
+		 -ELOOP);
+	CHECK(access(path_of("inner/part"), F_OK) < 0);
+	teardown();
+}
+
+TEST(a_file_that_was_replaced_is_noticed)
+{
+	AUTO(free) char *place = NULL;
+	int fd;
+
+	setup();
+	fd = open(path_of("in/link-in"), O_RDONLY | O_CLOEXEC);
+	CHECK_EQ(launch_image_place(fd, path_of("in/link-in"), &place, &err), 0);
+	CHECK_STR(place, path_of("in/base"));
+	CHECK_EQ(unlink(path_of("in/link-in")), 0);
+	CHECK_EQ(symlink("../outside", path_of("in/link-in")), 0);
+	CHECK_EQ(launch_image_place(fd, path_of("in/link-in"), &(char *){NULL}, &err), -ESTALE);
+	close(fd);
 	teardown();
 }
