@@ -50,6 +50,21 @@ third() {
 	umount mnt
 }
 
+# Parts of an image that a guest writes are written, too, when the person says so.
+written_parts() {
+	export POSADA_RUNTIME_DIR=$work/run
+	mkdir -m 700 "$work/run"
+	image create -f vmdk -o subformat=monolithicFlat w.vmdk 1M
+	posada 60 run --accel soft --quiet --kernel "$kernel" --append ho --disk w.vmdk,format=vmdk
+	expect "a part that would be written" 1 "would be written: add allow=$work/w-flat.vmdk"
+	posada 60 run --accel soft --quiet --kernel "$kernel" --append ho --disk w.vmdk,format=vmdk,allow=w-flat.vmdk
+	expect "a guest with a part that it may write" 0 hello
+	qemu-img create -q -f qcow2 -o data_file=w.data w.qcow2 1M
+	posada 60 run --accel soft --quiet --kernel "$kernel" --append ho --disk w.qcow2,format=qcow2,allow=w.data
+	expect "a guest with a data file that it may write" 0 hello
+}
+
+written_parts
 there_and_back vdi
 there_and_back vdi static=on
 there_and_back vhdx

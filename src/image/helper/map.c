@@ -83,9 +83,10 @@ int helper_map(struct helper *h, const json_t *args, json_t **out, struct err *e
 	return r;
 }
 
+/* Opened as it will be, so that parts which are written are asked for as such. */
 int helper_resolve(struct helper *h, unused const json_t *args, json_t **out, struct err *err)
 {
-	const struct helper_open o = {0};
+	const struct helper_open o = {.is_writable = h->files[0].is_writable};
 	struct blk *b;
 	int r = helper_open_image(h, 0, &o, &b, err);
 
