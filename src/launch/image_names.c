@@ -304,6 +304,9 @@ int launch_image_make(struct launch_image *i, const struct launch_image_wish *w,
 	dir = names_directory(i->files[w->file].path);
 	path = str_format("%s/%s", strcmp(dir, "/") ? dir : "", name);
 	fd = names_open_beneath(dir, name, O_RDWR | O_CREAT | O_EXCL);
+	if (fd == -EEXIST)
+		return err_set(err, fd, "%s, %s, is there already: remove it, or take another name",
+			       path, img_role_text(w->role));
 	if (fd < 0)
 		return err_errno(err, fd, "cannot make %s, %s", path, img_role_text(w->role));
 	r = launch_lock_disk(fd, false, err);

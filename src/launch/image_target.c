@@ -47,12 +47,14 @@ static int target_place(const char *path, char **out, struct err *err)
 	return 0;
 }
 
-/* May what is there be replaced? */
-static int target_check(const char *path, enum launch_target_mode mode, struct err *err)
+/* May what is there be replaced? Nobody begins to write it meanwhile: that would be lost. */
+static int target_check(const char *path, enum launch_target_mode mode, int *out_old,
+			struct err *err)
 {
 	AUTO_FD int fd = -1;
 	struct stat st;
 
+	*out_old = 0;
 	if (stat(path, &st) < 0)
 		return errno == ENOENT ? 0 : err_errno(err, -errno, "cannot look at %s", path);
 	if (S_ISDIR(st.st_mode))
@@ -70,7 +72,30 @@ static int target_check(const char *path, enum launch_target_mode mode, struct e
 	fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0)
 		return err_errno(err, -errno, "cannot replace %s", path);
-	return launch_lock_disk(fd, false, err) < 0 ? err_wrap(err, "%s", path) : 0;
+	/* Nobody uses it now; until it is replaced, it may be read. */
+	if (launch_lock_disk(fd, false, err) < 0 || launch_lock_disk(fd, true, err) < 0)
+		return err_wrap(err, "%s", path);
+	*out_old = fd_take(fd);
+	return 0;
+}
+
+/* The new file is for those that the old one was for, and nobody else. */
+static int target_inherit(int fd, int old, const char *path, struct err *err)
+{
+	struct stat was, is;
+
+	if (fstat(old, &was) < 0 || fstat(fd, &is) < 0)
+		return err_errno(err, -errno, "cannot look at %s", path);
+	if ((was.st_uid != is.st_uid || was.st_gid != is.st_gid) &&
+	    fchown(fd, was.st_uid, was.st_gid) < 0)
+		return err_errno(
+			err, -errno,
+			"%s would have another owner or group: remove it first, if that is "
+			"meant",
+			path);
+	if ((was.st_mode & 0777) != (is.st_mode & 0777) && fchmod(fd, was.st_mode & 0777) < 0)
+		return err_errno(err, -errno, "cannot replace %s: its mode can't be kept", path);
+	return 0;
 }
 
 /* Is it still what its name says, and not removed by whoever just replaced it? */
@@ -106,19 +131,24 @@ int launch_target_open(const char *path, enum launch_target_mode mode, struct la
 		       int *out_fd, struct err *err)
 {
 	AUTO(free) char *place = NULL, *partial = NULL;
+	AUTO_FD int fd = -1;
 	int r = target_place(path, &place, err);
 
 	if (r == 0)
-		r = target_check(place, mode, err);
+		r = target_check(place, mode, &out->old, err);
 	if (r < 0)
 		return r;
 	partial = str_format("%s.partial", place);
-	r = target_make(partial, out_fd, err);
+	r = target_make(partial, &fd, err);
 	if (r < 0)
 		return r;
 	out->path = take(place);
 	out->partial = take(partial);
-	return 0;
+	if (out->old)
+		r = target_inherit(fd, out->old, out->path, err);
+	if (r == 0)
+		*out_fd = fd_take(fd);
+	return r;
 }
 
 int launch_target_commit(struct launch_target *t, struct err *err)
@@ -139,6 +169,8 @@ void launch_target_fini(struct launch_target *t)
 {
 	if (t->partial)
 		unlink(t->partial);
+	if (t->old)
+		close(t->old);
 	free(t->partial);
 	free(t->path);
 	*t = (struct launch_target){0};

@@ -20,9 +20,10 @@ enum launch_target_mode {
 struct launch_target {
 	char *path;    /* absolute */
 	char *partial; /* NULL: nothing is being written */
+	int old;       /* what it replaces, locked against writers until then; 0: nothing */
 };
 
-/* *out_fd is the caller's. */
+/* out is zeroed before, and ended with launch_target_fini in any case; *out_fd is the caller's. */
 int launch_target_open(const char *path, enum launch_target_mode mode, struct launch_target *out,
 		       int *out_fd, struct err *err);
 /* It is whole, and on the disk; takes its name. */

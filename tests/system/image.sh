@@ -63,6 +63,9 @@ raw_images() {
 	expect "another size, strictly" 1 "size mismatch"
 	image resize -f raw --shrink b.raw -1M
 	expect "shrink" 0 "8 MiB"
+	image resize -f raw b.raw +1M
+	image resize -f raw b.raw -1M --shrink
+	expect "shrink, with the option behind it" 0 "8 MiB"
 	printf x | dd of=b.raw bs=1 seek=5000000 conv=notrunc status=none
 	image compare -f raw a.raw b.raw
 	expect "compare finds a difference" 1 "mismatch at offset 4999680"
@@ -96,6 +99,9 @@ mistakes() {
 	mistake "a directory for a target" "is a directory" convert -f raw -O raw a.raw .
 	mistake "a device for a target" "no regular file.*--no-create" create -f raw /dev/null 1M
 	mistake "an option without a value" "needs a value" info -f
+	: >d-flat.vmdk
+	mistake "a part that is there" "d-flat.vmdk.*is there already: remove it" create -f vmdk -o subformat=monolithicFlat d.vmdk 1M
+	rm d-flat.vmdk
 	image create --help
 	expect "help" 0 "--format FORMAT, -f FORMAT"
 }
@@ -112,6 +118,7 @@ sys.stdin.read()' a.raw >holder < <(sleep 100) & # ended below
 	jobs_to_end+=("$holder")
 	wait_for holder locked "$holder"
 	mistake "an image in use is not read" "in use.*--force-share" info -f raw a.raw
+	mistake "an image in use is not guessed at" "in use.*--force-share" info a.raw
 	mistake "an image in use is not written" "in use" resize -f raw a.raw +1M
 	mistake "an image in use is not replaced" "in use" create -f raw --overwrite a.raw 1M
 	image info -U -f raw a.raw
@@ -316,6 +323,10 @@ names() {
 	cmp x.raw far/secret.raw && pass "its contents" || fail "its contents" "others"
 	qemu-img create -q -f qcow2 -u -b nbd://example.org/x -F raw in/net.qcow2 8M
 	mistake "an image that names a server" "no file's name" map -f qcow2 in/net.qcow2
+	image create -f raw in/a:b.raw 8M
+	image overlay -f raw in/a:b.raw in/colon.qcow2
+	image map -f qcow2 in/colon.qcow2
+	expect "a backing file with a colon in its name" 0
 	# A raw disk that a guest made look like an image stays raw.
 	cp in/shadow.qcow2 guest.raw
 	truncate -s 1M guest.raw

@@ -198,6 +198,17 @@ static int image_probe(const char *path, const char **out, struct err *err)
 	return r;
 }
 
+int image_add_file(struct image_wishes *w, const char *path, const char *format, bool is_writable,
+		   struct err *err)
+{
+	int r = launch_image_add(&w->image, path, format, is_writable, err);
+
+	if (r == -EBUSY && !is_writable)
+		strncat(err->text, "; add --force-share (-U) to read it anyway",
+			sizeof(err->text) - strlen(err->text) - 1);
+	return r;
+}
+
 int image_add(struct image_wishes *w, const char *path, const char *format, bool is_writable,
 	      struct err *err)
 {
@@ -211,12 +222,7 @@ int image_add(struct image_wishes *w, const char *path, const char *format, bool
 			path);
 	if (!strcmp(format, "probe"))
 		r = image_probe(path, &format, err);
-	if (r == 0)
-		r = launch_image_add(&w->image, path, format, is_writable, err);
-	if (r == -EBUSY && !is_writable)
-		strncat(err->text, "; add --force-share (-U) to read it anyway",
-			sizeof(err->text) - strlen(err->text) - 1);
-	return r;
+	return r < 0 ? r : image_add_file(w, path, format, is_writable, err);
 }
 
 static void image_show_progress(unused void *opaque, u64 done, u64 total)

@@ -62,6 +62,9 @@ int image_size(const char *text, u64 *out, struct err *err);
  */
 int image_add(struct image_wishes *w, const char *path, const char *format, bool is_writable,
 	      struct err *err);
+/* The same where NULL is fine. */
+int image_add_file(struct image_wishes *w, const char *path, const char *format, bool is_writable,
+		   struct err *err);
 /* launch_image_call, with progress. */
 int image_call(struct image_wishes *w, const char *command, struct json_t *arguments,
 	       struct json_t **out, struct err *err);

@@ -66,10 +66,14 @@ static int convert_target(struct image_wishes *w, const char *path, const char *
 
 char *image_name_from(const char *target, const char *path)
 {
-	const char *slash = strrchr(target, '/');
+	const char *slash = strrchr(target, '/'), *name;
 	size_t n = (size_t)(slash - target) + 1;
 
-	return str_dup(strncmp(target, path, n) == 0 ? path + n : path);
+	if (strncmp(target, path, n) != 0)
+		return str_dup(path);
+	name = path + n;
+	/* A colon before the first slash would make a protocol of it. */
+	return str_format("%s%s", strcspn(name, ":") < strcspn(name, "/") ? "./" : "", name);
 }
 
 /* The backing file, which the person named; its name is written as seen from the target. */
@@ -510,9 +514,10 @@ static int resize_option_shrink(void *to, unused char *value, unused struct err 
 /* "-1G" would be an option. */
 static void resize_protect_sign(int argc, char **argv)
 {
-	if (argc > 2 && argv[argc - 1][0] == '-' && argv[argc - 1][1] >= '0' &&
-	    argv[argc - 1][1] <= '9')
-		argv[argc - 1] = str_format("=%s", argv[argc - 1]);
+	for (int i = 1; i < argc; i++) {
+		if (argv[i][0] == '-' && argv[i][1] >= '0' && argv[i][1] <= '9')
+			argv[i] = str_format("=%s", argv[i]);
+	}
 }
 
 int image_resize(int argc, char **argv)

@@ -167,7 +167,7 @@ static int info_run(struct image_wishes *w, const char *path, struct err *err)
 	json_t *result, *images;
 	const char *format = w->format && strcmp(w->format, "probe") ? w->format : NULL;
 	int r = format ? image_add(w, path, format, false, err)
-		       : launch_image_add(&w->image, path, NULL, false, err);
+		       : image_add_file(w, path, NULL, false, err);
 
 	if (r < 0)
 		return r;
