@@ -8,7 +8,7 @@
 
 #define VCLOCK_FALLBACK_TSC_HZ ((u64)2000000000)
 #define VCLOCK_MIN_TSC_HZ      ((u64)100000000)
-#define VCLOCK_MAX_TSC_HZ      ((u64)20000000000)
+#define VCLOCK_MAX_TSC_HZ      ((u64)18000000000)
 #define VCLOCK_MAX_WAIT_NS     ((u64)1 << 50) /* 13 days; then the timer looks again */
 
 /* From CPUID leaf 0x15 or the hypervisor's 0x40000010, else measured against CLOCK_MONOTONIC in

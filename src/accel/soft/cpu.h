@@ -158,6 +158,7 @@ struct sx_cpu {
 	bool (*native_callout)(struct sx_cpu *c, u32 what, u32 off, struct sx_native_block *n);
 	bool (*native_end_callout)(struct sx_cpu *c, u32 what, u32 off, struct sx_native_block *n);
 	u64 (*native_fill)(struct sx_cpu *c, u64 lin, u32 what);
+	u64 (*native_tsc)(const struct sx_cpu *c);
 	bool (*native_string)(struct sx_cpu *c, u32 what);
 	u64 native_target, native_target_lin;
 	u64 native_key;    /* under which jumps and returns are remembered: sx_native_key_update */
@@ -165,7 +166,8 @@ struct sx_cpu {
 	u64 native_rsp;    /* top of the return stack */
 	u64 native_limit;  /* it doesn't grow beyond this */
 	u64 host_rsp;      /* the thread's own stack, while native code runs */
-	u64 seg_base[SX_SEGS]; /* as in seg[], for address arithmetic */
+	struct sx_tlb_way native_ways[2]; /* the supervisor's, with EFLAGS.AC clear and set */
+	u64 seg_base[SX_SEGS];            /* as in seg[], for address arithmetic */
 
 	u64 sysflags; /* RFLAGS without the arithmetic flags */
 	unsigned cpl;

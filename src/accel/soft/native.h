@@ -67,7 +67,7 @@ struct sx_native {
 	u64 size, used;
 	u64 common; /* bytes at the start: code that all blocks share */
 	/* Executable addresses of that: in, out, out with RIP in R11; see native_common.c for others. */
-	const u8 *enter, *leave, *leave_to, *return_miss, *call_out, *end_out, *fill;
+	const u8 *enter, *leave, *leave_to, *return_miss, *call_out, *end_out, *fill, *tsc;
 	const u8 *string, *string_short[2][4]; /* native_string.c; STOS, MOVS */
 	u32 heat; /* how often a block is entered before it is translated */
 	struct sx_native_step steps[1u << SX_STEP_BITS];

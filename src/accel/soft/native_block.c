@@ -41,10 +41,10 @@ static void refuse_last_sti(struct translation *t)
 	}
 }
 
-/* STI ends a block of the interpreter, since it may change the mode; not this one. */
+/* STI, POPF, STAC and CLAC end a block of the interpreter, since they may change the mode; not this one. */
 static bool is_end(const struct item *it)
 {
-	return it->i.flags & SX_IF_END && !(it->is_native && sx_insn_op(&it->i) == SX_STI);
+	return it->i.flags & SX_IF_END && !(it->is_native && sx_native_is_system(&it->i));
 }
 
 /* From the page, which may be changed meanwhile: looked at when all is done. */

@@ -5,6 +5,7 @@
  */
 #include "accel/soft/block.h"
 #include "accel/soft/native_priv.h"
+#include "accel/soft/system.h"
 
 static void each_register(struct emit *e, const struct sx_cpu *c, bool is_store)
 {
@@ -222,6 +223,25 @@ static void emit_fill(struct emit *e, struct sx_cpu *c)
 	e_u8(e, 0xc3);
 }
 
+/* Called: rax and rdx get the TSC's halves. XMM registers go. */
+static void emit_tsc(struct emit *e, struct sx_cpu *c)
+{
+	c->native->tsc = e_exec(e, e->at);
+	sx_native_each_volatile(e, c, true);
+	e_op(e, 8, 0x8d, H_RDI, opd_near(c), 0);
+	e_store(e, H_RSP, opd_near(&c->native_rsp)); /* it raises no exceptions */
+	e_load(e, H_RSP, opd_near(&c->host_rsp));
+	e_op(e, 4, 0xff, 2, opd_near(&c->native_tsc), 0);
+	e_load(e, H_RSP, opd_near(&c->native_rsp));
+	e_op(e, 8, 0x8b, H_R10, opd_reg(H_RAX), 0);
+	sx_native_each_volatile(e, c, false);
+	e_op(e, 4, 0x8b, H_RAX, opd_reg(H_R10), 0);
+	e_op(e, 8, 0xc1, 5, opd_reg(H_R10), 1); /* shr */
+	e_u8(e, 32);
+	e_op(e, 4, 0x8b, H_RDX, opd_reg(H_R10), 0);
+	e_u8(e, 0xc3);
+}
+
 void sx_native_emit_common(struct sx_cpu *c)
 {
 	struct sx_native *n = c->native;
@@ -230,12 +250,14 @@ void sx_native_emit_common(struct sx_cpu *c)
 	c->native_callout = sx_native_callout;
 	c->native_end_callout = sx_native_end_callout;
 	c->native_fill = sx_native_fill;
+	c->native_tsc = sx_tsc;
 	emit_enter(&e, c);
 	emit_leave(&e, c);
 	emit_return_miss(&e, c);
 	c->native->call_out = emit_call_out(&e, c, &c->native_callout);
 	c->native->end_out = emit_call_out(&e, c, &c->native_end_callout);
 	emit_fill(&e, c);
+	emit_tsc(&e, c);
 	sx_native_emit_strings(&e, c);
 	assert(!e.is_full);
 	n->common = n->used = align_up((u64)(e.at - n->write), 64);

@@ -511,11 +511,10 @@ static bool clobbers_flags(const struct item *it)
 	case SX_PUSH_IMM:
 	case SX_POP:
 	case SX_LEAVE:
-	case SX_CLI:
-	case SX_STI:
 		return true;
 	}
-	return it->i.flags & SX_IF_MEM || sx_native_is_odd(&it->i) || sx_native_is_string(&it->i);
+	return it->i.flags & SX_IF_MEM || sx_native_is_odd(&it->i) || sx_native_is_string(&it->i) ||
+	       sx_native_is_system(&it->i);
 }
 
 void sx_native_insn(struct translation *t, unsigned index)
@@ -530,7 +529,8 @@ void sx_native_insn(struct translation *t, unsigned index)
 			t->flags = FLAGS_DEAD;
 	}
 	one(t, index);
-	if (it->flags & (FLAGS_WRITE | FLAGS_MERGE) && !sx_native_is_string(&it->i))
+	if (it->flags & (FLAGS_WRITE | FLAGS_MERGE) && !sx_native_is_string(&it->i) &&
+	    sx_insn_op(&it->i) != SX_POPF)
 		t->flags = FLAGS_HOST;
 	for (; n_slow < t->n_slow; n_slow++) {
 		t->slow[n_slow].rejoin = t->e.at;

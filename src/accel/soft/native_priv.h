@@ -185,8 +185,11 @@ bool sx_native_is_odd(const struct sx_insn *i);
 u8 sx_native_odd_flags(const struct sx_insn *i); /* FLAGS_* */
 void sx_native_odd(struct translation *t, unsigned index);
 
-/* native_system.c: instructions of supervisor mode; false: it is none of those. */
+/* native_system.c: what a kernel executes all the time. Is it one that may be translated there? */
+bool sx_native_is_system(const struct sx_insn *i);
+/* It may, in this block: its flags are set. */
 bool sx_native_system_classify(struct translation *t, struct item *it);
+/* False: it is none of those. */
 bool sx_native_system(struct translation *t, unsigned index);
 /* native_string.c */
 bool sx_native_is_string(const struct sx_insn *i);

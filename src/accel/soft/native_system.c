@@ -1,28 +1,196 @@
 /*
- * System instructions that a kernel executes all the time, in native code of supervisor mode. Elsewhere, and
- * where they are more than a few stores, they are callouts.
+ * System instructions that a kernel executes all the time, in native code: flags, SMAP's AC, SWAPGS, the TSC,
+ * control registers read. Where they are more than a few stores (an interrupt that waits for IF, a flag that
+ * changes the mode), and where privilege isn't known when they are translated, they are callouts.
  */
 #include "accel/soft/exec.h"
+#include "accel/soft/lockstep.h"
 #include "accel/soft/native_priv.h"
 
-bool sx_native_system_classify(struct translation *t, struct item *it)
+#define CC_E  4u
+#define CC_NE 5u
+
+bool sx_native_is_system(const struct sx_insn *i)
 {
-	if (t->b->mode & SX_MODE_USER)
-		return false;
-	switch ((int)sx_insn_op(&it->i)) {
+	switch ((int)sx_insn_op(i)) {
 	case SX_CLI:
 	case SX_STI:
 	case SX_SWAPGS:
-		it->flags = 0;
+	case SX_STAC:
+	case SX_CLAC:
+	case SX_MOV_R_CR:
+	case SX_PUSHF:
+	case SX_POPF:
+	case SX_CLD:
+	case SX_STD:
+	case SX_RDTSC:
+	case SX_RDTSCP:
 		return true;
 	}
 	return false;
 }
 
+/* The time is what a counted clock counts, and lockstep asks for it once. */
+static bool is_time_translated(const struct translation *t)
+{
+	return !t->c->is_counted && !t->c->lockstep;
+}
+
+bool sx_native_system_classify(struct translation *t, struct item *it)
+{
+	bool is_kernel = !(t->b->mode & SX_MODE_USER), is_good = false;
+	u8 flags = 0;
+
+	switch ((int)sx_insn_op(&it->i)) {
+	case SX_CLI:
+	case SX_STI:
+	case SX_SWAPGS:
+	case SX_STAC:
+	case SX_CLAC:
+		is_good = is_kernel;
+		break;
+	case SX_MOV_R_CR: /* CR8 is the APIC's */
+		is_good = is_kernel && !t->c->lockstep &&
+			  (it->i.reg == 0 || (it->i.reg >= 2 && it->i.reg <= 4));
+		break;
+	case SX_PUSHF:
+		is_good = it->i.size == 8;
+		flags = FLAGS_READ;
+		break;
+	case SX_POPF:
+		is_good = it->i.size == 8;
+		flags = FLAGS_WRITE;
+		break;
+	case SX_CLD:
+	case SX_STD:
+		is_good = true;
+		break;
+	case SX_RDTSC:
+	case SX_RDTSCP:
+		is_good = is_time_translated(t);
+		break;
+	}
+	if (is_good)
+		it->flags = flags;
+	return is_good;
+}
+
+/* --- flags --- */
+
 static void and_sysflags(struct translation *t, u32 mask)
 {
 	e_op(&t->e, 4, 0x81, 4, opd_near(&t->c->sysflags), 4);
 	e_i32(&t->e, (i32)mask);
+}
+
+static void or_sysflags(struct translation *t, u32 bits)
+{
+	e_op(&t->e, 4, 0x81, 1, opd_near(&t->c->sysflags), 4);
+	e_i32(&t->e, (i32)bits);
+}
+
+/* op reg, imm by its number among the eight of opcode 81, on 32 bits. */
+static void alu_imm(struct emit *e, unsigned number, unsigned reg, u32 imm)
+{
+	e_op(e, 4, 0x81, number, opd_reg(reg), 4);
+	e_i32(e, (i32)imm);
+}
+
+static void and_imm(struct emit *e, unsigned reg, u32 imm)
+{
+	alu_imm(e, 4, reg, imm);
+}
+
+static void shift(struct emit *e, unsigned ext, unsigned reg, u8 by)
+{
+	e_op(e, 4, 0xc1, ext, opd_reg(reg), 1);
+	e_u8(e, by);
+}
+
+static void test_imm(struct emit *e, unsigned reg, u32 imm)
+{
+	e_op(e, 4, 0xf7, 0, opd_reg(reg), 4);
+	e_i32(e, (i32)imm);
+}
+
+static void to_interpreter(struct translation *t, unsigned index, unsigned cc)
+{
+	sx_native_add_slow(t, SLOW_CALLOUT, e_jcc(&t->e, cc), index);
+}
+
+/* As sx_flags_of_cc: r11 = the arithmetic flags. R14 is scratch. */
+static void flags_of_cc(struct translation *t)
+{
+	struct emit *e = &t->e;
+
+	e_op(e, 4, E_0F | 0xb7, H_R11, opd_near(&t->c->cc), 0); /* movzx */
+	e_op(e, 4, 0x8b, H_R14, opd_reg(H_R11), 0);
+	shift(e, 5, H_R11, 8);
+	and_imm(e, H_R11, 0xd5);
+	and_imm(e, H_R14, SX_CC_OF);
+	shift(e, 4, H_R14, 11);
+	e_op(e, 4, 0x0b, H_R11, opd_reg(H_R14), 0);
+}
+
+/* As sx_cc_of_flags, of R11. R14 is scratch. */
+static void cc_of_flags(struct translation *t)
+{
+	struct emit *e = &t->e;
+
+	e_op(e, 4, 0x8b, H_R14, opd_reg(H_R11), 0);
+	and_imm(e, H_R14, 0xd5);
+	shift(e, 4, H_R14, 8);
+	shift(e, 5, H_R11, 11);
+	and_imm(e, H_R11, 1);
+	e_op(e, 4, 0x0b, H_R14, opd_reg(H_R11), 0);
+	e_op(e, 2, 0x89, H_R14, opd_near(&t->c->cc), 0);
+}
+
+/* RF and VM are never set where native code runs. */
+static void pushf(struct translation *t, unsigned index)
+{
+	struct emit *e = &t->e;
+
+	e_lea(e, 8, H_R10, GUEST_RSP, H_RSP, 0, -8);
+	sx_native_check(t, index, 8, true, true);
+	flags_of_cc(t);
+	e_op(e, 8, 0x0b, H_R11, opd_near(&t->c->sysflags), 0);
+	e_store(e, H_R11, opd_base(H_R10, 0));
+	e_lea(e, 8, GUEST_RSP, GUEST_RSP, H_RSP, 0, -8);
+}
+
+/*
+ * What may change here: the arithmetic flags, DF, and IF in supervisor code where no interrupt waits for it. Code
+ * that means to change IOPL, or IF without the right to, is the interpreter's too.
+ */
+static void popf(struct translation *t, unsigned index)
+{
+	const u32 others = X86_FLAG_TF | X86_FLAG_NT | X86_FLAG_AC | X86_FLAG_ID | X86_FLAG_IOPL;
+	bool is_user = t->b->mode & SX_MODE_USER;
+	struct emit *e = &t->e;
+	u8 *none_waits;
+
+	e_op(e, 8, 0x8b, H_R10, opd_reg(GUEST_RSP), 0);
+	sx_native_check(t, index, 8, false, true);
+	e_load(e, H_R11, opd_base(H_R10, 0));
+	e_op(e, 4, 0x8b, H_R14, opd_near(&t->c->sysflags), 0);
+	e_op(e, 4, 0x33, H_R14, opd_reg(H_R11), 0);
+	test_imm(e, H_R14, others | (is_user ? X86_FLAG_IF : 0));
+	to_interpreter(t, index, CC_NE);
+	if (!is_user) {
+		e_op(e, 1, 0x80, 7, opd_near(&t->c->intr_waits), 1); /* cmp */
+		e_u8(e, 0);
+		none_waits = e_jcc(e, CC_E);
+		test_imm(e, H_R14, X86_FLAG_IF);
+		to_interpreter(t, index, CC_NE);
+		if (!e->is_full)
+			e_patch(none_waits, e->at);
+	}
+	and_imm(e, H_R14, X86_FLAG_IF | X86_FLAG_DF);
+	e_op(e, 4, 0x31, H_R14, opd_near(&t->c->sysflags), 0); /* xor */
+	cc_of_flags(t);
+	e_lea(e, 8, GUEST_RSP, GUEST_RSP, H_RSP, 0, 8);
+	t->flags = FLAGS_MEMORY;
 }
 
 /*
@@ -37,14 +205,36 @@ static void sti(struct translation *t, unsigned index)
 	static_assert(X86_FLAG_IF == 0x200, "in the second byte");
 	e_op(e, 1, 0xf6, 0, opd_near((u8 *)&t->c->sysflags + 1), 1); /* test */
 	e_u8(e, 2);
-	was_set = e_jcc(e, 5);
+	was_set = e_jcc(e, CC_NE);
 	e_op(e, 1, 0x80, 7, opd_near(&t->c->intr_waits), 1); /* cmp */
 	e_u8(e, 0);
-	sx_native_add_slow(t, SLOW_CALLOUT, e_jcc(e, 5), index);
+	to_interpreter(t, index, CC_NE);
 	e_op(e, 1, 0x80, 1, opd_near((u8 *)&t->c->sysflags + 1), 1); /* or */
 	e_u8(e, 2);
 	if (!e->is_full)
 		e_patch(was_set, e->at);
+}
+
+/* --- the others --- */
+
+/* STAC, CLAC: as sx_tlb_select has it. */
+static void set_ac(struct translation *t, bool is_set)
+{
+	struct sx_cpu *c = t->c;
+	const struct sx_tlb_way *way = &c->native_ways[is_set];
+	struct emit *e = &t->e;
+
+	if (is_set)
+		or_sysflags(t, X86_FLAG_AC);
+	else
+		and_sysflags(t, ~(u32)X86_FLAG_AC);
+	e_load(e, H_R10, opd_near(&way->entry));
+	e_store(e, H_R10, opd_near(&c->tlb));
+	e_op(e, 4, 0x8b, H_R10, opd_near(&way->mask), 0);
+	e_op(e, 4, 0x89, H_R10, opd_near(&c->tlb_mask), 0);
+	static_assert(sizeof(c->tlb_set) == sizeof(way->set), "copied");
+	e_op(e, 4, 0x8b, H_R10, opd_near(&way->set), 0);
+	e_op(e, 4, 0x89, H_R10, opd_near(&c->tlb_set), 0);
 }
 
 static void swapgs(struct translation *t)
@@ -59,17 +249,76 @@ static void swapgs(struct translation *t)
 	e_store(e, H_R10, opd_near(&c->kernel_gs_base));
 }
 
+static void read_control(struct translation *t, const struct sx_insn *i)
+{
+	const struct sx_cpu *c = t->c;
+	const u64 *from = i->reg == 0   ? &c->cr0
+			  : i->reg == 2 ? &c->cr2
+			  : i->reg == 3 ? &c->cr3
+					: &c->cr4;
+
+	if (host_of(i->rm) != IN_MEMORY) {
+		e_load(&t->e, host_of(i->rm), opd_near(from));
+		return;
+	}
+	e_load(&t->e, H_R10, opd_near(from));
+	e_store(&t->e, H_R10, opd_gpr(c, i->rm));
+}
+
+static void read_tsc(struct translation *t, unsigned index)
+{
+	struct emit *e = &t->e;
+	u8 *field;
+
+	sx_native_flush_fpu(t);
+	if (t->b->mode & SX_MODE_USER) {
+		e_op(e, 1, 0xf6, 0, opd_near(&t->c->cr4), 1); /* test */
+		e_u8(e, X86_CR4_TSD);
+		to_interpreter(t, index, CC_NE);
+	}
+	field = e_call(e);
+	if (!e->is_full)
+		e_patch(field, t->c->native->tsc - e->to_exec);
+	if (sx_insn_op(&t->items[index].i) == SX_RDTSCP)
+		e_op(e, 4, 0x8b, H_RCX, opd_near(&t->c->tsc_aux), 0);
+}
+
 bool sx_native_system(struct translation *t, unsigned index)
 {
-	switch ((int)sx_insn_op(&t->items[index].i)) {
+	const struct sx_insn *i = &t->items[index].i;
+
+	switch ((int)sx_insn_op(i)) {
 	case SX_CLI:
 		and_sysflags(t, ~(u32)X86_FLAG_IF);
 		return true;
 	case SX_STI:
 		sti(t, index);
 		return true;
+	case SX_CLD:
+		and_sysflags(t, ~(u32)X86_FLAG_DF);
+		return true;
+	case SX_STD:
+		or_sysflags(t, X86_FLAG_DF);
+		return true;
+	case SX_PUSHF:
+		pushf(t, index);
+		return true;
+	case SX_POPF:
+		popf(t, index);
+		return true;
+	case SX_STAC:
+	case SX_CLAC:
+		set_ac(t, sx_insn_op(i) == SX_STAC);
+		return true;
 	case SX_SWAPGS:
 		swapgs(t);
+		return true;
+	case SX_MOV_R_CR:
+		read_control(t, i);
+		return true;
+	case SX_RDTSC:
+	case SX_RDTSCP:
+		read_tsc(t, index);
 		return true;
 	}
 	return false;

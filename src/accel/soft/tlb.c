@@ -180,13 +180,24 @@ struct sx_tlb_entry *sx_tlb_replace(struct sx_cpu *c, enum sx_tlb_set set, u64 l
 	return e;
 }
 
+static struct sx_tlb_way way_of(struct sx_cpu *c, enum sx_tlb_set set)
+{
+	const struct sx_tlb *t = table_of(c, set);
+
+	return (struct sx_tlb_way){t->entry, t->mask, set};
+}
+
 void sx_tlb_select(struct sx_cpu *c)
 {
+	bool has_smap = c->cr4 & X86_CR4_SMAP;
 	struct sx_tlb *t;
+
+	c->native_ways[0] = way_of(c, has_smap ? SX_TLB_SUPERVISOR : SX_TLB_SUPERVISOR_AC);
+	c->native_ways[1] = way_of(c, SX_TLB_SUPERVISOR_AC);
 
 	if (c->cpl == 3)
 		c->tlb_set = SX_TLB_USER;
-	else if (!(c->cr4 & X86_CR4_SMAP) || (c->sysflags & X86_FLAG_AC))
+	else if (!has_smap || (c->sysflags & X86_FLAG_AC))
 		c->tlb_set = SX_TLB_SUPERVISOR_AC;
 	else
 		c->tlb_set = SX_TLB_SUPERVISOR;

@@ -39,6 +39,13 @@ enum sx_tlb_set {
 	SX_TLB_SETS,
 };
 
+/* What native code chooses among where EFLAGS.AC changes. */
+struct sx_tlb_way {
+	struct sx_tlb_entry *entry;
+	u32 mask; /* as sx_cpu.tlb_mask */
+	u32 set;  /* enum sx_tlb_set */
+};
+
 struct sx_tlb_entry {
 	u64 read, write; /* tags */
 	u64 addend;      /* host address = linear address + addend */

@@ -123,6 +123,30 @@ TEST(tsc_and_time_convert_both_ways)
 	bench_fini(&b);
 }
 
+/* Whatever the frequency: the product is taken whole, and rounded down. */
+TEST(the_tsc_is_exact)
+{
+	static const u64 hz[] = {1000000000, 1, 999999999, 2599998731, 3000000007, 17999999999};
+	struct loop *loop;
+	struct err err = ERR_INIT;
+	u64 due;
+
+	CHECK_EQ(loop_new(&loop, &err), 0);
+	for (size_t k = 0; k < ARRAY_SIZE(hz); k++) {
+		AUTO(vclock_free) struct vclock *c = vclock_new(loop, hz[k]);
+		u64 count = 0;
+
+		vclock_count(c, &count, &due);
+		vclock_start(c);
+		for (u64 ns = 1; ns < (u64)1 << 58; ns = ns * 7 + 999999999) {
+			count = ns;
+			CHECK_EQ(vclock_tsc(c), time_muldiv(ns, hz[k], NSEC_PER_SEC));
+		}
+		vclock_stop(c);
+	}
+	loop_free(loop);
+}
+
 TEST(time_wall_and_frequency_are_saved)
 {
 	AUTO(state_writer_free) struct state_writer *w = state_writer_new();
