@@ -160,7 +160,7 @@ struct sx_cpu {
 	u64 (*native_fill)(struct sx_cpu *c, u64 lin, u32 what);
 	u64 (*native_tsc)(const struct sx_cpu *c);
 	bool (*native_string)(struct sx_cpu *c, u32 what);
-	u64 native_target, native_target_lin;
+	u64 native_target, native_target_lin, native_lin;
 	u64 native_key;    /* under which jumps and returns are remembered: sx_native_key_update */
 	bool has_odd_code; /* native code ran as supervisor at low addresses, as user at high ones */
 	u64 native_rsp;    /* top of the return stack */

@@ -205,7 +205,7 @@ void sx_native_each_volatile(struct emit *e, const struct sx_cpu *c, bool is_sto
 	}
 }
 
-/* Called: r10 a linear address, r14d as sx_native_fill has it. r10: the host address, or 0 and ZF. */
+/* Called: r10 a linear address, r14d as sx_native_fill has it. r14: what is to be added to it; or ZF. */
 static void emit_fill(struct emit *e, struct sx_cpu *c)
 {
 	c->native->fill = e_exec(e, e->at);
@@ -213,13 +213,18 @@ static void emit_fill(struct emit *e, struct sx_cpu *c)
 	e_op(e, 8, 0x8d, H_RDI, opd_near(c), 0);
 	e_op(e, 8, 0x8b, H_RSI, opd_reg(H_R10), 0);
 	e_op(e, 4, 0x8b, H_RDX, opd_reg(H_R14), 0);
+	e_store(e, H_R10, opd_near(&c->native_lin));
 	e_store(e, H_RSP, opd_near(&c->native_rsp)); /* it raises no exceptions */
 	e_load(e, H_RSP, opd_near(&c->host_rsp));
 	e_op(e, 4, 0xff, 2, opd_near(&c->native_fill), 0);
 	e_load(e, H_RSP, opd_near(&c->native_rsp));
-	e_op(e, 8, 0x8b, H_R10, opd_reg(H_RAX), 0);
+	e_op(e, 8, 0x8b, H_R14, opd_reg(H_RAX), 0);
+	e_op(e, 8, 0x85, H_RAX, opd_reg(H_RAX), 0); /* test */
 	sx_native_each_volatile(e, c, false);
-	e_op(e, 8, 0x85, H_R10, opd_reg(H_R10), 0); /* test */
+	e_load(e, H_R10, opd_near(&c->native_lin));
+	e_op(e, 8, 0xf7, 2, opd_reg(H_R10), 0); /* not: leaves the flags alone */
+	e_lea(e, 8, H_R14, H_R14, H_R10, 0, 1);
+	e_op(e, 8, 0xf7, 2, opd_reg(H_R10), 0);
 	e_u8(e, 0xc3);
 }
 

@@ -48,11 +48,12 @@ struct emit {
 	bool is_full;
 };
 
-enum opd_kind { OPD_REG, OPD_BASE, OPD_NEAR };
+enum opd_kind { OPD_REG, OPD_BASE, OPD_SUM, OPD_NEAR };
 struct opd {
 	enum opd_kind kind;
-	unsigned reg;    /* OPD_REG, OPD_BASE */
-	i32 disp;        /* OPD_BASE */
+	unsigned reg;    /* OPD_REG, OPD_BASE, OPD_SUM */
+	unsigned index;  /* OPD_SUM: the other register; not RSP */
+	i32 disp;        /* OPD_BASE, OPD_SUM */
 	const void *mem; /* OPD_NEAR */
 };
 
@@ -64,6 +65,11 @@ static inline struct opd opd_reg(unsigned reg)
 static inline struct opd opd_base(unsigned reg, i32 disp)
 {
 	return (struct opd){.kind = OPD_BASE, .reg = reg, .disp = disp};
+}
+
+static inline struct opd opd_sum(unsigned reg, unsigned index, i32 disp)
+{
+	return (struct opd){.kind = OPD_SUM, .reg = reg, .index = index, .disp = disp};
 }
 
 static inline struct opd opd_near(const void *mem)
@@ -100,14 +106,17 @@ static inline u8 *e_exec(const struct emit *e, const void *at)
 	return (u8 *)(uintptr_t)at + e->to_exec;
 }
 
-static inline void e_modrm_base(struct emit *e, unsigned reg, unsigned base, i32 disp)
+/* index: H_RSP for none. */
+static inline void e_modrm_base(struct emit *e, unsigned reg, unsigned base, unsigned index,
+				i32 disp)
 {
 	bool is_short = disp == (i8)disp, is_none = !disp && (base & 7) != H_RBP;
+	bool has_sib = (base & 7) == H_RSP || index != H_RSP;
 	unsigned mod = is_none ? 0 : is_short ? 1 : 2;
 
-	e_u8(e, mod << 6 | (reg & 7) << 3 | (base & 7));
-	if ((base & 7) == H_RSP)
-		e_u8(e, 0x24);
+	e_u8(e, mod << 6 | (reg & 7) << 3 | (has_sib ? 4 : base & 7));
+	if (has_sib)
+		e_u8(e, (index & 7) << 3 | (base & 7));
 	if (mod == 1)
 		e_u8(e, (u8)disp);
 	else if (mod == 2)
@@ -148,13 +157,24 @@ static inline void e_operand(struct emit *e, unsigned reg, struct opd m, unsigne
 		e_u8(e, 0xc0 | (reg & 7) << 3 | (m.reg & 7));
 		break;
 	case OPD_BASE:
-		e_modrm_base(e, reg, m.reg, m.disp);
+		e_modrm_base(e, reg, m.reg, H_RSP, m.disp);
+		break;
+	case OPD_SUM:
+		e_modrm_base(e, reg, m.reg, m.index, m.disp);
 		break;
 	case OPD_NEAR:
 		e_u8(e, (reg & 7) << 3 | 5);
 		e_i32(e, (const u8 *)m.mem - (e_exec(e, e->at) + 4 + imm));
 		break;
 	}
+}
+
+/* REX.X and REX.B. */
+static inline unsigned opd_rex(struct opd m)
+{
+	unsigned b = m.kind == OPD_NEAR ? 0 : m.reg >> 3;
+
+	return m.kind == OPD_SUM ? (m.index >> 3) << 1 | b : b;
 }
 
 /* op with a ModRM byte. reg: a host register or the opcode's extension. imm: bytes that follow, which
@@ -164,11 +184,10 @@ static inline void e_op(struct emit *e, unsigned size, u32 op, unsigned reg, str
 {
 	bool is_low_byte = (m.kind == OPD_REG && (size == 1 || op & E_BYTE_RM) && m.reg >= 4) ||
 			   (size == 1 && reg >= 4);
-	unsigned rm = m.kind == OPD_NEAR ? 0 : m.reg;
 
 	if (op & E_HIGH)
 		is_low_byte = false;
-	e_prefixes(e, size, op, (reg >> 3) << 2 | rm >> 3, is_low_byte);
+	e_prefixes(e, size, op, (reg >> 3) << 2 | opd_rex(m), is_low_byte);
 	e_opcode(e, op);
 	e_operand(e, reg, m, imm);
 }

@@ -80,13 +80,12 @@ static void end_jcc(struct translation *t, const struct item *it)
 static void push_return(struct translation *t, unsigned index)
 {
 	const struct item *it = &t->items[index];
+	struct opd to = sx_native_memory(t, index, &sx_native_push_access, false);
 	struct emit *e = &t->e;
 
-	e_lea(e, 8, H_R10, GUEST_RSP, H_RSP, 0, -8);
-	sx_native_check(t, index, 8, true, false);
 	e_load(e, H_R11, opd_near(&t->c->gpr[SX_RIP]));
 	e_lea(e, 8, H_R11, H_R11, H_RSP, 0, (i32)(it->off + it->i.len));
-	e_store(e, H_R11, opd_base(H_R10, 0));
+	e_store(e, H_R11, to);
 	e_lea(e, 8, GUEST_RSP, GUEST_RSP, H_RSP, 0, -8);
 }
 
@@ -166,9 +165,9 @@ static void target_to_r11(struct translation *t, unsigned index)
 	const struct item *it = &t->items[index];
 
 	if (it->i.flags & SX_IF_MEM) {
-		sx_native_address(t, it);
-		sx_native_check(t, index, 8, false, false);
-		e_load(&t->e, H_R11, opd_base(H_R10, 0));
+		struct access a = sx_native_access(it, 8, false);
+
+		e_load(&t->e, H_R11, sx_native_memory(t, index, &a, false));
 	} else if (host_of(it->i.rm) == IN_MEMORY) {
 		e_load(&t->e, H_R11, opd_gpr(t->c, it->i.rm));
 	} else {
@@ -238,9 +237,7 @@ static void end_ret(struct translation *t, unsigned index)
 	const struct item *it = &t->items[index];
 	struct emit *e = &t->e;
 
-	e_op(e, 8, 0x8b, H_R10, opd_reg(GUEST_RSP), 0);
-	sx_native_check(t, index, 8, false, false);
-	e_load(e, H_R11, opd_base(H_R10, 0));
+	e_load(e, H_R11, sx_native_memory(t, index, &sx_native_pop_access, false));
 	if (index && overwrites_return(&t->items[index - 1])) {
 		return_by_jump(t, index);
 		return;

@@ -10,13 +10,13 @@
 
 /* --- flags --- */
 
-/* LAHF and SETO go through RAX, a guest's register; R14 keeps it meanwhile. */
+/* LAHF and SETO go through RAX, a guest's register; R11 keeps it meanwhile. */
 static void swap_rax(struct emit *e, bool is_back)
 {
 	if (is_back)
-		e_op(e, 8, 0x8b, H_RAX, opd_reg(H_R14), 0);
+		e_op(e, 8, 0x8b, H_RAX, opd_reg(H_R11), 0);
 	else
-		e_op(e, 8, 0x8b, H_R14, opd_reg(H_RAX), 0);
+		e_op(e, 8, 0x8b, H_R11, opd_reg(H_RAX), 0);
 }
 
 void sx_native_spill_flags(struct translation *t)
@@ -96,12 +96,13 @@ static struct operands prepare(struct translation *t, unsigned index, bool has_r
 	const struct item *it = &t->items[index];
 	const struct sx_insn *i = &it->i;
 	unsigned writes = writes_of(i);
-	struct operands o = {.rm = opd_base(H_R10, 0)};
+	struct operands o = {0};
 	bool wants_flags = it->flags & FLAGS_READ || (it->flags & FLAGS_MERGE && it->is_live_after);
 
 	if (i->flags & SX_IF_MEM) {
-		sx_native_address(t, it);
-		sx_native_check(t, index, rm_bytes(i), writes & WRITES_RM, true);
+		struct access a = sx_native_access(it, rm_bytes(i), writes & WRITES_RM);
+
+		o.rm = sx_native_memory(t, index, &a, true);
 	}
 	if (wants_flags && t->flags != FLAGS_HOST)
 		sx_native_load_flags(t);
@@ -263,12 +264,11 @@ static void lea(struct translation *t, unsigned index)
 	const struct sx_insn *i = &it->i;
 	unsigned host = host_of(i->reg);
 
-	if (host != IN_MEMORY && i->size == 8) {
-		sx_native_offset(t, it, H_R10);
-		e_op(&t->e, 8, 0x8b, host, opd_reg(H_R10), 0);
+	if (host != IN_MEMORY && i->size >= 4) {
+		sx_native_offset(t, it, host, i->size);
 		return;
 	}
-	sx_native_offset(t, it, H_R10);
+	sx_native_offset(t, it, H_R10, 8);
 	if (host == IN_MEMORY) {
 		if (i->size == 2) {
 			e_op(&t->e, 2, 0x89, H_R10, opd_gpr(t->c, i->reg), 0);
@@ -295,45 +295,54 @@ static void bswap(struct translation *t, unsigned index)
 		e_store(&t->e, host, opd_gpr(t->c, i->rm));
 }
 
+const struct access sx_native_push_access = {.base = X86_RSP,
+					     .index = SX_REG_ZERO,
+					     .seg = ACCESS_FLAT,
+					     .size = 8,
+					     .disp = -8,
+					     .is_write = true};
+const struct access sx_native_pop_access = {
+	.base = X86_RSP, .index = SX_REG_ZERO, .seg = ACCESS_FLAT, .size = 8};
+
 static void push(struct translation *t, unsigned index)
 {
 	const struct sx_insn *i = &t->items[index].i;
 	struct emit *e = &t->e;
+	struct opd to;
 
 	if (i->flags & SX_IF_MEM) {
-		sx_native_address(t, &t->items[index]);
-		sx_native_check(t, index, 8, false, true);
-		e_load(e, H_R11, opd_base(H_R10, 0));
+		struct access a = sx_native_access(&t->items[index], 8, false);
+
+		e_load(e, H_R11, sx_native_memory(t, index, &a, true));
 		e_store(e, H_R11, opd_near(&t->c->native_target));
 	}
-	e_lea(e, 8, H_R10, GUEST_RSP, H_RSP, 0, -8);
-	sx_native_check(t, index, 8, true, true);
+	to = sx_native_memory(t, index, &sx_native_push_access, true);
 	if (sx_insn_op(i) == SX_PUSH_IMM) {
-		e_op(e, 8, 0xc7, 0, opd_base(H_R10, 0), 4);
+		e_op(e, 8, 0xc7, 0, to, 4);
 		emit_imm(t, i->imm, 4);
 	} else if (i->flags & SX_IF_MEM) {
 		e_load(e, H_R11, opd_near(&t->c->native_target));
-		e_store(e, H_R11, opd_base(H_R10, 0));
+		e_store(e, H_R11, to);
 	} else {
-		e_store(e, guest_in(t, i->rm, H_R11), opd_base(H_R10, 0));
+		e_store(e, guest_in(t, i->rm, H_R11), to);
 	}
 	e_lea(e, 8, GUEST_RSP, GUEST_RSP, H_RSP, 0, -8);
 }
 
-/* R10: where the value is. The address is formed with RSP already incremented (SDM 2B, POP). */
-static void pop_to_memory(struct translation *t, unsigned index)
+/* The address is formed with RSP already incremented (SDM 2B, POP). */
+static void pop_to_memory(struct translation *t, unsigned index, struct opd from)
 {
-	struct item it = t->items[index];
+	struct access a = sx_native_access(&t->items[index], 8, true);
 	struct emit *e = &t->e;
+	struct opd to;
 
-	e_load(e, H_R11, opd_base(H_R10, 0));
+	e_load(e, H_R11, from);
 	e_store(e, H_R11, opd_near(&t->c->native_target));
-	if (it.i.base == X86_RSP)
-		it.i.disp += 8;
-	sx_native_address(t, &it);
-	sx_native_check(t, index, 8, true, true);
+	if (a.base == X86_RSP)
+		a.disp += 8;
+	to = sx_native_memory(t, index, &a, true);
 	e_load(e, H_R11, opd_near(&t->c->native_target));
-	e_store(e, H_R11, opd_base(H_R10, 0));
+	e_store(e, H_R11, to);
 	e_lea(e, 8, GUEST_RSP, GUEST_RSP, H_RSP, 0, 8);
 }
 
@@ -341,15 +350,14 @@ static void pop(struct translation *t, unsigned index)
 {
 	const struct sx_insn *i = &t->items[index].i;
 	unsigned host = i->flags & SX_IF_MEM ? IN_MEMORY : host_of(i->rm);
+	struct opd from = sx_native_memory(t, index, &sx_native_pop_access, true);
 	struct emit *e = &t->e;
 
-	e_op(e, 8, 0x8b, H_R10, opd_reg(GUEST_RSP), 0);
-	sx_native_check(t, index, 8, false, true);
 	if (i->flags & SX_IF_MEM) {
-		pop_to_memory(t, index);
+		pop_to_memory(t, index, from);
 		return;
 	}
-	e_load(e, host == IN_MEMORY ? H_R11 : host, opd_base(H_R10, 0));
+	e_load(e, host == IN_MEMORY ? H_R11 : host, from);
 	if (host == IN_MEMORY)
 		e_store(e, H_R11, opd_gpr(t->c, i->rm));
 	if (host != GUEST_RSP)
@@ -358,12 +366,13 @@ static void pop(struct translation *t, unsigned index)
 
 static void leave(struct translation *t, unsigned index)
 {
+	static const struct access frame = {
+		.base = X86_RBP, .index = SX_REG_ZERO, .seg = ACCESS_FLAT, .size = 8};
+	struct opd from = sx_native_memory(t, index, &frame, true);
 	struct emit *e = &t->e;
 
-	e_op(e, 8, 0x8b, H_R10, opd_reg(H_RBP), 0);
-	sx_native_check(t, index, 8, false, true);
 	e_lea(e, 8, GUEST_RSP, H_RBP, H_RSP, 0, 8);
-	e_load(e, H_RBP, opd_base(H_R10, 0));
+	e_load(e, H_RBP, from);
 }
 
 static void without_operand(struct translation *t, unsigned index)

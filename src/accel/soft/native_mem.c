@@ -1,5 +1,5 @@
 /*
- * Guest memory in native code: the operand's address, and the TLB's check that makes a host address of it.
+ * Guest memory in native code: an operand's address, and the TLB's check, which finds what must be added to it.
  */
 #include "accel/soft/exec.h"
 #include "accel/soft/native_priv.h"
@@ -9,41 +9,86 @@ static_assert(sizeof(struct sx_tlb_entry) == 1 << SX_TLB_ENTRY_SHIFT, "slots by 
 
 /* --- addresses --- */
 
-void sx_native_offset(struct translation *t, const struct item *it, unsigned reg)
+struct access sx_native_access(const struct item *it, unsigned size, bool is_write)
 {
 	const struct sx_insn *i = &it->i;
-	unsigned size = i->flags & SX_IF_ADDR32 ? 4 : 8, base, index;
-	struct emit *e = &t->e;
+	bool is_rip = i->flags & SX_IF_RIP, has_base = i->seg == X86_FS || i->seg == X86_GS;
 
-	if (i->flags & SX_IF_RIP) {
+	return (struct access){
+		.base = is_rip ? SX_REG_RIP : i->base,
+		.index = i->index,
+		.scale = i->scale,
+		.seg = has_base ? i->seg : ACCESS_FLAT,
+		.is_short = i->flags & SX_IF_ADDR32,
+		.disp = is_rip ? (i32)((i64)i->disp + it->off + i->len) : i->disp,
+		.size = (u16)size,
+		.is_write = is_write,
+	};
+}
+
+/* reg = LEA's result. */
+static void offset(struct translation *t, const struct access *a, unsigned reg, unsigned size)
+{
+	struct emit *e = &t->e;
+	unsigned base, index;
+
+	if (a->is_short && size == 8)
+		size = 4;
+	if (a->base == SX_REG_RIP) {
 		e_load(e, reg, opd_near(&t->c->gpr[SX_RIP]));
-		e_lea(e, size, reg, reg, H_RSP, 0, (i32)((i64)i->disp + it->off + i->len));
+		e_lea(e, size, reg, reg, H_RSP, 0, a->disp);
 		return;
 	}
-	if (i->base == SX_REG_ZERO && i->index == SX_REG_ZERO) {
+	if (a->base == SX_REG_ZERO && a->index == SX_REG_ZERO) {
 		e_op(e, size, 0xc7, 0, opd_reg(reg), 4);
-		e_i32(e, i->disp);
+		e_i32(e, a->disp);
 		return;
 	}
-	if (i->index == SX_REG_ZERO) {
-		base = guest_in(t, i->base, reg);
-		e_lea(e, size, reg, base, H_RSP, 0, i->disp);
+	if (a->index == SX_REG_ZERO) {
+		base = guest_in(t, a->base, reg);
+		e_lea(e, size, reg, base, H_RSP, 0, a->disp);
 		return;
 	}
-	index = guest_in(t, i->index, H_R11);
-	if (i->base == SX_REG_ZERO) {
-		e_lea_index(e, size, reg, index, i->scale, i->disp);
+	index = guest_in(t, a->index, H_R11);
+	if (a->base == SX_REG_ZERO) {
+		e_lea_index(e, size, reg, index, a->scale, a->disp);
 		return;
 	}
-	base = guest_in(t, i->base, H_R10);
-	e_lea(e, size, reg, base, index, i->scale, i->disp);
+	base = guest_in(t, a->base, H_R10);
+	e_lea(e, size, reg, base, index, a->scale, a->disp);
+}
+
+void sx_native_offset(struct translation *t, const struct item *it, unsigned reg, unsigned size)
+{
+	struct access a = sx_native_access(it, 0, false);
+
+	offset(t, &a, reg, size);
+}
+
+static void address(struct translation *t, const struct access *a)
+{
+	offset(t, a, H_R10, 8);
+	if (a->seg != ACCESS_FLAT)
+		e_op(&t->e, 8, 0x03, H_R10, opd_near(&t->c->seg_base[a->seg]), 0);
 }
 
 void sx_native_address(struct translation *t, const struct item *it)
 {
-	sx_native_offset(t, it, H_R10);
-	if (it->i.seg == X86_FS || it->i.seg == X86_GS)
-		e_op(&t->e, 8, 0x03, H_R10, opd_near(&t->c->seg_base[it->i.seg]), 0);
+	struct access a = sx_native_access(it, 0, false);
+
+	address(t, &a);
+}
+
+/* The linear address as a host register and a distance: of the guest's own, else R10. */
+static struct opd linear(struct translation *t, const struct access *a)
+{
+	bool is_base = a->index == SX_REG_ZERO && a->base < X86_GPRS && a->seg == ACCESS_FLAT &&
+		       !a->is_short && host_of(a->base) != IN_MEMORY;
+
+	if (is_base && a->disp <= INT32_MAX - a->size)
+		return opd_base(host_of(a->base), a->disp);
+	address(t, a);
+	return opd_base(H_R10, 0);
 }
 
 /* --- the TLB --- */
@@ -63,39 +108,86 @@ void sx_native_add_slow(struct translation *t, enum slow_kind kind, u8 *field, u
 					     .x87_off = t->x87_off};
 }
 
-void sx_native_slot(struct emit *e, const struct sx_cpu *c, unsigned reg)
+static void slot(struct emit *e, const struct sx_cpu *c, struct opd lin)
 {
-	e_op(e, 8, 0x8b, H_R14, opd_reg(reg), 0);
+	if (lin.disp)
+		e_lea(e, 4, H_R14, lin.reg, H_RSP, 0, lin.disp);
+	else
+		e_op(e, 4, 0x8b, H_R14, opd_reg(lin.reg), 0);
 	e_op(e, 4, 0xc1, 5, opd_reg(H_R14), 1); /* shr */
 	e_u8(e, TLB_INDEX_SHIFT);
 	e_op(e, 4, 0x23, H_R14, opd_near(&c->tlb_mask), 0);
 	e_op(e, 8, 0x03, H_R14, opd_near(&c->tlb), 0);
 }
 
-void sx_native_check(struct translation *t, unsigned index, unsigned size, bool is_write,
-		     bool may_rejoin)
+void sx_native_slot(struct emit *e, const struct sx_cpu *c, unsigned reg)
+{
+	slot(e, c, opd_base(reg, 0));
+}
+
+static void last_page(struct emit *e, struct opd lin, unsigned size)
+{
+	i32 last = lin.disp + (i32)size - 1;
+
+	if (last)
+		e_lea(e, 8, H_R11, lin.reg, H_RSP, 0, last);
+	else
+		e_op(e, 8, 0x8b, H_R11, opd_reg(lin.reg), 0);
+	e_op(e, 8, 0x81, 4, opd_reg(H_R11), 4); /* and */
+	e_i32(e, (i32)PAGE_MASK);
+}
+
+/* r14 = what is to be added to a linear address in the page for the host's. */
+static void check(struct translation *t, unsigned index, struct opd lin, unsigned size,
+		  bool is_write, bool may_rejoin)
 {
 	struct emit *e = &t->e;
+	struct slow *s;
 
-	if (size > 1)
-		e_lea(e, 8, H_R11, H_R10, H_RSP, 0, (i32)size - 1);
-	else
-		e_op(e, 8, 0x8b, H_R11, opd_reg(H_R10), 0);
-	e_op(e, 8, 0x81, 4, opd_reg(H_R11), 4);
-	e_i32(e, (i32)PAGE_MASK);
-	sx_native_slot(e, t->c, H_R10);
+	last_page(e, lin, size);
+	slot(e, t->c, lin);
 	e_op(e, 8, 0x3b, H_R11,
 	     opd_base(H_R14, is_write ? offsetof(struct sx_tlb_entry, write)
 				      : offsetof(struct sx_tlb_entry, read)),
 	     0);
 	sx_native_add_slow(t, may_rejoin ? SLOW_CALLOUT : SLOW_STEP, e_jcc(e, 5), index);
-	e_op(e, 8, 0x03, H_R10, opd_base(H_R14, offsetof(struct sx_tlb_entry, addend)), 0);
+	e_load(e, H_R14, opd_base(H_R14, offsetof(struct sx_tlb_entry, addend)));
 	if (t->e.is_full)
 		return;
-	t->slow[t->n_slow - 1].what = size | (is_write ? SX_NATIVE_WRITE : 0);
-	t->slow[t->n_slow - 1].filled = e->at;
-	t->slow[t->n_slow - 1].xmm_there = t->xmm_valid;
-	t->slow[t->n_slow - 1].ymm_there = t->ymm_valid;
+	s = &t->slow[t->n_slow - 1];
+	s->what = size | (is_write ? SX_NATIVE_WRITE : 0);
+	s->linear = lin;
+	s->filled = e->at;
+	s->xmm_there = t->xmm_valid;
+	s->ymm_there = t->ymm_valid;
+}
+
+void sx_native_check(struct translation *t, unsigned index, unsigned size, bool is_write,
+		     bool may_rejoin)
+{
+	check(t, index, opd_base(H_R10, 0), size, is_write, may_rejoin);
+	e_lea(&t->e, 8, H_R10, H_R10, H_R14, 0, 0);
+}
+
+struct opd sx_native_memory(struct translation *t, unsigned index, const struct access *a,
+			    bool may_rejoin)
+{
+	struct opd lin = linear(t, a);
+
+	check(t, index, lin, a->size, a->is_write, may_rejoin);
+	return opd_sum(H_R14, lin.reg, lin.disp);
+}
+
+struct opd sx_native_aligned(struct translation *t, unsigned index, const struct access *a)
+{
+	struct emit *e = &t->e;
+
+	address(t, a);
+	e_op(e, 1, 0xf6, 0, opd_reg(H_R10), 1); /* test */
+	e_u8(e, a->size - 1u);
+	sx_native_add_slow(t, SLOW_CALLOUT, e_jcc(e, 5), index);
+	check(t, index, opd_base(H_R10, 0), a->size, a->is_write, true);
+	return opd_sum(H_R14, H_R10, 0);
 }
 
 void sx_native_slow_fill(struct translation *t, const struct slow *s)
@@ -103,6 +195,8 @@ void sx_native_slow_fill(struct translation *t, const struct slow *s)
 	struct emit *e = &t->e;
 	u8 *field;
 
+	if (s->linear.reg != H_R10)
+		e_lea(e, 8, H_R10, s->linear.reg, H_RSP, 0, s->linear.disp);
 	e_op(e, 4, 0xc7, 0, opd_reg(H_R14), 4); /* mov r14d, what */
 	e_i32(e, s->what);
 	field = e_call(e);

@@ -120,12 +120,12 @@ static void bit_string(struct translation *t, unsigned index)
 	e_lea(e, 8, H_R10, H_R10, H_R11, shift - 3, 0);
 	sx_native_check(t, index, i->size, sx_insn_op(i) != SX_BT, true);
 
-	e_op(e, 4, 0x8b, H_R11,
+	e_op(e, 4, 0x8b, H_R14,
 	     host_of(i->reg) == IN_MEMORY ? opd_gpr(t->c, i->reg) : opd_reg(host_of(i->reg)), 0);
-	e_op(e, 4, 0x83, 4, opd_reg(H_R11), 1);
+	e_op(e, 4, 0x83, 4, opd_reg(H_R14), 1);
 	e_u8(e, i->size * 8 - 1);
 	load_flags(t, index);
-	e_op(e, i->size, sx_native_opcode(i), H_R11, opd_base(H_R10, 0), 0);
+	e_op(e, i->size, sx_native_opcode(i), H_R14, opd_base(H_R10, 0), 0);
 }
 
 static void compare_wide(struct translation *t, unsigned index)

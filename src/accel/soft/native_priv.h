@@ -72,6 +72,17 @@ struct item {
 	bool is_live_after;
 };
 
+/* A memory operand; registers as in struct sx_insn. */
+struct access {
+	u8 base, index, scale;   /* base: SX_REG_RIP: disp is from the page's start */
+	u8 seg;                  /* FS, GS, or ACCESS_FLAT */
+	bool is_short, is_write; /* is_short: of 32 bits */
+	u16 size;
+	i32 disp;
+};
+#define ACCESS_FLAT 0xffu
+extern const struct access sx_native_push_access, sx_native_pop_access; /* before RSP moves */
+
 /* Where the truth about the flags is. */
 enum flags_home { FLAGS_HOST, FLAGS_MEMORY, FLAGS_DEAD };
 
@@ -98,9 +109,10 @@ struct slow {
 	/* CALLOUT, FULL: */
 	u8 *rejoin;
 	bool loads_flags;
-	/* Of a TLB's check: what it was for, as sx_native_fill has it (0: it is none), where to go on with
-	 * the host address, and the registers that must be in place there. */
+	/* Of a TLB's check: what it was for, as sx_native_fill has it (0: it is none), of what address, where
+	 * to go on with what is to be added to it, and the registers that must be in place there. */
 	u32 what;
+	struct opd linear;
 	u8 *filled;
 	u16 xmm_there, ymm_there;
 	u16 xmm_dirty, xmm_valid; /* at the jump, and where it comes back */
@@ -159,6 +171,8 @@ void sx_native_call_out(struct translation *t, unsigned index, const u8 *functio
 /* native_simd.c: MMX and SSE. */
 bool sx_native_is_simd(const struct sx_insn *i);
 void sx_native_simd(struct translation *t, unsigned index);
+/* The memory operand, checked, aligned where the instruction wants that. */
+struct opd sx_native_vector_memory(struct translation *t, unsigned index, bool is_write);
 /* Low halves, upper halves. */
 void sx_native_store_vectors(struct translation *t, u16 low, u16 high);
 void sx_native_load_vectors(struct translation *t, u16 low, u16 high);
@@ -203,9 +217,15 @@ void sx_native_spill_flags(struct translation *t);
 
 /* native_mem.c. The code out of line of a check: fills the TLB, or goes on behind itself. */
 void sx_native_slow_fill(struct translation *t, const struct slow *s);
-/* reg = the operand's offset, LEA's result; r10 = its linear address. R11 is scratch. */
-void sx_native_offset(struct translation *t, const struct item *it, unsigned reg);
+/* reg = the operand's offset, LEA's result, cut to size; r10 = its linear address. R10, R11 are scratch. */
+void sx_native_offset(struct translation *t, const struct item *it, unsigned reg, unsigned size);
 void sx_native_address(struct translation *t, const struct item *it);
+struct access sx_native_access(const struct item *it, unsigned size, bool is_write);
+/* The operand, checked: in terms of R10 and R14, which are to be left alone until it was used. R11 is scratch.
+ * What isn't plain is the interpreter's. */
+struct opd sx_native_memory(struct translation *t, unsigned index, const struct access *a,
+			    bool may_rejoin);
+struct opd sx_native_aligned(struct translation *t, unsigned index, const struct access *a);
 /* r14 = the TLB's slot of the linear address in reg. */
 void sx_native_slot(struct emit *e, const struct sx_cpu *c, unsigned reg);
 /* r10 = host address of size bytes at the linear address in r10; else to the slow path. */

@@ -105,18 +105,13 @@ static bool has_imm(const struct sx_insn *i)
 	       shape == SX_SHAPE_RM_IMM;
 }
 
-/* R10 to the host's address of the memory operand. */
-static void check_memory(struct translation *t, unsigned index, bool is_write)
+struct opd sx_native_vector_memory(struct translation *t, unsigned index, bool is_write)
 {
 	const struct item *it = &t->items[index];
+	struct access a = sx_native_access(it, it->i.size, is_write);
 
-	sx_native_address(t, it);
-	if (sx_insn_form(&it->i)->attr & SX_A_ALIGN) {
-		e_op(&t->e, 1, 0xf6, 0, opd_reg(H_R10), 1); /* test r10b, 15 */
-		e_u8(&t->e, 15);
-		sx_native_add_slow(t, SLOW_CALLOUT, e_jcc(&t->e, 5), index);
-	}
-	sx_native_check(t, index, it->i.size, is_write, true);
+	return sx_insn_form(&it->i)->attr & SX_A_ALIGN ? sx_native_aligned(t, index, &a)
+						       : sx_native_memory(t, index, &a, true);
 }
 
 /* The rm operand where it is a register. */
@@ -158,7 +153,7 @@ void sx_native_simd(struct translation *t, unsigned index)
 	const struct sx_insn *i = &t->items[index].i;
 	struct simd s = operands_of(i);
 	bool is_mem = i->flags & SX_IF_MEM;
-	struct opd rm = opd_base(H_R10, 0);
+	struct opd rm = {0};
 	struct sx_simd_traits traits = sx_simd_traits(i);
 	unsigned reg;
 
@@ -167,7 +162,7 @@ void sx_native_simd(struct translation *t, unsigned index)
 		return;
 	}
 	if (is_mem)
-		check_memory(t, index, s.writes_rm);
+		rm = sx_native_vector_memory(t, index, s.writes_rm);
 	if (traits.reads_xmm0 || traits.writes_xmm0)
 		want_xmm(t, 0);
 	reg = reg_register(t, i, &s);

@@ -25,15 +25,15 @@ struct vex {
 
 static void e_vex(struct emit *e, const struct vex *v, unsigned reg, unsigned vvvv, struct opd m)
 {
-	unsigned rm = m.kind == OPD_NEAR ? 0 : m.reg;
+	unsigned rex = opd_rex(m);
 	unsigned last = (~vvvv & 15) << 3 | (unsigned)v->l << 2 | v->pp;
 
-	if (rm < 8 && !v->w && v->map == MAP_0F) {
+	if (!rex && !v->w && v->map == MAP_0F) {
 		e_u8(e, 0xc5);
 		e_u8(e, (reg < 8 ? 0x80u : 0) | last);
 	} else {
 		e_u8(e, 0xc4);
-		e_u8(e, (reg < 8 ? 0x80u : 0) | 0x40 | (rm < 8 ? 0x20u : 0) | v->map);
+		e_u8(e, (reg < 8 ? 0x80u : 0) | (~rex & 3) << 5 | v->map);
 		e_u8(e, (unsigned)v->w << 7 | last);
 	}
 	e_u8(e, v->opcode);
@@ -193,20 +193,6 @@ static int vector_of(const struct sx_insn *i, const struct sx_operand *o)
 	return -1;
 }
 
-/* R10 to the host's address of the memory operand. */
-static void check_memory(struct translation *t, unsigned index, bool is_write)
-{
-	const struct item *it = &t->items[index];
-
-	sx_native_address(t, it);
-	if (sx_insn_form(&it->i)->attr & SX_A_ALIGN) {
-		e_op(&t->e, 1, 0xf6, 0, opd_reg(H_R10), 1); /* test r10b, size - 1 */
-		e_u8(&t->e, it->i.size - 1u);
-		sx_native_add_slow(t, SLOW_CALLOUT, e_jcc(&t->e, 5), index);
-	}
-	sx_native_check(t, index, it->i.size, is_write, true);
-}
-
 /* A general register, or the scratch one that stands for it. */
 static unsigned general(struct translation *t, unsigned guest, unsigned scratch, bool is_dest,
 			bool *out_stores)
@@ -331,12 +317,24 @@ static struct vex encoding_of(const struct sx_insn *i, bool *out_is_register, u8
 	return v;
 }
 
+/* R14 is wanted for an operand in vvvv that isn't in a host register. */
+static struct opd memory(struct translation *t, unsigned index)
+{
+	const struct sx_form *f = sx_insn_form(&t->items[index].i);
+	struct opd m = sx_native_vector_memory(t, index, is_rm(&f->opd[0]) && is_written(f, 0));
+
+	if (sx_form_is_xmm(f))
+		return m;
+	e_op(&t->e, 8, 0x8d, H_R10, m, 0); /* lea */
+	return opd_base(H_R10, 0);
+}
+
 void sx_native_vex(struct translation *t, unsigned index)
 {
 	const struct item *it = &t->items[index];
 	const struct sx_insn *i = &it->i;
 	const struct sx_form *f = sx_insn_form(i);
-	struct operands o = {.rm = opd_base(H_R10, 0)};
+	struct operands o = {0};
 	bool is_register = false;
 	u8 imm;
 	struct vex v = encoding_of(i, &is_register, &imm);
@@ -346,7 +344,7 @@ void sx_native_vex(struct translation *t, unsigned index)
 		return;
 	}
 	if (i->flags & SX_IF_MEM)
-		check_memory(t, index, is_rm(&f->opd[0]) && is_written(f, 0));
+		o.rm = memory(t, index);
 	if (it->flags & FLAGS_MERGE && it->is_live_after && t->flags != FLAGS_HOST)
 		sx_native_load_flags(t);
 	if (f->ext != SX_EXT_ANY)

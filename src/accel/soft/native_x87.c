@@ -82,12 +82,12 @@ static bool is_store(const struct sx_insn *i)
 }
 
 /* From a copy, since guest memory may change; a control word that unmasks is the interpreter's. */
-static void load_control_word(struct translation *t, unsigned index)
+static void load_control_word(struct translation *t, unsigned index, struct opd from)
 {
 	struct emit *e = &t->e;
 	struct opd copy = opd_near(&t->c->native_target);
 
-	e_op(e, 4, E_0F | 0xb7, H_R11, opd_base(H_R10, 0), 0);
+	e_op(e, 4, E_0F | 0xb7, H_R11, from, 0);
 	e_op(e, 4, 0x8b, H_R14, opd_reg(H_R11), 0);
 	e_op(e, 4, 0xf7, 2, opd_reg(H_R14), 0); /* not */
 	e_op(e, 1, 0xf6, 0, opd_reg(H_R14), 1); /* test */
@@ -103,18 +103,20 @@ void sx_native_x87(struct translation *t, unsigned index)
 	const struct sx_insn *i = &it->i;
 	const struct sx_form *f = sx_insn_form(i);
 	bool is_mem = i->flags & SX_IF_MEM;
+	struct opd memory = {0};
 
 	if (is_mem) {
-		sx_native_address(t, it);
-		sx_native_check(t, index, i->size, is_store(i), true);
+		struct access a = sx_native_access(it, i->size, is_store(i));
+
+		memory = sx_native_memory(t, index, &a, true);
 	}
 	if ((it->flags & FLAGS_READ || (it->flags & FLAGS_MERGE && it->is_live_after)) &&
 	    t->flags != FLAGS_HOST)
 		sx_native_load_flags(t);
 	if (sx_insn_op(i) == SX_FLDCW) {
-		load_control_word(t, index);
+		load_control_word(t, index, memory);
 	} else if (is_mem) {
-		e_op(&t->e, 4, f->opcode, f->ext, opd_base(H_R10, 0), 0);
+		e_op(&t->e, 4, f->opcode, f->ext, memory, 0);
 	} else {
 		e_u8(&t->e, f->opcode);
 		if (f->modrm == SX_MODRM_EXACT)
