@@ -15,25 +15,25 @@
 #include "cmd/posada/nearest.h"
 
 /* clang-format off */
-static const struct image_command {
+static const struct image_entry {
 	const char *name;
-	int (*main)(int argc, char **argv);
+	const struct image_command *command;
 	const char *summary;
 } image_commands[] = {
-	{"create", image_create, "make a new image"},
-	{"overlay", image_overlay, "make an image whose contents lie over those of another"},
-	{"info", image_info, "show what an image is"},
-	{"map", image_map, "show where an image's contents are"},
-	{"check", image_check, "look whether an image is sound"},
-	{"repair", image_repair, "look, and mend what isn't"},
-	{"convert", image_convert, "copy an image to one of another format"},
-	{"compare", image_compare, "compare the contents of two images"},
-	{"resize", image_resize, "make an image larger or smaller"},
-	{"snapshot", image_snapshot, "list, make, apply or delete snapshots inside an image"},
-	{"commit", image_commit, "write what an overlay has into what it lies over"},
-	{"rebase", image_rebase, "put an overlay onto another image"},
-	{"bitmap", image_bitmap, "list and change the dirty bitmaps in an image"},
-	{"serve", image_serve, "serve an image to NBD clients"},
+	{"create", &image_create, "make a new image"},
+	{"overlay", &image_overlay, "make an image whose contents lie over those of another"},
+	{"info", &image_info, "show what an image is"},
+	{"map", &image_map, "show where an image's contents are"},
+	{"check", &image_check, "look whether an image is sound"},
+	{"repair", &image_repair, "look, and mend what isn't"},
+	{"convert", &image_convert, "copy an image to one of another format"},
+	{"compare", &image_compare, "compare the contents of two images"},
+	{"resize", &image_resize, "make an image larger or smaller"},
+	{"snapshot", &image_snapshot, "list, make, apply or delete snapshots inside an image"},
+	{"commit", &image_commit, "write what an overlay has into what it lies over"},
+	{"rebase", &image_rebase, "put an overlay onto another image"},
+	{"bitmap", &image_bitmap, "list and change the dirty bitmaps in an image"},
+	{"serve", &image_serve, "serve an image to NBD clients"},
 };
 /* clang-format on */
 
@@ -61,30 +61,6 @@ const struct option_letter image_letters[] = {
 
 /* --- options --- */
 
-int image_option_format(void *to, char *value, unused struct err *err)
-{
-	((struct image_wishes *)to)->format = value;
-	return 0;
-}
-
-int image_option_target_format(void *to, char *value, unused struct err *err)
-{
-	((struct image_wishes *)to)->target_format = value;
-	return 0;
-}
-
-int image_option_backing(void *to, char *value, unused struct err *err)
-{
-	((struct image_wishes *)to)->backing = value;
-	return 0;
-}
-
-int image_option_backing_format(void *to, char *value, unused struct err *err)
-{
-	((struct image_wishes *)to)->image.names.backing_format = value;
-	return 0;
-}
-
 int image_option_allow(void *to, char *value, struct err *err)
 {
 	struct launch_image_names *n = &((struct image_wishes *)to)->image.names;
@@ -92,36 +68,6 @@ int image_option_allow(void *to, char *value, struct err *err)
 	if (n->n_allowed == LAUNCH_IMAGE_ALLOWS)
 		return err_set(err, -E2BIG, "at most %d", LAUNCH_IMAGE_ALLOWS);
 	n->allowed[n->n_allowed++] = value;
-	return 0;
-}
-
-int image_option_share(void *to, unused char *value, unused struct err *err)
-{
-	((struct image_wishes *)to)->image.names.is_shared = true;
-	return 0;
-}
-
-int image_option_progress(void *to, unused char *value, unused struct err *err)
-{
-	((struct image_wishes *)to)->has_progress = true;
-	return 0;
-}
-
-int image_option_quiet(void *to, unused char *value, unused struct err *err)
-{
-	((struct image_wishes *)to)->is_quiet = true;
-	return 0;
-}
-
-int image_option_overwrite(void *to, unused char *value, unused struct err *err)
-{
-	((struct image_wishes *)to)->is_overwriting = true;
-	return 0;
-}
-
-int image_option_snapshot(void *to, char *value, unused struct err *err)
-{
-	((struct image_wishes *)to)->snapshot = value;
 	return 0;
 }
 
@@ -151,6 +97,17 @@ int image_option_options(void *to, char *value, struct err *err)
 							    eq ? eq + 1 : "on"));
 		value = at;
 	}
+	return 0;
+}
+
+/* qemu-img's --output=json. */
+int image_option_output(void *to, char *value, struct err *err)
+{
+	struct image_wishes *w = to;
+
+	if (strcmp(value, "json") && strcmp(value, "human"))
+		return err_set(err, -EINVAL, "there is no '%s'; there is: human, json", value);
+	w->json.is_json = value[0] == 'j';
 	return 0;
 }
 
@@ -244,17 +201,54 @@ int image_call(struct image_wishes *w, const char *command, json_t *arguments, j
 	return r;
 }
 
-int image_end(struct image_wishes *w, int result, int failed, const struct err *err)
+int image_call_one(struct image_wishes *w, const char *path, bool is_writable, const char *command,
+		   json_t *arguments, json_t **out, struct err *err)
 {
-	int signal_number = w->image.signal;
+	int r = image_add(w, path, w->format, is_writable, err);
 
-	launch_image_fini(&w->image, result >= 0);
-	json_decref(w->options);
+	if (r < 0) {
+		json_decref(arguments);
+		return r;
+	}
+	r = image_call(w, command, arguments, out, err);
+	return r < 0 ? err_wrap(err, "%s", path) : 0;
+}
+
+/* --- a subcommand --- */
+
+static int image_status(const struct image_command *c, int result, int signal_number)
+{
+	int failed = c->failed ? c->failed : 1;
+
 	if (result >= 0)
-		return 0;
-	fflush(stdout);
-	fprintf(stderr, "posada: %s\n", err->text);
-	return signal_number ? 128 + signal_number : failed;
+		return result;
+	if (signal_number)
+		return 128 + signal_number;
+	return result == -ENOTSUP && c->not_supported ? c->not_supported : failed;
+}
+
+static int image_main(const struct image_command *c, int argc, char **argv)
+{
+	struct image_wishes w = {0};
+	struct err err = ERR_INIT;
+	const char *args[IMAGE_MAX_ARGS];
+	int r, status;
+
+	if (c->prepare)
+		c->prepare(argc, argv);
+	status = options_parse(&c->options, argc, argv, &w, args);
+	if (status == OPTIONS_RUN) {
+		r = c->run(&w, args, &err);
+		launch_image_fini(&w.image, r >= 0);
+		status = image_status(c, r, w.image.signal);
+		fflush(stdout);
+		if (r < 0)
+			fprintf(stderr, "posada: %s\n", err.text);
+	}
+	json_decref(w.options);
+	json_decref(w.serve.bitmaps);
+	free(w.serve.uri);
+	return status;
 }
 
 /* --- the table --- */
@@ -272,7 +266,7 @@ static void image_help(FILE *out)
 	fprintf(out, "\nOptions:\n  --help\n        show this help\n");
 }
 
-static const struct image_command *image_find(const char *name)
+static const struct image_entry *image_find(const char *name)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(image_commands); i++) {
 		if (!strcmp(name, image_commands[i].name))
@@ -296,12 +290,12 @@ static int image_explain(const char *typed)
 /* argv[1] is COMPLETE_WORD: the words behind "image", the last to be completed. */
 static int image_complete(int argc, char **argv)
 {
-	const struct image_command *c = argc > 3 ? image_find(argv[2]) : NULL;
+	const struct image_entry *e = argc > 3 ? image_find(argv[2]) : NULL;
 
-	if (c) {
+	if (e) {
 		argv[1] = argv[2];
 		argv[2] = (char *)COMPLETE_WORD;
-		return c->main(argc - 1, argv + 1);
+		return image_main(e->command, argc - 1, argv + 1);
 	}
 	for (size_t i = 0; argc == 3 && i < ARRAY_SIZE(image_commands); i++)
 		complete_offer(argv[2], image_commands[i].name, image_commands[i].summary);
@@ -312,7 +306,7 @@ static int image_complete(int argc, char **argv)
 
 int cmd_image(int argc, char **argv)
 {
-	const struct image_command *c;
+	const struct image_entry *e;
 
 	if (argc < 2) {
 		image_help(stderr);
@@ -324,6 +318,6 @@ int cmd_image(int argc, char **argv)
 		image_help(stdout);
 		return 0;
 	}
-	c = image_find(argv[1]);
-	return c ? c->main(argc - 1, argv + 1) : image_explain(argv[1]);
+	e = image_find(argv[1]);
+	return e ? image_main(e->command, argc - 1, argv + 1) : image_explain(argv[1]);
 }

@@ -10,7 +10,7 @@
 
 struct json_t;
 
-#define IMAGE_MAX_OPTIONS 32
+#define IMAGE_MAX_ARGS 4 /* of a subcommand, but for its options */
 
 struct image_wishes {
 	struct json_option json; /* first */
@@ -18,39 +18,49 @@ struct image_wishes {
 	const char *format, *target_format, *backing, *snapshot;
 	const char *size, *sparse, *coroutines;
 	struct json_t *options; /* of -o: [{"name": ..., "value": ...}, ...] */
-	unsigned repair;
 	bool is_chain, is_compressed, is_overwriting, is_in_place, is_verified, is_strict, is_quiet;
-	bool has_progress, may_shrink, is_unsafe;
+	bool has_progress, may_shrink, is_unsafe, is_leaks_only, keeps;
+	struct { /* snapshot, bitmap: one action at a time */
+		const char *action, *name, *source, *granularity;
+	} edit;
+	struct {
+		const char *socket, *bind, *port, *name, *description;
+		struct json_t *bitmaps;
+		bool is_readonly, is_once;
+		char *uri; /* where it is, for people */
+	} serve;
+};
+
+/* A subcommand. */
+struct image_command {
+	struct option_table options;
+	void (*prepare)(int argc, char **argv); /* before they are read; or NULL */
+	/* An exit status, or a negative errno. args: as many as the table says, NULL behind the last. */
+	int (*run)(struct image_wishes *w, const char *const *args, struct err *err);
+	/* Exit status of a failure, and of -ENOTSUP; 0: 1. */
+	int failed, not_supported;
 };
 
 /* qemu-img's. */
 extern const struct option_letter image_letters[];
 
 /* Options that several subcommands have. */
-int image_option_format(void *to, char *value, struct err *err);
-int image_option_target_format(void *to, char *value, struct err *err);
-int image_option_backing(void *to, char *value, struct err *err);
-int image_option_backing_format(void *to, char *value, struct err *err);
 int image_option_allow(void *to, char *value, struct err *err);
-int image_option_share(void *to, char *value, struct err *err);
-int image_option_progress(void *to, char *value, struct err *err);
-int image_option_quiet(void *to, char *value, struct err *err);
 int image_option_options(void *to, char *value, struct err *err);
-int image_option_overwrite(void *to, char *value, struct err *err);
-int image_option_snapshot(void *to, char *value, struct err *err);
-
 int image_option_output(void *to, char *value, struct err *err);
 
 /* clang-format off */
+#define IMAGE_TEXT(name, value, member, help) OPTION_TEXT(name, value, struct image_wishes, member, help)
+#define IMAGE_FLAG(name, member, help) OPTION_FLAG(name, struct image_wishes, member, help)
 #define IMAGE_OUTPUT {"output", "human|json", image_option_output, "as qemu-img's"}
-#define IMAGE_FORMAT {"format", "FORMAT", image_option_format, "the image's format: raw, qcow2, vmdk, vdi, vpc, vhdx, ...; or\nprobe: have it guessed, which what a guest wrote may deceive"}
-#define IMAGE_BACKING_FORMAT {"backing-format", "FORMAT", image_option_backing_format, "the backing file's format, where the image doesn't say it"}
+#define IMAGE_FORMAT IMAGE_TEXT("format", "FORMAT", format, "the image's format: raw, qcow2, vmdk, vdi, vpc, vhdx, ...; or\nprobe: have it guessed, which what a guest wrote may deceive")
+#define IMAGE_BACKING_FORMAT IMAGE_TEXT("backing-format", "FORMAT", image.names.backing_format, "the backing file's format, where the image doesn't say it")
 #define IMAGE_ALLOW {"allow", "PATH", image_option_allow, "a file, or a directory with what is in it, that an image may name:\nwithout, files beneath the image's directory, for reading"}
-#define IMAGE_SHARE {"force-share", NULL, image_option_share, "look at it even while someone else writes it"}
-#define IMAGE_PROGRESS {"progress", NULL, image_option_progress, "show how far it is"}
-#define IMAGE_QUIET {"quiet", NULL, image_option_quiet, "say nothing but mistakes"}
+#define IMAGE_SHARE IMAGE_FLAG("force-share", image.names.is_shared, "look at it even while someone else writes it")
+#define IMAGE_PROGRESS IMAGE_FLAG("progress", has_progress, "show how far it is")
+#define IMAGE_QUIET IMAGE_FLAG("quiet", is_quiet, "say nothing but mistakes")
 #define IMAGE_OPTIONS {"options", "NAME=VALUE[,...]", image_option_options, "of the new image's format; `posada image create -f FORMAT -o help`"}
-#define IMAGE_OVERWRITE {"overwrite", NULL, image_option_overwrite, "replace the file that is there"}
+#define IMAGE_OVERWRITE IMAGE_FLAG("overwrite", is_overwriting, "replace the file that is there")
 /* clang-format on */
 
 /* A size as qemu-img takes it: bytes, or with K, M, G, T, P, E. */
@@ -69,8 +79,9 @@ int image_add_file(struct image_wishes *w, const char *path, const char *format,
 int image_call(struct image_wishes *w, const char *command, struct json_t *arguments,
 	       struct json_t **out, struct err *err);
 
-/* The end of a subcommand: frees, explains; an exit status (failed: that of a failure). */
-int image_end(struct image_wishes *w, int result, int failed, const struct err *err);
+/* A request about one image, which is added with the format that was said: its failure names path. */
+int image_call_one(struct image_wishes *w, const char *path, bool is_writable, const char *command,
+		   struct json_t *arguments, struct json_t **out, struct err *err);
 
 /* A list of internal snapshots, for people. */
 void image_print_snapshots(const struct json_t *list);
@@ -79,19 +90,8 @@ void image_print_snapshots(const struct json_t *list);
 char *image_name_from(const char *target, const char *path);
 
 /* The subcommands. */
-int image_bitmap(int argc, char **argv);
-int image_check(int argc, char **argv);
-int image_commit(int argc, char **argv);
-int image_compare(int argc, char **argv);
-int image_convert(int argc, char **argv);
-int image_create(int argc, char **argv);
-int image_info(int argc, char **argv);
-int image_map(int argc, char **argv);
-int image_overlay(int argc, char **argv);
-int image_rebase(int argc, char **argv);
-int image_repair(int argc, char **argv);
-int image_resize(int argc, char **argv);
-int image_serve(int argc, char **argv);
-int image_snapshot(int argc, char **argv);
+extern const struct image_command image_bitmap, image_check, image_commit, image_compare,
+	image_convert, image_create, image_info, image_map, image_overlay, image_rebase,
+	image_repair, image_resize, image_serve, image_snapshot;
 
 #endif

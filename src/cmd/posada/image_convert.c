@@ -118,9 +118,9 @@ static int create_finish(struct image_wishes *w, const char *path, const char *f
 	return launch_target_commit(t, err);
 }
 
-static int create_run(struct image_wishes *w, const char *path, const char *size, struct err *err)
+static int create_run(struct image_wishes *w, const char *format, const char *path,
+		      const char *size, struct err *err)
 {
-	const char *format = w->format ? w->format : "raw";
 	struct launch_target t = {0};
 	json_t *args;
 	u64 bytes;
@@ -148,74 +148,66 @@ static int create_run(struct image_wishes *w, const char *path, const char *size
 	return r;
 }
 
-int image_create(int argc, char **argv)
+static int create_main(struct image_wishes *w, const char *const *args, struct err *err)
 {
-	static const struct option_row rows[] = {
-		IMAGE_FORMAT,
-		IMAGE_OPTIONS,
-		{"backing", "FILE", image_option_backing,
-		 "what is read where the new image has nothing yet"},
-		IMAGE_BACKING_FORMAT,
-		IMAGE_ALLOW,
-		IMAGE_OVERWRITE,
-		IMAGE_QUIET,
-	};
-	static const struct option_table table = {
-		.command = "image create",
-		.usage = "FILE [SIZE] [OPTIONS]",
-		.summary = "Makes a new image of SIZE (10G, 512M, or bytes), or as large as its "
-			   "backing "
-			   "file.",
-		.rows = rows,
-		.letters = image_letters,
-		.n_rows = ARRAY_SIZE(rows),
-		.min_args = 0,
-		.max_args = 2,
-		.missing = "which image?",
-	};
-	struct image_wishes w = {0};
-	struct err err = ERR_INIT;
-	const char *args[2];
-	int status = options_parse(&table, argc, argv, &w, args);
-
-	return status != OPTIONS_RUN
-		       ? status
-		       : image_end(&w, create_run(&w, args[0], args[1], &err), 1, &err);
+	return create_run(w, w->format ? w->format : "raw", args[0], args[1], err);
 }
 
-int image_overlay(int argc, char **argv)
-{
-	static const struct option_row rows[] = {
-		{"format", "FORMAT", image_option_backing_format, "the format of BACKING"},
-		{"target-format", "FORMAT", image_option_format,
-		 "the overlay's format\n(default: qcow2)"},
-		IMAGE_OPTIONS,
-		IMAGE_ALLOW,
-		IMAGE_OVERWRITE,
-		IMAGE_QUIET,
-	};
-	static const struct option_table table = {
-		.command = "image overlay",
-		.usage = "FILE_BACKING FILE_OVERLAY [SIZE] [OPTIONS]",
-		.summary = "Makes an image in which is written what changes, while BACKING stays "
-			   "as it is.",
-		.rows = rows,
-		.letters = image_letters,
-		.n_rows = ARRAY_SIZE(rows),
-		.min_args = 2,
-		.max_args = 3,
-		.missing = "over which image, and which is the new one?",
-	};
-	struct image_wishes w = {.format = "qcow2"};
-	struct err err = ERR_INIT;
-	const char *args[3];
-	int status = options_parse(&table, argc, argv, &w, args);
+static const struct option_row create_rows[] = {
+	IMAGE_FORMAT,
+	IMAGE_OPTIONS,
+	IMAGE_TEXT("backing", "FILE", backing, "what is read where the new image has nothing yet"),
+	IMAGE_BACKING_FORMAT,
+	IMAGE_ALLOW,
+	IMAGE_OVERWRITE,
+	IMAGE_QUIET,
+};
 
-	w.backing = args[0];
-	return status != OPTIONS_RUN
-		       ? status
-		       : image_end(&w, create_run(&w, args[1], args[2], &err), 1, &err);
+const struct image_command image_create = {
+	.options =
+		{
+			.command = "image create",
+			.usage = "FILE [SIZE] [OPTIONS]",
+			.summary = "Makes a new image of SIZE (10G, 512M, or bytes), or as large "
+				   "as its backing file.",
+			OPTION_ROWS(create_rows),
+			.letters = image_letters,
+			.max_args = 2,
+			.missing = "which image?",
+		},
+	.run = create_main,
+};
+
+static int overlay_main(struct image_wishes *w, const char *const *args, struct err *err)
+{
+	w->backing = args[0];
+	return create_run(w, w->format ? w->format : "qcow2", args[1], args[2], err);
 }
+
+static const struct option_row overlay_rows[] = {
+	IMAGE_TEXT("format", "FORMAT", image.names.backing_format, "the format of BACKING"),
+	IMAGE_TEXT("target-format", "FORMAT", format, "the overlay's format\n(default: qcow2)"),
+	IMAGE_OPTIONS,
+	IMAGE_ALLOW,
+	IMAGE_OVERWRITE,
+	IMAGE_QUIET,
+};
+
+const struct image_command image_overlay = {
+	.options =
+		{
+			.command = "image overlay",
+			.usage = "FILE_BACKING FILE_OVERLAY [SIZE] [OPTIONS]",
+			.summary = "Makes an image in which is written what changes, while BACKING "
+				   "stays as it is.",
+			OPTION_ROWS(overlay_rows),
+			.letters = image_letters,
+			.min_args = 2,
+			.max_args = 3,
+			.missing = "over which image, and which is the new one?",
+		},
+	.run = overlay_main,
+};
 
 /* --- convert --- */
 
@@ -259,11 +251,12 @@ static int convert_call(struct image_wishes *w, const char *from, json_t *args,
 	return t->path ? launch_target_commit(t, err) : 0;
 }
 
-static int convert_run(struct image_wishes *w, const char *from, const char *to, struct err *err)
+static int convert_run(struct image_wishes *w, const char *const *args, struct err *err)
 {
+	const char *from = args[0], *to = args[1];
 	const char *format = w->target_format ? w->target_format : "raw";
 	struct launch_target t = {0};
-	json_t *args;
+	json_t *request;
 	int r;
 
 	if (convert_wants_help(w))
@@ -271,14 +264,14 @@ static int convert_run(struct image_wishes *w, const char *from, const char *to,
 	if (!from || !to)
 		return err_set(err, -EINVAL,
 			       "from which image, to which? See `posada image convert --help`");
-	args = json_pack("{s:O, s:b, s:b, s:b, s:b}", "options",
-			 w->options ? w->options : json_null(), "compressed", w->is_compressed,
-			 "create", !w->is_in_place, "verify", w->is_verified, "backed",
-			 w->backing != NULL);
-	json_object_set_new(args, "unsafe", json_boolean(w->is_unsafe));
+	request = json_pack("{s:O, s:b, s:b, s:b, s:b}", "options",
+			    w->options ? w->options : json_null(), "compressed", w->is_compressed,
+			    "create", !w->is_in_place, "verify", w->is_verified, "backed",
+			    w->backing != NULL);
+	json_object_set_new(request, "unsafe", json_boolean(w->is_unsafe));
 	if (w->snapshot)
-		json_object_set_new(args, "snapshot", proto_text(w->snapshot));
-	r = convert_numbers(w, args, err);
+		json_object_set_new(request, "snapshot", proto_text(w->snapshot));
+	r = convert_numbers(w, request, err);
 	if (r == 0)
 		r = image_add(w, from, w->format, false, err);
 	if (r >= 0)
@@ -287,30 +280,12 @@ static int convert_run(struct image_wishes *w, const char *from, const char *to,
 	if (r >= 0 && w->backing)
 		r = w->is_in_place
 			    ? err_set(err, -EINVAL, "--backing and --no-create exclude each other")
-			    : convert_backing(w, &t, args, err);
+			    : convert_backing(w, &t, request, err);
 	if (r >= 0)
-		r = convert_call(w, from, json_incref(args), &t, err);
+		r = convert_call(w, from, json_incref(request), &t, err);
 	launch_target_fini(&t);
-	json_decref(args);
+	json_decref(request);
 	return r;
-}
-
-static int convert_option_compressed(void *to, unused char *value, unused struct err *err)
-{
-	((struct image_wishes *)to)->is_compressed = true;
-	return 0;
-}
-
-static int convert_option_in_place(void *to, unused char *value, unused struct err *err)
-{
-	((struct image_wishes *)to)->is_in_place = true;
-	return 0;
-}
-
-static int convert_option_verify(void *to, unused char *value, unused struct err *err)
-{
-	((struct image_wishes *)to)->is_verified = true;
-	return 0;
 }
 
 static int convert_option_cache(void *to, char *value, struct err *err)
@@ -322,71 +297,49 @@ static int convert_option_cache(void *to, char *value, struct err *err)
 	return 0;
 }
 
-static int convert_option_sparse(void *to, char *value, unused struct err *err)
-{
-	((struct image_wishes *)to)->sparse = value;
-	return 0;
-}
+static const struct option_row convert_rows[] = {
+	IMAGE_FORMAT,
+	IMAGE_TEXT("target-format", "FORMAT", target_format,
+		   "the new image's format\n(default: raw)"),
+	IMAGE_FLAG("compressed", is_compressed, "write compressed clusters"),
+	IMAGE_OPTIONS,
+	IMAGE_TEXT("backing", "FILE", backing,
+		   "of the new image; only what SOURCE itself has is written"),
+	IMAGE_BACKING_FORMAT,
+	IMAGE_TEXT("snapshot", "NAME", snapshot, "copy the contents of this internal snapshot"),
+	IMAGE_FLAG("no-create", is_in_place, "write into the image, or device, that is there"),
+	IMAGE_TEXT(
+		"sparse", "SIZE", sparse,
+		"zeros of at least this size are left out; 0: none are\n(default: 4K, or the new "
+		"image's "
+		"clusters)"),
+	IMAGE_TEXT("coroutines", "N", coroutines,
+		   "how many pieces are copied at a time\n(default: 8)"),
+	{"cache", "writeback|unsafe", convert_option_cache,
+	 "unsafe: don't wait until the new image is on the disk: faster, as qemu-img\n"
+	 "(default: writeback)"},
+	IMAGE_FLAG("verify", is_verified, "read both again, and compare them"),
+	IMAGE_PROGRESS,
+	IMAGE_ALLOW,
+	IMAGE_SHARE,
+	IMAGE_OVERWRITE,
+	IMAGE_QUIET,
+};
 
-static int convert_option_coroutines(void *to, char *value, unused struct err *err)
-{
-	((struct image_wishes *)to)->coroutines = value;
-	return 0;
-}
-
-int image_convert(int argc, char **argv)
-{
-	static const struct option_row rows[] = {
-		IMAGE_FORMAT,
-		{"target-format", "FORMAT", image_option_target_format,
-		 "the new image's format\n(default: raw)"},
-		{"compressed", NULL, convert_option_compressed, "write compressed clusters"},
-		IMAGE_OPTIONS,
-		{"backing", "FILE", image_option_backing,
-		 "of the new image; only what SOURCE itself has is written"},
-		IMAGE_BACKING_FORMAT,
-		{"snapshot", "NAME", image_option_snapshot,
-		 "copy the contents of this internal snapshot"},
-		{"no-create", NULL, convert_option_in_place,
-		 "write into the image, or device, that is there"},
-		{"sparse", "SIZE", convert_option_sparse,
-		 "zeros of at least this size are left out; 0: none are\n(default: 4K, or the new "
-		 "image's "
-		 "clusters)"},
-		{"coroutines", "N", convert_option_coroutines,
-		 "how many pieces are copied at a time\n(default: 8)"},
-		{"cache", "writeback|unsafe", convert_option_cache,
-		 "unsafe: don't wait until the new image is on the disk: faster, as qemu-img\n"
-		 "(default: writeback)"},
-		{"verify", NULL, convert_option_verify, "read both again, and compare them"},
-		IMAGE_PROGRESS,
-		IMAGE_ALLOW,
-		IMAGE_SHARE,
-		IMAGE_OVERWRITE,
-		IMAGE_QUIET,
-	};
-	static const struct option_table table = {
-		.command = "image convert",
-		.usage = "FILE_SOURCE FILE_TARGET [OPTIONS]",
-		.summary = "Copies the contents of an image to a new one, of another format "
-			   "perhaps. TARGET "
-			   "is\nthere once it is whole.",
-		.rows = rows,
-		.letters = image_letters,
-		.n_rows = ARRAY_SIZE(rows),
-		.min_args = 0,
-		.max_args = 2,
-		.missing = "from which image, to which?",
-	};
-	struct image_wishes w = {0};
-	struct err err = ERR_INIT;
-	const char *args[2];
-	int status = options_parse(&table, argc, argv, &w, args);
-
-	return status != OPTIONS_RUN
-		       ? status
-		       : image_end(&w, convert_run(&w, args[0], args[1], &err), 1, &err);
-}
+const struct image_command image_convert = {
+	.options =
+		{
+			.command = "image convert",
+			.usage = "FILE_SOURCE FILE_TARGET [OPTIONS]",
+			.summary = "Copies the contents of an image to a new one, of another "
+				   "format perhaps. TARGET is\nthere once it is whole.",
+			OPTION_ROWS(convert_rows),
+			.letters = image_letters,
+			.max_args = 2,
+			.missing = "from which image, to which?",
+		},
+	.run = convert_run,
+};
 
 /* --- compare --- */
 
@@ -433,54 +386,40 @@ static int compare_run(struct image_wishes *w, const char *const *paths, struct 
 	return r;
 }
 
-static int compare_option_strict(void *to, unused char *value, unused struct err *err)
-{
-	((struct image_wishes *)to)->is_strict = true;
-	return 0;
-}
+static const struct option_row compare_rows[] = {
+	IMAGE_FORMAT,
+	IMAGE_TEXT("other-format", "FORMAT", target_format,
+		   "the second image's format\n(default: the first one's)"),
+	IMAGE_FLAG("strict", is_strict, "another size is a difference"),
+	IMAGE_PROGRESS,
+	IMAGE_ALLOW,
+	IMAGE_SHARE,
+	IMAGE_QUIET,
+};
 
-int image_compare(int argc, char **argv)
-{
-	static const struct option_row rows[] = {
-		IMAGE_FORMAT,
-		{"other-format", "FORMAT", image_option_target_format,
-		 "the second image's format\n(default: the first one's)"},
-		{"strict", NULL, compare_option_strict, "another size is a difference"},
-		IMAGE_PROGRESS,
-		IMAGE_ALLOW,
-		IMAGE_SHARE,
-		IMAGE_QUIET,
-	};
-	static const struct option_table table = {
-		.command = "image compare",
-		.usage = "FILE FILE [OPTIONS]",
-		.summary = "Compares what a guest would read of two images. Exit status: 0 for the "
-			   "same, 1 for\n"
-			   "a difference, 2 for a failure. Behind the end of the smaller one there "
-			   "are zeros.",
-		.rows = rows,
-		.letters = image_letters,
-		.n_rows = ARRAY_SIZE(rows),
-		.min_args = 2,
-		.max_args = 2,
-		.missing = "which images?",
-	};
-	struct image_wishes w = {0};
-	struct err err = ERR_INIT;
-	const char *paths[2];
-	int status = options_parse(&table, argc, argv, &w, paths), r;
-
-	if (status != OPTIONS_RUN)
-		return status;
-	r = compare_run(&w, paths, &err);
-	status = image_end(&w, r, COMPARE_FAILED, &err);
-	return r < 0 ? status : r;
-}
+const struct image_command image_compare = {
+	.options =
+		{
+			.command = "image compare",
+			.usage = "FILE FILE [OPTIONS]",
+			.summary = "Compares what a guest would read of two images. Exit status: 0 "
+				   "for the same, 1 for\na difference, 2 for a failure. Behind the "
+				   "end of the smaller one there are zeros.",
+			OPTION_ROWS(compare_rows),
+			.letters = image_letters,
+			.min_args = 2,
+			.max_args = 2,
+			.missing = "which images?",
+		},
+	.run = compare_run,
+	.failed = COMPARE_FAILED,
+};
 
 /* --- resize --- */
 
-static int resize_run(struct image_wishes *w, const char *path, const char *text, struct err *err)
+static int resize_run(struct image_wishes *w, const char *const *args, struct err *err)
 {
+	const char *path = args[0], *text = args[1] + (args[1][0] == '=');
 	bool is_relative = text[0] == '+' || text[0] == '-';
 	char sign[2] = {is_relative ? text[0] : '\0'}, size[32];
 	json_t *result;
@@ -488,26 +427,17 @@ static int resize_run(struct image_wishes *w, const char *path, const char *text
 	int r = image_size(text + is_relative, &bytes, err);
 
 	if (r == 0)
-		r = image_add(w, path, w->format, true, err);
+		r = image_call_one(w, path, true, "resize",
+				   json_pack("{s:I, s:s, s:b}", "size", (json_int_t)bytes, "sign",
+					     sign, "shrink", w->may_shrink),
+				   &result, err);
 	if (r < 0)
 		return r;
-	r = image_call(w, "resize",
-		       json_pack("{s:I, s:s, s:b}", "size", (json_int_t)bytes, "sign", sign,
-				 "shrink", w->may_shrink),
-		       &result, err);
-	if (r < 0)
-		return err_wrap(err, "%s", path);
 	if (!w->is_quiet)
 		printf("Image resized: it has %s (%ld bytes) now.\n",
 		       print_size(size, (u64)json_number(result, "size")),
 		       json_number(result, "size"));
 	json_decref(result);
-	return 0;
-}
-
-static int resize_option_shrink(void *to, unused char *value, unused struct err *err)
-{
-	((struct image_wishes *)to)->may_shrink = true;
 	return 0;
 }
 
@@ -520,35 +450,26 @@ static void resize_protect_sign(int argc, char **argv)
 	}
 }
 
-int image_resize(int argc, char **argv)
-{
-	static const struct option_row rows[] = {
-		IMAGE_FORMAT,
-		{"shrink", NULL, resize_option_shrink,
-		 "it may become smaller: what is cut off is lost"},
-		IMAGE_ALLOW,
-		IMAGE_QUIET,
-	};
-	static const struct option_table table = {
-		.command = "image resize",
-		.usage = "FILE [+|-]SIZE [OPTIONS]",
-		.summary = "Makes an image larger or smaller: to SIZE, or by it. What is new reads "
-			   "as zeros.",
-		.rows = rows,
-		.letters = image_letters,
-		.n_rows = ARRAY_SIZE(rows),
-		.min_args = 2,
-		.max_args = 2,
-		.missing = "which image, and how large?",
-	};
-	struct image_wishes w = {0};
-	struct err err = ERR_INIT;
-	const char *args[2];
-	int status;
+static const struct option_row resize_rows[] = {
+	IMAGE_FORMAT,
+	IMAGE_FLAG("shrink", may_shrink, "it may become smaller: what is cut off is lost"),
+	IMAGE_ALLOW,
+	IMAGE_QUIET,
+};
 
-	resize_protect_sign(argc, argv);
-	status = options_parse(&table, argc, argv, &w, args);
-	if (status != OPTIONS_RUN)
-		return status;
-	return image_end(&w, resize_run(&w, args[0], args[1] + (args[1][0] == '='), &err), 1, &err);
-}
+const struct image_command image_resize = {
+	.options =
+		{
+			.command = "image resize",
+			.usage = "FILE [+|-]SIZE [OPTIONS]",
+			.summary = "Makes an image larger or smaller: to SIZE, or by it. What is "
+				   "new reads as zeros.",
+			OPTION_ROWS(resize_rows),
+			.letters = image_letters,
+			.min_args = 2,
+			.max_args = 2,
+			.missing = "which image, and how large?",
+		},
+	.prepare = resize_protect_sign,
+	.run = resize_run,
+};

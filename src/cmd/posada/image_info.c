@@ -162,8 +162,9 @@ static void info_add_names(const struct image_wishes *w, const char *path, json_
 	}
 }
 
-static int info_run(struct image_wishes *w, const char *path, struct err *err)
+static int info_run(struct image_wishes *w, const char *const *paths, struct err *err)
 {
+	const char *path = paths[0];
 	json_t *result, *images;
 	const char *format = w->format && strcmp(w->format, "probe") ? w->format : NULL;
 	int r = format ? image_add(w, path, format, false, err)
@@ -187,54 +188,28 @@ static int info_run(struct image_wishes *w, const char *path, struct err *err)
 	return 0;
 }
 
-static int info_option_chain(void *to, unused char *value, unused struct err *err)
-{
-	((struct image_wishes *)to)->is_chain = true;
-	return 0;
-}
+static const struct option_row info_rows[] = {
+	IMAGE_FORMAT,         IMAGE_FLAG("backing-chain", is_chain, "and those that it lies over"),
+	IMAGE_BACKING_FORMAT, IMAGE_ALLOW,
+	IMAGE_SHARE,          IMAGE_OUTPUT,
+	OPTION_JSON,
+};
 
-/* qemu-img's --output=json. */
-int image_option_output(void *to, char *value, struct err *err)
-{
-	struct image_wishes *w = to;
-
-	if (strcmp(value, "json") && strcmp(value, "human"))
-		return err_set(err, -EINVAL, "there is no '%s'; there is: human, json", value);
-	w->json.is_json = value[0] == 'j';
-	return 0;
-}
-
-int image_info(int argc, char **argv)
-{
-	static const struct option_row rows[] = {
-		IMAGE_FORMAT,
-		{"backing-chain", NULL, info_option_chain, "and those that it lies over"},
-		IMAGE_BACKING_FORMAT,
-		IMAGE_ALLOW,
-		IMAGE_SHARE,
-		IMAGE_OUTPUT,
-		OPTION_JSON,
-	};
-	static const struct option_table table = {
-		.command = "image info",
-		.usage = "FILE [OPTIONS]",
-		.summary = "Shows what an image is. Without --format it is guessed, and how sure "
-			   "that is "
-			   "is shown.",
-		.rows = rows,
-		.letters = image_letters,
-		.n_rows = ARRAY_SIZE(rows),
-		.min_args = 1,
-		.max_args = 1,
-		.missing = "which image?",
-	};
-	struct image_wishes w = {0};
-	struct err err = ERR_INIT;
-	const char *path;
-	int status = options_parse(&table, argc, argv, &w, &path);
-
-	return status != OPTIONS_RUN ? status : image_end(&w, info_run(&w, path, &err), 1, &err);
-}
+const struct image_command image_info = {
+	.options =
+		{
+			.command = "image info",
+			.usage = "FILE [OPTIONS]",
+			.summary = "Shows what an image is. Without --format it is guessed, and "
+				   "how sure that is is shown.",
+			OPTION_ROWS(info_rows),
+			.letters = image_letters,
+			.min_args = 1,
+			.max_args = 1,
+			.missing = "which image?",
+		},
+	.run = info_run,
+};
 
 /* --- map --- */
 
@@ -314,51 +289,43 @@ static void map_on_item(void *opaque, const json_t *item)
 	map_print_row(m, item);
 }
 
-static int map_run(struct image_wishes *w, const char *path, struct err *err)
+static int map_run(struct image_wishes *w, const char *const *paths, struct err *err)
 {
 	struct map_print m = {.w = w};
 	json_t *result;
-	int r = image_add(w, path, w->format, false, err);
+	int r;
 
-	if (r < 0)
-		return r;
 	w->image.on_item = map_on_item;
 	w->image.opaque = &m;
-	r = image_call(w, "map", NULL, &result, err);
+	r = image_call_one(w, paths[0], false, "map", NULL, &result, err);
 	if (r < 0)
-		return err_wrap(err, "%s", path);
+		return r;
 	if (w->json.is_json)
 		printf(m.has_any ? "]\n" : "[]\n");
 	json_decref(result);
 	return 0;
 }
 
-int image_map(int argc, char **argv)
-{
-	static const struct option_row rows[] = {
-		IMAGE_FORMAT, IMAGE_BACKING_FORMAT, IMAGE_ALLOW,
-		IMAGE_SHARE,  IMAGE_OUTPUT,         OPTION_JSON,
-	};
-	static const struct option_table table = {
-		.command = "image map",
-		.usage = "FILE [OPTIONS]",
-		.summary = "Shows where the contents of an image are: what is read from where on, "
-			   "and in\n"
-			   "which file it lies. In JSON also what is zero, and what is compressed.",
-		.rows = rows,
-		.letters = image_letters,
-		.n_rows = ARRAY_SIZE(rows),
-		.min_args = 1,
-		.max_args = 1,
-		.missing = "which image?",
-	};
-	struct image_wishes w = {0};
-	struct err err = ERR_INIT;
-	const char *path;
-	int status = options_parse(&table, argc, argv, &w, &path);
+static const struct option_row map_rows[] = {
+	IMAGE_FORMAT, IMAGE_BACKING_FORMAT, IMAGE_ALLOW, IMAGE_SHARE, IMAGE_OUTPUT, OPTION_JSON,
+};
 
-	return status != OPTIONS_RUN ? status : image_end(&w, map_run(&w, path, &err), 1, &err);
-}
+const struct image_command image_map = {
+	.options =
+		{
+			.command = "image map",
+			.usage = "FILE [OPTIONS]",
+			.summary = "Shows where the contents of an image are: what is read from "
+				   "where on, and in\nwhich file it lies. In JSON also what is "
+				   "zero, and what is compressed.",
+			OPTION_ROWS(map_rows),
+			.letters = image_letters,
+			.min_args = 1,
+			.max_args = 1,
+			.missing = "which image?",
+		},
+	.run = map_run,
+};
 
 /* --- check, repair --- */
 
@@ -424,19 +391,17 @@ static int check_status(const json_t *r)
 	return json_number(r, "leaks") ? CHECK_LEAKS : 0;
 }
 
-/* An exit status, or a negative errno. */
-static int check_run(struct image_wishes *w, const char *path, struct err *err)
+static int check_run(struct image_wishes *w, const char *path, unsigned repair, struct err *err)
 {
 	json_t *result;
-	int status, r = image_add(w, path, w->format, w->repair, err);
+	int status, r;
 
-	if (r < 0)
-		return r;
 	w->image.on_item = check_on_item;
 	w->image.opaque = w;
-	r = image_call(w, "check", json_pack("{s:i}", "repair", (int)w->repair), &result, err);
+	r = image_call_one(w, path, repair, "check", json_pack("{s:i}", "repair", (int)repair),
+			   &result, err);
 	if (r < 0)
-		return err_wrap(err, "%s", path);
+		return r;
 	status = check_status(result);
 	if (w->json.is_json) {
 		json_object_set_new(result, "filename", proto_text(path));
@@ -448,73 +413,62 @@ static int check_run(struct image_wishes *w, const char *path, struct err *err)
 	return status;
 }
 
-static int check_main(const struct option_table *table, int argc, char **argv, unsigned repair)
+static int check_main(struct image_wishes *w, const char *const *paths, struct err *err)
 {
-	struct image_wishes w = {.repair = repair};
-	struct err err = ERR_INIT;
-	const char *path;
-	int status = options_parse(table, argc, argv, &w, &path), end;
-
-	if (status != OPTIONS_RUN)
-		return status;
-	status = check_run(&w, path, &err);
-	end = image_end(&w, status, status == -ENOTSUP ? CHECK_NOT_SUPPORTED : CHECK_FAILED, &err);
-	return status < 0 ? end : status;
+	return check_run(w, paths[0], 0, err);
 }
 
-int image_check(int argc, char **argv)
-{
-	static const struct option_row rows[] = {
-		IMAGE_FORMAT, IMAGE_ALLOW, IMAGE_SHARE, IMAGE_QUIET, IMAGE_OUTPUT, OPTION_JSON,
-	};
-	static const struct option_table table = {
-		.command = "image check",
-		.usage = "FILE [OPTIONS]",
-		.summary = "Looks whether an image's bookkeeping is sound. Exit status: 0, or 2 "
-			   "for errors, 3\n"
-			   "for space that nobody uses, 1 when it can't be looked at, 63 where a "
-			   "format has\n"
-			   "nothing to check.",
-		.rows = rows,
-		.letters = image_letters,
-		.n_rows = ARRAY_SIZE(rows),
-		.min_args = 1,
-		.max_args = 1,
-		.missing = "which image?",
-	};
+static const struct option_row check_rows[] = {
+	IMAGE_FORMAT, IMAGE_ALLOW, IMAGE_SHARE, IMAGE_QUIET, IMAGE_OUTPUT, OPTION_JSON,
+};
 
-	return check_main(&table, argc, argv, 0);
+const struct image_command image_check = {
+	.options =
+		{
+			.command = "image check",
+			.usage = "FILE [OPTIONS]",
+			.summary = "Looks whether an image's bookkeeping is sound. Exit status: 0, "
+				   "or 2 for errors, 3\nfor space that nobody uses, 1 when it "
+				   "can't be looked at, 63 where a format has\nnothing to check.",
+			OPTION_ROWS(check_rows),
+			.letters = image_letters,
+			.min_args = 1,
+			.max_args = 1,
+			.missing = "which image?",
+		},
+	.run = check_main,
+	.failed = CHECK_FAILED,
+	.not_supported = CHECK_NOT_SUPPORTED,
+};
+
+static int repair_main(struct image_wishes *w, const char *const *paths, struct err *err)
+{
+	unsigned all = w->is_leaks_only ? 0 : IMG_REPAIR_ALL;
+
+	return check_run(w, paths[0], IMG_REPAIR_LEAKS | all, err);
 }
 
-static int repair_option_leaks(void *to, unused char *value, unused struct err *err)
-{
-	((struct image_wishes *)to)->repair = IMG_REPAIR_LEAKS;
-	return 0;
-}
+static const struct option_row repair_rows[] = {
+	IMAGE_FORMAT, IMAGE_FLAG("leaks", is_leaks_only, "only give back space that nobody uses"),
+	IMAGE_ALLOW,  IMAGE_QUIET,
+	IMAGE_OUTPUT, OPTION_JSON,
+};
 
-int image_repair(int argc, char **argv)
-{
-	static const struct option_row rows[] = {
-		IMAGE_FORMAT,
-		{"leaks", NULL, repair_option_leaks, "only give back space that nobody uses"},
-		IMAGE_ALLOW,
-		IMAGE_QUIET,
-		IMAGE_OUTPUT,
-		OPTION_JSON,
-	};
-	static const struct option_table table = {
-		.command = "image repair",
-		.usage = "FILE [OPTIONS]",
-		.summary = "Mends an image whose bookkeeping isn't sound, as far as it can be. "
-			   "Exit status\n"
-			   "as with `posada image check`, of what is left.",
-		.rows = rows,
-		.letters = image_letters,
-		.n_rows = ARRAY_SIZE(rows),
-		.min_args = 1,
-		.max_args = 1,
-		.missing = "which image?",
-	};
-
-	return check_main(&table, argc, argv, IMG_REPAIR_LEAKS | IMG_REPAIR_ALL);
-}
+const struct image_command image_repair = {
+	.options =
+		{
+			.command = "image repair",
+			.usage = "FILE [OPTIONS]",
+			.summary =
+				"Mends an image whose bookkeeping isn't sound, as far as it can "
+				"be. Exit status\nas with `posada image check`, of what is left.",
+			OPTION_ROWS(repair_rows),
+			.letters = image_letters,
+			.min_args = 1,
+			.max_args = 1,
+			.missing = "which image?",
+		},
+	.run = repair_main,
+	.failed = CHECK_FAILED,
+	.not_supported = CHECK_NOT_SUPPORTED,
+};

@@ -24,14 +24,6 @@
 #define SERVE_PASSED   3 /* sd_listen_fds(3): the first socket that a service manager passes */
 #define SERVE_NBD_PORT "10809"
 
-struct serve_wishes {
-	struct image_wishes image; /* first */
-	const char *socket, *bind, *port, *name, *description;
-	json_t *bitmaps;
-	bool is_readonly, is_once;
-	char *uri; /* where it is, for people */
-};
-
 /* --- sockets --- */
 
 /* One that nobody listens at any more is replaced. */
@@ -95,189 +87,158 @@ static int serve_take_passed(int *out)
 	return *out < 0 ? -errno : 0;
 }
 
-static int serve_listen(struct serve_wishes *w, int *out, struct err *err)
+static int serve_listen(struct image_wishes *w, int *out, struct err *err)
 {
-	const char *address = w->bind ? w->bind : "127.0.0.1";
+	const char *address = w->serve.bind ? w->serve.bind : "127.0.0.1";
 
-	if (w->socket) {
-		w->uri = str_format("nbd+unix:///%s?socket=%s", w->name, w->socket);
-		return serve_listen_unix(w->socket, out, err);
+	if (w->serve.socket) {
+		w->serve.uri =
+			str_format("nbd+unix:///%s?socket=%s", w->serve.name, w->serve.socket);
+		return serve_listen_unix(w->serve.socket, out, err);
 	}
-	if (!w->port && serve_take_passed(out) == 0) {
-		w->uri = str_dup("the socket that was passed");
+	if (!w->serve.port && serve_take_passed(out) == 0) {
+		w->serve.uri = str_dup("the socket that was passed");
 		return 0;
 	}
-	if (!w->port && !w->bind)
+	if (!w->serve.port && !w->serve.bind)
 		return err_set(err, -EINVAL, "where? Say --socket PATH, or --port PORT");
-	w->uri = str_format("nbd://%s:%s/%s", address, w->port ? w->port : SERVE_NBD_PORT, w->name);
-	return serve_listen_tcp(address, w->port ? w->port : SERVE_NBD_PORT, out, err);
+	w->serve.uri = str_format("nbd://%s:%s/%s", address,
+				  w->serve.port ? w->serve.port : SERVE_NBD_PORT, w->serve.name);
+	return serve_listen_tcp(address, w->serve.port ? w->serve.port : SERVE_NBD_PORT, out, err);
 }
 
 /* --- the command --- */
 
 static void serve_on_item(void *opaque, const json_t *item)
 {
-	const struct serve_wishes *w = opaque;
+	const struct image_wishes *w = opaque;
 
-	if (!json_is_true(json_object_get(item, "ready")) || w->image.is_quiet)
+	if (!json_is_true(json_object_get(item, "ready")) || w->is_quiet)
 		return;
-	printf("serving at %s\n", w->uri);
+	printf("serving at %s\n", w->serve.uri);
 	fflush(stdout);
 }
 
-static json_t *serve_args(const struct serve_wishes *w)
+static json_t *serve_args(const struct image_wishes *w)
 {
-	json_t *args = json_pack("{s:o, s:b, s:O}", "name", proto_text(w->name), "once", w->is_once,
-				 "bitmaps", w->bitmaps ? w->bitmaps : json_null());
+	json_t *args = json_pack("{s:o, s:b, s:O}", "name", proto_text(w->serve.name), "once",
+				 w->serve.is_once, "bitmaps",
+				 w->serve.bitmaps ? w->serve.bitmaps : json_null());
 
-	if (w->description)
-		json_object_set_new(args, "description", proto_text(w->description));
-	if (w->image.snapshot)
-		json_object_set_new(args, "snapshot", proto_text(w->image.snapshot));
+	if (w->serve.description)
+		json_object_set_new(args, "description", proto_text(w->serve.description));
+	if (w->snapshot)
+		json_object_set_new(args, "snapshot", proto_text(w->snapshot));
 	return args;
 }
 
-static int serve_run(struct serve_wishes *w, const char *path, struct err *err)
+static int serve_run(struct image_wishes *w, const char *const *paths, struct err *err)
 {
-	bool is_readonly = w->is_readonly || w->image.snapshot || w->image.image.names.is_shared;
+	const char *path = paths[0];
+	bool is_readonly = w->serve.is_readonly || w->snapshot || w->image.names.is_shared;
 	AUTO_FD int listener = -1;
 	json_t *result;
-	int r = image_add(&w->image, path, w->image.format, !is_readonly, err);
+	int r = image_add(w, path, w->format, !is_readonly, err);
 
+	if (!w->serve.name)
+		w->serve.name = "";
 	if (r >= 0)
 		r = serve_listen(w, &listener, err);
 	if (r >= 0)
-		r = launch_image_add_fd(&w->image.image, fd_take(listener), path, NULL, false, err);
+		r = launch_image_add_fd(&w->image, fd_take(listener), path, NULL, false, err);
 	if (r < 0)
 		return r;
-	w->image.image.is_stoppable = true;
-	w->image.image.on_item = serve_on_item;
-	w->image.image.opaque = w;
-	r = image_call(&w->image, "serve", serve_args(w), &result, err);
-	if (w->socket)
-		unlink(w->socket);
+	w->image.is_stoppable = true;
+	w->image.on_item = serve_on_item;
+	w->image.opaque = w;
+	r = image_call(w, "serve", serve_args(w), &result, err);
+	if (w->serve.socket)
+		unlink(w->serve.socket);
 	if (r < 0)
 		return err_wrap(err, "%s", path);
 	json_decref(result);
 	return 0;
 }
 
-static int serve_option_socket(void *to, char *value, unused struct err *err)
+static int serve_take_text(const char **out, const char *value, struct err *err)
 {
-	((struct serve_wishes *)to)->socket = value;
-	return 0;
-}
-
-static int serve_option_bind(void *to, char *value, unused struct err *err)
-{
-	((struct serve_wishes *)to)->bind = value;
-	return 0;
-}
-
-static int serve_option_port(void *to, char *value, unused struct err *err)
-{
-	((struct serve_wishes *)to)->port = value;
+	if (strlen(value) > 255 || !proto_text_is_utf8(value))
+		return err_set(err, -EINVAL, "at most 255 bytes of UTF-8");
+	*out = value;
 	return 0;
 }
 
 static int serve_option_name(void *to, char *value, struct err *err)
 {
-	if (strlen(value) > 255 || !proto_text_is_utf8(value))
-		return err_set(err, -EINVAL, "at most 255 bytes of UTF-8");
-	((struct serve_wishes *)to)->name = value;
-	return 0;
+	return serve_take_text(&((struct image_wishes *)to)->serve.name, value, err);
 }
 
 static int serve_option_description(void *to, char *value, struct err *err)
 {
-	if (strlen(value) > 255 || !proto_text_is_utf8(value))
-		return err_set(err, -EINVAL, "at most 255 bytes of UTF-8");
-	((struct serve_wishes *)to)->description = value;
-	return 0;
+	return serve_take_text(&((struct image_wishes *)to)->serve.description, value, err);
 }
 
 static int serve_option_bitmap(void *to, char *value, struct err *err)
 {
-	struct serve_wishes *w = to;
+	struct image_wishes *w = to;
 
 	if (!proto_text_is_utf8(value))
 		return err_set(err, -EINVAL, "it is no UTF-8");
-	if (!w->bitmaps)
-		w->bitmaps = json_array();
-	json_array_append_new(w->bitmaps, json_string(value));
+	if (!w->serve.bitmaps)
+		w->serve.bitmaps = json_array();
+	json_array_append_new(w->serve.bitmaps, json_string(value));
 	return 0;
 }
 
-static int serve_option_readonly(void *to, unused char *value, unused struct err *err)
-{
-	((struct serve_wishes *)to)->is_readonly = true;
-	return 0;
-}
+static const struct option_row serve_rows[] = {
+	IMAGE_FORMAT,
+	IMAGE_TEXT("socket", "PATH", serve.socket, "listen at a UNIX socket"),
+	IMAGE_TEXT("port", "PORT", serve.port,
+		   "listen at a TCP port\n(default: 10809, with --bind)"),
+	IMAGE_TEXT("bind", "ADDRESS", serve.bind,
+		   "of that port; there is no encryption\n(default: 127.0.0.1)"),
+	{"export-name", "NAME", serve_option_name, "what clients call it (default: empty)"},
+	{"description", "TEXT", serve_option_description, "what clients are told of it"},
+	IMAGE_FLAG("read-only", serve.is_readonly, "clients can't write"),
+	{"bitmap", "NAME", serve_option_bitmap,
+	 "clients may ask what this bitmap says is dirty; may be given again"},
+	IMAGE_TEXT("snapshot", "NAME", snapshot,
+		   "the contents of this internal snapshot, read-only"),
+	IMAGE_FLAG("once", serve.is_once, "end when the last client is gone"),
+	IMAGE_BACKING_FORMAT,
+	IMAGE_ALLOW,
+	IMAGE_SHARE,
+	IMAGE_QUIET,
+};
 
-static int serve_option_once(void *to, unused char *value, unused struct err *err)
-{
-	((struct serve_wishes *)to)->is_once = true;
-	return 0;
-}
+static const struct option_letter serve_letters[] = {
+	{'f', "format"},
+	{'k', "socket"},
+	{'p', "port"},
+	{'b', "bind"},
+	{'x', "export-name"},
+	{'D', "description"},
+	{'r', "read-only"},
+	{'B', "bitmap"},
+	{'l', "snapshot"},
+	{'U', "force-share"},
+	{'F', "backing-format"},
+	{'q', "quiet"},
+	{0},
+};
 
-int image_serve(int argc, char **argv)
-{
-	static const struct option_row rows[] = {
-		IMAGE_FORMAT,
-		{"socket", "PATH", serve_option_socket, "listen at a UNIX socket"},
-		{"port", "PORT", serve_option_port,
-		 "listen at a TCP port\n(default: 10809, with --bind)"},
-		{"bind", "ADDRESS", serve_option_bind,
-		 "of that port; there is no encryption\n(default: 127.0.0.1)"},
-		{"export-name", "NAME", serve_option_name, "what clients call it (default: empty)"},
-		{"description", "TEXT", serve_option_description, "what clients are told of it"},
-		{"read-only", NULL, serve_option_readonly, "clients can't write"},
-		{"bitmap", "NAME", serve_option_bitmap,
-		 "clients may ask what this bitmap says is dirty; may be given again"},
-		{"snapshot", "NAME", image_option_snapshot,
-		 "the contents of this internal snapshot, read-only"},
-		{"once", NULL, serve_option_once, "end when the last client is gone"},
-		IMAGE_BACKING_FORMAT,
-		IMAGE_ALLOW,
-		IMAGE_SHARE,
-		IMAGE_QUIET,
-	};
-	static const struct option_letter letters[] = {
-		{'f', "format"},
-		{'k', "socket"},
-		{'p', "port"},
-		{'b', "bind"},
-		{'x', "export-name"},
-		{'D', "description"},
-		{'r', "read-only"},
-		{'B', "bitmap"},
-		{'l', "snapshot"},
-		{'U', "force-share"},
-		{'F', "backing-format"},
-		{'q', "quiet"},
-		{0},
-	};
-	static const struct option_table table = {
-		.command = "image serve",
-		.usage = "FILE [OPTIONS]",
-		.summary =
-			"Serves an image to NBD clients, until it is interrupted. Once clients can "
-			"connect, it\nsays where.",
-		.rows = rows,
-		.letters = letters,
-		.n_rows = ARRAY_SIZE(rows),
-		.min_args = 1,
-		.max_args = 1,
-		.missing = "which image?",
-	};
-	struct serve_wishes w = {.name = ""};
-	struct err err = ERR_INIT;
-	const char *path;
-	int status = options_parse(&table, argc, argv, &w, &path);
-
-	if (status == OPTIONS_RUN)
-		status = image_end(&w.image, serve_run(&w, path, &err), 1, &err);
-	json_decref(w.bitmaps);
-	free(w.uri);
-	return status;
-}
+const struct image_command image_serve = {
+	.options =
+		{
+			.command = "image serve",
+			.usage = "FILE [OPTIONS]",
+			.summary = "Serves an image to NBD clients, until it is interrupted. Once "
+				   "clients can connect, it\nsays where.",
+			OPTION_ROWS(serve_rows),
+			.letters = serve_letters,
+			.min_args = 1,
+			.max_args = 1,
+			.missing = "which image?",
+		},
+	.run = serve_run,
+};

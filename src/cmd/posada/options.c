@@ -147,7 +147,15 @@ static int options_take_args(const struct option_table *t, int argc, char **argv
 int options_take(const struct option_table *t, const struct option_row *row, void *to, char *value,
 		 struct err *err)
 {
-	return t->parse ? t->parse(to, row, value, err) : row->parse(to, value, err);
+	if (t->parse)
+		return t->parse(to, row, value, err);
+	if (row->parse)
+		return row->parse(to, value, err);
+	if (row->value)
+		*(const char **)((char *)to + row->at) = value;
+	else
+		*(bool *)((char *)to + row->at) = true;
+	return 0;
 }
 
 int options_parse(const struct option_table *t, int argc, char **argv, void *to, const char **args)

@@ -5,6 +5,8 @@
 #ifndef CMD_POSADA_OPTIONS_H
 #define CMD_POSADA_OPTIONS_H
 
+#include <stddef.h>
+
 #include "base/base.h"
 
 struct err;
@@ -12,9 +14,21 @@ struct err;
 struct option_row {
 	const char *name;
 	const char *value; /* how it is called in the help; NULL: the option has none */
-	int (*parse)(void *to, char *value, struct err *err);
+	int (*parse)(void *to, char *value, struct err *err); /* NULL: by at */
 	const char *help; /* lines; "(default: X)" in it is what `posada config` shows */
+	size_t at; /* in `to`: the value's pointer; or the bool that becomes true, without a value */
 };
+
+/* Rows without code: member, of type, is what the option fills. */
+#define OPTION_TEXT(name, value, type, member, help)                                               \
+	{                                                                                          \
+		name, value, NULL, help, OPTION_AT(type, member, const char *)                     \
+	}
+#define OPTION_FLAG(name, type, member, help)                                                      \
+	{                                                                                          \
+		name, NULL, NULL, help, OPTION_AT(type, member, bool)                              \
+	}
+#define OPTION_AT(type, member, kind) _Generic(((type *)0)->member, kind : offsetof(type, member))
 
 /* "-f" for --format, for who has it in their fingers. */
 struct option_letter {
@@ -35,6 +49,8 @@ struct option_table {
 	/* Instead of the rows' own parse; NULL: those. */
 	int (*parse)(void *to, const struct option_row *row, char *value, struct err *err);
 };
+
+#define OPTION_ROWS(table) .rows = (table), .n_rows = ARRAY_SIZE(table)
 
 enum { OPTIONS_RUN = -1 };
 
