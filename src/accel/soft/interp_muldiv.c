@@ -1,11 +1,18 @@
 /*
  * Multiplication and division.
  *
- * The host multiplies, so that undefined flags are its own. Divisions are checked before: a host's
+ * The host multiplies. Flags that are undefined then are clear: hosts leave them as they were, or not, and what
+ * they were may be nothing that both engines have. Divisions are checked before: a host's
  * divide error would be a signal. Their flags, all undefined, stay as they were.
  */
 #include "accel/soft/bind.h"
 #include "accel/soft/exec.h"
+
+/* CF and OF, which are the same; the others are clear. */
+static always_inline u16 product_flags(u64 f)
+{
+	return f & SX_CC_CF ? SX_CC_CF | SX_CC_OF : 0;
+}
 
 /* rDX:rAX = rAX * s. */
 #define WIDE_ASM(op, sfx, low, high, s, f)                                                         \
@@ -23,7 +30,7 @@
 		WIDE_ASM(op, sfx, low, high, s, f);                                                \
 		sx_reg_set(c, X86_RAX, low, size);                                                 \
 		sx_reg_set(c, X86_RDX, high, size);                                                \
-		c->cc = (u16)f;                                                                    \
+		c->cc = product_flags(f);                                                          \
 		SX_NEXT(c, i);                                                                     \
 	}
 #define WIDES(name, op)                                                                            \
@@ -46,7 +53,7 @@ WIDES(imul1, "imul")
 		    : [src] "r"(s)                                                                 \
 		    : "cc");                                                                       \
 		sx_reg_set(c, X86_RAX, low, 2);                                                    \
-		c->cc = (u16)f;                                                                    \
+		c->cc = product_flags(f);                                                          \
 		SX_NEXT(c, i);                                                                     \
 	}
 
@@ -62,7 +69,7 @@ WIDE_BYTE(imul1, "imulb")
 		    : [dest] "+r"(d), "+&a"(f)                                                     \
 		    : [src] "r"(s)                                                                 \
 		    : "cc");                                                                       \
-		c->cc = (u16)f;                                                                    \
+		c->cc = product_flags(f);                                                          \
 		return d;                                                                          \
 	}                                                                                          \
 	static void imul2_##sfx(struct sx_cpu *c, const struct sx_insn *i)                         \

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "accel/soft/block.h"
+#include "accel/soft/debug.h"
 #include "accel/soft/exec.h"
 #include "accel/soft/fpu.h"
 #include "accel/soft/lockstep_priv.h"
@@ -129,16 +130,18 @@ static bool has_page(const struct sx_lockstep *l, const u8 *host)
 	return false;
 }
 
-void sx_lockstep_note(struct sx_cpu *c, const struct sx_xlat *x)
+bool sx_lockstep_note(struct sx_cpu *c, const struct sx_xlat *x)
 {
 	struct sx_lockstep *l = c->lockstep;
 
-	if (!l || !l->is_recording || x->range->is_readonly)
-		return;
-	if (l->n_pages >= LOCKSTEP_PAGES - PAGES_SPARE && !has_page(l, x->host))
+	if (!l || !l->is_recording)
+		return true;
+	if (l->n_pages >= LOCKSTEP_PAGES - PAGES_SPARE && !has_page(l, x->host)) {
 		l->is_full = true;
-	else
-		note_page(l, x->host, x->range->block, x->block_page);
+		return false;
+	}
+	note_page(l, x->host, x->range->block, x->block_page);
+	return true;
 }
 
 void sx_lockstep_note_table(struct sx_cpu *c, struct gmem_block *b, u64 page)
@@ -253,20 +256,14 @@ static bool is_wanted(const struct sx_cpu *c)
 	return __atomic_load_n(&c->request, __ATOMIC_RELAXED) & ~(u32)SX_REQ_STEP || has_ended(c);
 }
 
-static void set_step(struct sx_cpu *c, bool is_on)
-{
-	if (is_on)
-		__atomic_fetch_or(&c->request, SX_REQ_STEP, __ATOMIC_RELAXED);
-	else
-		__atomic_fetch_and(&c->request, ~(u32)SX_REQ_STEP, __ATOMIC_RELAXED);
-}
-
-/* By the interpreter, whatever the block's first handler is now. */
+/* By the interpreter, whatever the block's first handler is now; this block alone. */
 static void interpret(struct sx_cpu *c, struct sx_block *b)
 {
 	c->block = b;
 	c->retired += b->n_insns;
+	c->is_stepping = true;
 	(b->first_fn ? b->first_fn : b->insn[0].fn)(c, b->insn);
+	c->is_stepping = false;
 	c->block = NULL;
 }
 
@@ -280,23 +277,73 @@ static struct sx_block *find_one(struct sx_cpu *c)
 	return b;
 }
 
+static bool is_repeated_string(const struct sx_insn *i)
+{
+	switch ((int)sx_insn_op(i)) {
+	case SX_MOVS:
+	case SX_STOS:
+	case SX_LODS:
+	case SX_CMPS:
+	case SX_SCAS:
+		return i->flags & (SX_IF_REP | SX_IF_REPNE);
+	}
+	return false;
+}
+
+/*
+ * Somebody wanted the vCPU, perhaps in the middle of a string instruction, where the count of instructions doesn't
+ * say how far it came: it is finished.
+ */
+static void finish_string(struct sx_cpu *c)
+{
+	u64 before = c->retired;
+
+	while (c->retired == before && !has_ended(c)) {
+		struct sx_block *b = find_one(c);
+
+		if (!is_repeated_string(&b->insn[!b->insn[0].len]))
+			return;
+		interpret(c, b);
+	}
+}
+
+/* Behind STI: translated code goes on with the next instruction at once. */
+static bool is_behind_sti(const struct sx_cpu *c)
+{
+	return c->interrupt_shadow == X86_SHADOW_STI && !(c->sysflags & X86_FLAG_TF) &&
+	       !sx_debug_is_active(c);
+}
+
+/* As the run loop does it (execute_step), as far as that goes here. */
+static void leave_shadow(struct sx_cpu *c)
+{
+	c->interrupt_shadow = 0;
+	c->sysflags &= ~X86_FLAG_RF;
+	interpret(c, sx_block_find(c));
+	sx_mode_update(c);
+}
+
 /* Up to n instructions, and the rest of a block where it is not to be exact. */
 static void run_interpreter(struct sx_cpu *c, u64 n, bool is_exact)
 {
 	u64 end = c->retired + n;
 
-	set_step(c, true); /* back after each block */
-	while (c->retired < end && !(is_exact ? has_ended(c) : is_wanted(c))) {
-		struct sx_block *b = sx_block_find(c);
+	while (c->retired < end) {
+		struct sx_block *b;
 
+		if (is_exact && is_behind_sti(c)) {
+			leave_shadow(c);
+			continue;
+		}
+		if (is_exact ? has_ended(c) : is_wanted(c))
+			break;
+		b = sx_block_find(c);
 		if (is_exact && b->n_insns > end - c->retired)
 			b = find_one(c);
 		interpret(c, b);
-		if (!(c->mode & (SX_MODE_STEP | SX_MODE_LIMITED)))
-			set_step(c, true);
 	}
-	if (!(c->mode & (SX_MODE_STEP | SX_MODE_LIMITED)))
-		set_step(c, false);
+	if (c->retired < end)
+		finish_string(c);
 }
 
 static void run_translated(struct sx_cpu *c, u64 n)
@@ -309,6 +356,8 @@ static void run_translated(struct sx_cpu *c, u64 n)
 		sx_block_enter(c, sx_block_find(c));
 		c->block = NULL;
 	} while (c->retired < c->stop_at && c->retired != before && !is_wanted(c));
+	if (c->retired < c->stop_at)
+		finish_string(c);
 	c->stop_at = stop_at;
 }
 
@@ -326,6 +375,7 @@ static void run_engine(struct sx_cpu *c, enum engine engine, u64 n)
 static noinline void run_guarded(struct sx_cpu *c, enum engine engine, u64 n)
 {
 	if (__builtin_setjmp(c->unwind)) {
+		c->is_stepping = false;
 		c->interrupt_shadow = 0;
 		sx_mode_update(c);
 		return;
@@ -433,10 +483,27 @@ static void found(struct sx_cpu *c, u64 n)
 	rewind_to_start(c, false);
 }
 
-static void judge(struct sx_cpu *c, u64 n)
+/*
+ * Translated code needs no shadow behind STI, since nothing comes between it and the next instruction; but that one
+ * is done once, and so behind the stretch.
+ */
+static void settle_shadow(struct sx_cpu *c)
+{
+	struct sx_lockstep *l = c->lockstep;
+	u32 right = l->interpreted.state.interrupt_shadow;
+
+	if (right != X86_SHADOW_STI || l->translated.state.interrupt_shadow)
+		return;
+	l->translated.state.interrupt_shadow = c->interrupt_shadow = right;
+	sx_mode_update(c);
+}
+
+static void judge(struct sx_cpu *c, u64 n, bool is_before_once)
 {
 	struct sx_lockstep *l = c->lockstep;
 
+	if (is_before_once)
+		settle_shadow(c);
 	if (sx_lockstep_differs(l, true)) {
 		found(c, n);
 	} else if (sx_lockstep_differs(l, false) && !are_flags_dead(c)) {
@@ -463,24 +530,25 @@ static bool has_event(const struct lockstep_cpu *s)
 static bool compare(struct sx_cpu *c, u64 n)
 {
 	struct sx_lockstep *l = c->lockstep;
-	bool raises;
+	bool raises, is_before_once;
 	u64 m;
 
 	rewind_to_start(c, true);
 	m = record(c, TRANSLATED, n ? n : 1, &l->translated);
 	raises = has_event(&l->translated);
+	is_before_once = l->is_once;
 	if (m == n && raises == has_event(&l->interpreted)) {
-		judge(c, n);
+		judge(c, n, is_before_once);
 		return true;
 	}
-	if ((!m && !raises) || l->is_once)
+	if (!m && !raises)
 		return false;
 	rewind_to_start(c, true);
 	n = record(c, INTERPRETER_EXACT, m + raises, &l->interpreted);
 	if (l->is_once)
 		return false;
 	if (n == m && raises == has_event(&l->interpreted))
-		judge(c, n);
+		judge(c, n, is_before_once);
 	else
 		found(c, m);
 	return true;

@@ -32,8 +32,8 @@ const char *sx_lockstep_difference(const struct sx_cpu *c);
 bool sx_lockstep_is_once(const struct sx_insn *i);
 void sx_lockstep_once(struct sx_cpu *c,
 		      const struct sx_insn *i); /* comes back, or ends the stretch */
-/* Before a page is written: of the guest's, or of page tables by a walk. */
-void sx_lockstep_note(struct sx_cpu *c, const struct sx_xlat *x);
+/* Before a page is written: of the guest's (false: not in this stretch), or of page tables by a walk. */
+bool sx_lockstep_note(struct sx_cpu *c, const struct sx_xlat *x);
 void sx_lockstep_note_table(struct sx_cpu *c, struct gmem_block *b, u64 page);
 /* After an address was translated: can this access be done twice? Else the stretch ends. */
 void sx_lockstep_check(struct sx_cpu *c, const struct sx_insn *i, const struct sx_xlat *x,

@@ -64,6 +64,7 @@ static void report_state(const struct sx_lockstep *l)
 		report_value(gpr_names[k], s->gpr[k], a->gpr[k], b->gpr[k]);
 	report_value("rip", s->rip, a->rip, b->rip);
 	report_value("rflags", s->rflags, a->rflags, b->rflags);
+	report_value("count", l->start.retired, l->interpreted.retired, l->translated.retired);
 	report_rest(l);
 }
 

@@ -1,8 +1,9 @@
 /*
  * Which instructions the translator does itself, and what flags each reads and writes.
  *
- * Flags that an instruction leaves undefined are written: whatever the host's instruction makes of
- * them, the interpreter's makes too.
+ * Flags that an instruction leaves undefined are what the interpreter makes of them, which must not depend on what
+ * the host's flags were: they may be nothing that the guest's were. Where the host's instruction may leave some of
+ * them alone, it is a merge.
  */
 #include "accel/soft/bind.h"
 #include "accel/soft/native_priv.h"

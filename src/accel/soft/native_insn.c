@@ -508,6 +508,27 @@ static void one(struct translation *t, unsigned index)
 		with_reg(t, index);
 }
 
+static bool is_product(const struct sx_insn *i)
+{
+	switch ((int)sx_insn_op(i)) {
+	case SX_MUL:
+	case SX_IMUL1:
+	case SX_IMUL:
+	case SX_IMUL3:
+		return true;
+	}
+	return false;
+}
+
+/* Flags that a product leaves undefined are clear: 2 * (CF << 7) + 1 has the CF and OF that CF was, and no other. */
+static void clear_undefined_flags(struct emit *e)
+{
+	e_op(e, 4, 0xc7, 0, opd_reg(H_R14), 4);
+	e_i32(e, 1);
+	e_op(e, 1, 0xd0, 3, opd_reg(H_R14), 0);     /* rcr 1: CF << 7, and CF is set */
+	e_op(e, 1, 0x10, H_R14, opd_reg(H_R14), 0); /* adc */
+}
+
 /* Does its code change EFLAGS before it does what it should? */
 static bool clobbers_flags(const struct item *it)
 {
@@ -538,6 +559,8 @@ void sx_native_insn(struct translation *t, unsigned index)
 			t->flags = FLAGS_DEAD;
 	}
 	one(t, index);
+	if (is_product(&it->i) && it->is_live_after)
+		clear_undefined_flags(&t->e);
 	if (it->flags & (FLAGS_WRITE | FLAGS_MERGE) && !sx_native_is_string(&it->i) &&
 	    sx_insn_op(&it->i) != SX_POPF)
 		t->flags = FLAGS_HOST;

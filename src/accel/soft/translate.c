@@ -86,8 +86,10 @@ static int resolve(struct sx_cpu *c, u64 lin, enum sx_access access, enum sx_tlb
 	if (access == SX_WRITE && out->is_code)
 		sx_count(c, SX_N_MISS_CODE_PAGE);
 	if (access == SX_WRITE && !out->range->is_readonly) {
-		sx_lockstep_note(c, out);
 		note_dirty(out);
+		/* Whoever asks must not find it in the TLB either. */
+		if (unlikely(c->lockstep) && !sx_lockstep_note(c, out))
+			return -1;
 	}
 	enter(c, lin, access, set, &w, out);
 	out->host += lin & ~PAGE_MASK;

@@ -98,6 +98,32 @@ TEST(real_mode_runs_and_interrupts)
 	core_fini(&k);
 }
 
+/* All undefined ones are set before, by flags that are or aren't what the host has. */
+/* clang-format off */
+CODE(products,
+     "mov $3, %ebx\n mov $0xd5, %ah\n sahf\n imul %ebx, %ebx\n pushf\n pop %rsi\n"
+     "xor %eax, %eax\n cmp %al, %al\n mov $0x40000000, %eax\n mul %eax\n pushf\n pop %rdi\n"
+     "mov $0xd5, %ah\n sahf\n mov $0x80, %al\n imulb %al\n pushf\n pop %rbp\n"
+     "mov $0xd4, %ah\n sahf\n imul $-1, %rbx, %rcx\n pushf\n pop %r8\n" STOP);
+/* clang-format on */
+
+TEST(flags_that_products_leave_undefined_are_clear)
+{
+	const u64 both = X86_FLAG_CF | X86_FLAG_OF;
+	struct core k;
+	struct x86_cpu_state s;
+
+	core_init(&k);
+	core_long_mode(&k, &s);
+	core_load(&k, CORE_CODE, products, CODE_SIZE(products));
+	CHECK_EQ(core_run(&k, &s), VCPU_STOP_REQUEST);
+	CHECK_EQ(s.gpr[X86_RSI] & X86_FLAGS_ARITH, 0);
+	CHECK_EQ(s.gpr[X86_RDI] & X86_FLAGS_ARITH, both);
+	CHECK_EQ(s.gpr[X86_RBP] & X86_FLAGS_ARITH, both);
+	CHECK_EQ(s.gpr[X86_R8] & X86_FLAGS_ARITH, 0);
+	core_fini(&k);
+}
+
 TEST(both_ways_to_judge_a_condition_agree)
 {
 	for (u32 f = 0; f < 32; f++) {
