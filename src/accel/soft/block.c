@@ -30,7 +30,7 @@
 	 SX_BLOCK_MAX * SX_INSN_MAX + 64)
 
 /* Blocks of one instruction that crosses pages, by linear address; each has room for that much. */
-#define CROSSING_BITS 8
+#define CROSSING_BITS 9
 #define CROSSING_BYTES                                                                             \
 	align_up(sizeof(struct sx_block) + 4 * sizeof(struct sx_insn) + SX_INSN_MAX, 64)
 
@@ -68,6 +68,7 @@ void sx_cache_drop(struct sx_cpu *c)
 
 	memset(k->hash, 0, sizeof(k->hash[0]) << HASH_BITS);
 	memset(k->jump, 0, sizeof(k->jump));
+	memset(k->crossing, 0, CROSSING_BYTES << CROSSING_BITS);
 	madvise(k->arena, ARENA_SIZE, MADV_DONTNEED);
 	k->used = 0;
 	k->is_dropped = false;
@@ -217,9 +218,10 @@ static void remember(struct sx_cpu *c, u64 lin, bool is_global, struct sx_block 
 	sx_tlb_note_code(c, lin, is_global);
 }
 
-static struct sx_block *crossing_slot(struct sx_cache *k, u64 lin)
+/* Callouts' single steps have slots of their own. */
+static struct sx_block *crossing_slot(struct sx_cache *k, u64 lin, u32 mode)
 {
-	u64 h = lin * 0x9e3779b97f4a7c15 >> (64 - CROSSING_BITS);
+	u64 h = (lin ^ (mode & SX_MODE_STEP)) * 0x9e3779b97f4a7c15 >> (64 - CROSSING_BITS);
 
 	return (struct sx_block *)(void *)(k->crossing + h * CROSSING_BYTES);
 }
@@ -239,7 +241,7 @@ static void crossing_enter(struct sx_cpu *c, const struct sx_insn *i)
 	struct sx_block *b = c->block;
 
 	if (likely(__atomic_load_n(b->code2, __ATOMIC_ACQUIRE) == b->word2)) {
-		b->first_fn(c, i);
+		b->whole_fn(c, i);
 		return;
 	}
 	b = crossing_again(c, b);
@@ -266,7 +268,8 @@ static void crossing_decode(struct sx_cpu *c, struct sx_block *b, u64 lin, const
 	is_whole = decode_run(c, b, bytes, SX_INSN_MAX);
 	c->mode = mode;
 	b->mode = mode;
-	b->first_fn = b->insn[0].fn;
+	b->first_fn = b->whole_fn = b->insn[0].fn;
+	sx_native_watch(c, b);
 	assert(is_whole);
 }
 
@@ -289,7 +292,7 @@ static void crossing_fetch(u8 *bytes, const struct sx_itlb_entry *first, unsigne
 static struct sx_block *find_crossing(struct sx_cpu *c, u64 lin, struct sx_itlb_entry first,
 				      unsigned n)
 {
-	struct sx_block *b = crossing_slot(c->cache, lin);
+	struct sx_block *b = crossing_slot(c->cache, lin, c->mode);
 	u64 next_lin = (lin + n) & c->code_mask;
 	struct sx_itlb_entry next = *sx_translate_code(c, next_lin);
 	bool lasts = n && first.host && next.host && !((lin ^ next_lin) >> 63);
@@ -312,6 +315,7 @@ static struct sx_block *find_crossing(struct sx_cpu *c, u64 lin, struct sx_itlb_
 	b->word2 = word2;
 	b->insn[0].fn = lasts ? crossing_enter : b->first_fn;
 	if (lasts) {
+		sx_native_refound(c, b);
 		remember(c, lin, first.page & SX_TLB_GLOBAL, b);
 		sx_tlb_note_code(c, next_lin, next.page & SX_TLB_GLOBAL);
 	}
@@ -337,6 +341,7 @@ static struct sx_block *block_new(struct sx_cpu *c, const struct sx_itlb_entry *
 		return NULL;
 	k->used += align_up((u64)(block_limit(b) - (u8 *)b), 64);
 	sx_count(c, SX_N_BLOCK_DECODED);
+	b->first_fn = b->insn[0].fn;
 	sx_native_watch(c, b);
 	slot = hash_slot(k, gpa, c->mode);
 	b->next = *slot;

@@ -37,8 +37,9 @@ struct sx_block {
 	sx_insn_fn *first_fn;    /* its first handler, where insn[0] has another in front of it */
 	u32 *code2;              /* an instruction across two pages: the second's; else NULL */
 	u32 word2;
-	u32 heat;  /* how often it was entered, up to its translation */
-	u8 *bytes; /* n_bytes, as they were decoded */
+	sx_insn_fn *whole_fn; /* then: its first handler once word2 was found good */
+	u32 heat;             /* how often it was entered, up to its translation */
+	u8 *bytes;            /* n_bytes, as they were decoded */
 	struct sx_insn insn[];
 };
 

@@ -340,7 +340,7 @@ static noinline sx_insn_fn *run_on(struct sx_cpu *c)
 	if (unlikely(sx_is_wanted(c) || c->run_state != X86_RUNNABLE))
 		return NULL;
 	b = sx_jump_find(c);
-	if (b && left >= NATIVE_LINK && b->native)
+	if (b && left >= NATIVE_LINK && b->native && !b->code2)
 		link_to(c, at, left, b);
 	return SX_CHAINS_BLOCKS && b ? go_on_with(c, b, b->insn[0].fn) : NULL;
 }
@@ -353,24 +353,45 @@ static void sx_native_enter(struct sx_cpu *c, unused const struct sx_insn *i)
 		next(c, c->block->insn);
 }
 
+/* Where another handler stands in front of it already, that one calls fn. */
+static void set_first(struct sx_block *b, sx_insn_fn *fn)
+{
+	b->whole_fn = fn;
+	if (!b->code2)
+		b->insn[0].fn = fn;
+}
+
 static void sx_native_warm(struct sx_cpu *c, const struct sx_insn *i)
 {
 	struct sx_block *b = c->block;
 
-	if (++b->heat < c->native->heat) {
-		b->first_fn(c, i);
-		return;
+	sx_insn_fn *fn = b->first_fn;
+
+	if (++b->heat >= c->native->heat) {
+		if (sx_native_translate(c, b))
+			fn = sx_native_enter;
+		set_first(b, fn);
 	}
-	b->insn[0].fn = sx_native_translate(c, b) ? sx_native_enter : b->first_fn;
-	b->insn[0].fn(c, i);
+	fn(c, i);
 }
 
 void sx_native_watch(struct sx_cpu *c, struct sx_block *b)
 {
-	if (!c->native || (b->mode & MODES_NATIVE) != SX_MODE_64)
-		return;
-	b->first_fn = b->insn[0].fn;
-	b->insn[0].fn = sx_native_warm;
+	if (c->native && (b->mode & MODES_NATIVE) == SX_MODE_64)
+		set_first(b, sx_native_warm);
+}
+
+static void make_anew(struct sx_block *b)
+{
+	b->native = NULL;
+	b->heat = 0;
+	set_first(b, sx_native_warm);
+}
+
+static void unlink_edges(const struct sx_native_block *n)
+{
+	for (u32 k = 0; k < n->n_edges; k++)
+		e_patch(n->edges[k].field, n->edges[k].stub);
 }
 
 /*
@@ -385,12 +406,26 @@ void sx_native_revalidated(struct sx_cpu *c, struct sx_block *b, const u8 *page)
 		return;
 	n = head_of(c, b);
 	if (memcmp(n->bytes, page + n->first, n->n_bytes)) {
-		b->native = NULL;
-		b->heat = 0;
-		b->insn[0].fn = sx_native_warm;
+		make_anew(b);
 		return;
 	}
-	for (u32 k = 0; k < n->n_edges; k++)
-		e_patch(n->edges[k].field, n->edges[k].stub);
+	unlink_edges(n);
 	n->word = b->word;
+}
+
+void sx_native_refound(struct sx_cpu *c, struct sx_block *b)
+{
+	struct sx_native_block *n;
+
+	if (!b->native)
+		return;
+	n = head_of(c, b);
+	if (n->code != b->code || n->code2 != b->code2) {
+		make_anew(b);
+		return;
+	}
+	if (n->word != b->word)
+		unlink_edges(n);
+	n->word = b->word;
+	n->word2 = b->word2;
 }

@@ -39,6 +39,8 @@ struct sx_native_block {
 	u32 *code; /* the page's code word ... */
 	u32 word;  /* ... under which the block is good */
 	u32 mode;
+	u32 *code2; /* of an instruction across two pages: the same of the second; else NULL */
+	u32 word2;
 	u32 fpu_needs; /* enum sx_fpu_need */
 	u8 *inner;     /* its code behind the checks */
 	struct sx_block *block;
@@ -91,6 +93,9 @@ void sx_native_forget(struct sx_cpu *c);
 void sx_native_watch(struct sx_cpu *c, struct sx_block *b);
 /* The block's page was written, its bytes are the same: it is good under another word. page: as it is. */
 void sx_native_revalidated(struct sx_cpu *c, struct sx_block *b, const u8 *page);
+
+/* One of an instruction across two pages (code2) was found again, perhaps on other pages, or written ones. */
+void sx_native_refound(struct sx_cpu *c, struct sx_block *b);
 
 /* native_block.c: false: it isn't worth it, or there is no room. */
 bool sx_native_translate(struct sx_cpu *c, struct sx_block *b);

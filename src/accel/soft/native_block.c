@@ -270,16 +270,28 @@ static void check_count(struct translation *t)
 	sx_native_add_slow(t, SLOW_REQUEST, e_jcc(e, 3), 0); /* not below */
 }
 
-static void emit_entry(struct translation *t)
+/* The code word whose address and value are in the head. */
+static void check_word(struct translation *t, size_t code, size_t word)
 {
 	struct emit *e = &t->e;
 	const u8 *head = e_exec(e, (const u8 *)t->head);
 
-	t->entry = e->at;
-	e_load(e, H_R14, opd_near(head + offsetof(struct sx_native_block, code)));
+	e_load(e, H_R14, opd_near(head + code));
 	e_op(e, 4, 0x8b, H_R14, opd_base(H_R14, 0), 0);
-	e_op(e, 4, 0x3b, H_R14, opd_near(head + offsetof(struct sx_native_block, word)), 0);
+	e_op(e, 4, 0x3b, H_R14, opd_near(head + word), 0);
 	sx_native_add_slow(t, SLOW_STALE, e_jcc(e, 5), 0);
+}
+
+static void emit_entry(struct translation *t)
+{
+	struct emit *e = &t->e;
+
+	t->entry = e->at;
+	check_word(t, offsetof(struct sx_native_block, code),
+		   offsetof(struct sx_native_block, word));
+	if (t->b->code2)
+		check_word(t, offsetof(struct sx_native_block, code2),
+			   offsetof(struct sx_native_block, word2));
 	e_op(e, 4, 0x83, 7, opd_near(&t->c->request), 1); /* cmp request, 0 */
 	e_u8(e, 0);
 	sx_native_add_slow(t, SLOW_REQUEST, e_jcc(e, 5), 0);
@@ -378,14 +390,18 @@ static void emit_slow(struct translation *t, const struct slow *s)
 	case SLOW_FULL:
 		sx_native_slow_full(t, s);
 		break;
-	case SLOW_STALE:
-		sx_native_leave_with(t, tagged(t->entry, NATIVE_REPLACE), start);
+	case SLOW_STALE: /* across pages, the one at RIP may be another address space's */
+		sx_native_leave_with(
+			t, t->b->code2 ? (u64)NATIVE_GO_ON : tagged(t->entry, NATIVE_REPLACE),
+			start);
 		break;
 	case SLOW_REQUEST:
 		sx_native_leave_with(t, NATIVE_GO_ON, start);
 		break;
-	case SLOW_INTERPRET:
-		sx_native_leave_with(t, tagged(t->head, NATIVE_INTERPRET), start);
+	case SLOW_INTERPRET: /* a block across pages has one instruction, and its room others after it */
+		sx_native_leave_with(
+			t, t->b->code2 ? (u64)NATIVE_STEP : tagged(t->head, NATIVE_INTERPRET),
+			start);
 		break;
 	}
 }
@@ -399,6 +415,8 @@ static void emit_head(struct translation *t)
 		.code = t->b->code,
 		.word = t->b->word,
 		.mode = t->b->mode,
+		.code2 = t->b->code2,
+		.word2 = t->b->word2,
 		.fpu_needs = t->fpu_needs,
 		.block = t->b,
 	};
@@ -430,7 +448,8 @@ static void begin(struct translation *t, struct sx_cpu *c, struct sx_block *b)
 
 	t->c = c;
 	t->b = b;
-	t->page = sx_phys_page(c, b->gpa & PAGE_MASK, &range);
+	/* An instruction across two pages is known by its linear address, and by its bytes. */
+	t->page = b->code2 ? NULL : sx_phys_page(c, b->gpa & PAGE_MASK, &range);
 	t->first = (u32)(b->gpa & ~PAGE_MASK);
 	t->end = t->first + b->n_bytes;
 	t->n_items = t->n_slow = t->n_edges = 0;

@@ -12,11 +12,24 @@ static bool is_in_page(i64 off)
 
 /* --- jumps to what is known --- */
 
+/* Is it an instruction whole in the page? One that goes on in the next is found by its linear address only. */
+static bool is_whole_in_page(struct translation *t, i64 off)
+{
+	const struct sx_decode_mode mode = {
+		.bits = 64, .is_protected = true, .features = t->c->features};
+	struct sx_insn i;
+
+	if (!is_in_page(off) || off + SX_INSN_MAX <= (i64)PAGE_SIZE)
+		return is_in_page(off);
+	return t->page && sx_decode(&mode, t->page + off, (unsigned)((i64)PAGE_SIZE - off), &i) !=
+				  SX_DECODE_NEED_MORE;
+}
+
 /* Where the jump whose distance stands at field leads. Jumps backwards come by the checks: so every loop
  * meets them. */
 static void add_target(struct translation *t, u8 *field, i64 target, i64 from)
 {
-	sx_native_add_slow(t, is_in_page(target) ? SLOW_EDGE : SLOW_FAR, field, 0);
+	sx_native_add_slow(t, is_whole_in_page(t, target) ? SLOW_EDGE : SLOW_FAR, field, 0);
 	if (t->e.is_full)
 		return;
 	t->slow[t->n_slow - 1].target = target;
@@ -39,7 +52,7 @@ static void emit_far(struct translation *t, i64 target)
 
 void sx_native_go(struct translation *t, i64 target, i64 from)
 {
-	if (!is_in_page(target))
+	if (!is_whole_in_page(t, target))
 		emit_far(t, target);
 	else
 		add_target(t, e_jump(&t->e), target, from);

@@ -536,3 +536,90 @@ TEST(system_instructions_at_privilege_1_fault)
 	CHECK_EQ(s.gpr[X86_RBX], 3 * 40);
 	core_fini(&k);
 }
+
+/* --- instructions across two pages --- */
+
+/* The last byte of the number, in the second page, changes after 21 rounds. */
+/* clang-format off */
+CODE(across, "mov $40, %ebp\n xor %ebx, %ebx\n jmp 1f\n"
+	".org across + 0xff0\n 1: inc %ecx\n"
+	".org across + 0xffd, 0x90\n add $0x11223344, %ebx\n"
+	"cmp $20, %ebp\n jne 2f\n movb $1, 0x11002\n"
+	"2: dec %ebp\n jnz 1b\n" STOP);
+/* clang-format on */
+
+TEST(an_instruction_across_pages_is_translated_until_it_changes)
+{
+	struct core k;
+	struct x86_cpu_state s;
+
+	core_init(&k);
+	core_long_mode(&k, &s);
+	core_load(&k, CORE_CODE, across, CODE_SIZE(across));
+	CHECK_EQ(core_run(&k, &s), VCPU_STOP_REQUEST);
+	CHECK_EQ(s.gpr[X86_RBX], (u32)(21 * 0x11223344u + 19 * 0x01223344u));
+	CHECK(count_of(&k, "blocks", "crossing") < 20);
+	core_fini(&k);
+}
+
+/* A function whose first instruction begins in the last bytes of one page; the page behind it is mapped elsewhere
+ * by the caller, at every round or after 21. */
+#define ACROSS (REMAPPED - 3)
+/* clang-format off */
+CODE(across_function, "add $0x11223344, %ebx\n ret\n");
+CODE(across_other, "add $0x55663344, %ebx\n ret\n");
+CODE(remaps_once, "mov $40, %ebp\n xor %ebx, %ebx\n 1: mov $0x3ffffd, %eax\n call *%rax\n"
+	"cmp $20, %ebp\n jne 2f\n xorl $0x200000, 0x102010\n invlpg 0x400000\n"
+	"2: dec %ebp\n jnz 1b\n" STOP);
+CODE(remaps_always, "mov $40, %ebp\n xor %ebx, %ebx\n 1: mov $0x3ffffd, %eax\n call *%rax\n"
+	"xorl $0x200000, 0x102010\n mov %cr3, %rax\n mov %rax, %cr3\n"
+	"dec %ebp\n jnz 1b\n" STOP);
+/* clang-format on */
+
+static u64 run_across(const u8 *caller, size_t size)
+{
+	struct core k;
+	struct x86_cpu_state s;
+
+	core_init(&k);
+	core_long_mode(&k, &s);
+	core_load(&k, CORE_CODE, caller, size);
+	core_load(&k, ACROSS, across_function, CODE_SIZE(across_function));
+	core_load(&k, REMAPPED + 0x200000, across_other + 3, CODE_SIZE(across_other) - 3);
+	CHECK_EQ(core_run(&k, &s), VCPU_STOP_REQUEST);
+	core_fini(&k);
+	return s.gpr[X86_RBX];
+}
+
+TEST(the_second_page_of_an_instruction_is_mapped_anew)
+{
+	CHECK_EQ(run_across(remaps_once, CODE_SIZE(remaps_once)),
+		 (u32)(21 * 0x11223344u + 19 * 0x55663344u));
+	CHECK_EQ(run_across(remaps_always, CODE_SIZE(remaps_always)),
+		 (u32)(20 * 0x11223344u + 20 * 0x55663344u));
+}
+
+/* SSE, whose state isn't ready at first, and a store that has to go the interpreter's way. */
+/* clang-format off */
+CODE(across_sse, "mov $40, %ebp\n xor %ebx, %ebx\n mov $1, %eax\n movd %eax, %xmm1\n pxor %xmm0, %xmm0\n jmp 1f\n"
+	".org across_sse + 0xffe\n 1: paddd %xmm1, %xmm0\n"
+	"jmp 2f\n"
+	".org across_sse + 0x1ffd\n 2: movd %xmm0, 0x30ffe(%rax,%rax)\n"
+	"dec %ebp\n jnz 1b\n movd %xmm0, %ebx\n" STOP);
+/* clang-format on */
+
+TEST(sse_instructions_across_pages)
+{
+	struct core k;
+	struct x86_cpu_state s;
+	u32 stored;
+
+	core_init(&k);
+	core_long_mode(&k, &s);
+	core_load(&k, CORE_CODE, across_sse, CODE_SIZE(across_sse));
+	CHECK_EQ(core_run(&k, &s), VCPU_STOP_REQUEST);
+	memcpy(&stored, core_ram(&k, 0x31000), 4);
+	CHECK_EQ(s.gpr[X86_RBX], 40);
+	CHECK_EQ(stored, 40);
+	core_fini(&k);
+}
