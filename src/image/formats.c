@@ -21,6 +21,7 @@ const struct img_format *const img_formats[] = {
 	&img_vhd,
 	&img_vhdx,
 	&img_vmdk,
+	&img_luks,
 	NULL,
 };
 /* clang-format on */

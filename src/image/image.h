@@ -22,6 +22,7 @@
 #include "block/block.h"
 
 struct json_t;
+struct secret;
 struct work_pool;
 
 /* --- names inside images --- */
@@ -57,6 +58,13 @@ struct img_opener {
 
 /* --- formats --- */
 
+struct img_secret {
+	const char *id; /* what key-secret calls it; or NULL */
+	const void *bytes;
+	size_t n_bytes;
+	bool is_volume_key; /* not a passphrase, but what one unlocks */
+};
+
 struct img_open_options {
 	struct loop *loop;
 	bool is_readonly;
@@ -64,9 +72,9 @@ struct img_open_options {
 	/* The image isn't changed by opening it read only; a repair that writing needs is made when it isn't. */
 	const struct img_opener *opener; /* borrowed while it is opened; or NULL */
 	const char *snapshot;            /* id or name: its contents, read only; or NULL */
-	/* The passphrase, for what is encrypted; NULL: none is known. Borrowed while it is opened. */
-	const void *secret;
-	size_t secret_bytes;
+	/* For what is encrypted: each is tried. Borrowed while it is opened. */
+	const struct img_secret *secrets;
+	unsigned n_secrets;
 	u64 cache_bytes; /* for metadata; 0: a default that serves a disk of some hundred GiB */
 	/* Threads for compression (base/work.h), until the image is closed; NULL: none. */
 	struct work_pool *workers;
@@ -91,8 +99,8 @@ struct img_create_options {
 	const struct img_opener *opener; /* for formats of several files */
 	const char *
 		file_name; /* the image's, without its folder: what such files are named by; or NULL */
-	const void *secret;
-	size_t secret_bytes;
+	const struct img_secret *secrets; /* for what is encrypted: that which key-secret names */
+	unsigned n_secrets;
 };
 
 /* What there is to guess from. */
@@ -118,6 +126,7 @@ struct img_format {
 	const struct img_option_info *create_options; /* or NULL */
 	bool can_back;                                /* create takes a backing */
 	bool can_compress; /* image_ops.write_compressed works, on a new image */
+	bool is_noise;     /* a new image doesn't read as zeros */
 	bool is_write_once; /* a new image is written from its start to its end, each cluster once (convert) */
 };
 
@@ -200,6 +209,8 @@ struct image_ops {
 	/* Names of files, as img_child has them: calls each for all of them. */
 	int (*children)(struct blk *b, int (*each)(void *opaque, const struct img_child *child),
 			void *opaque);
+	/* The key of its data, for who opens the same image again (img_secret.is_volume_key); NULL: none. */
+	const struct secret *(*key)(struct blk *b);
 	/* The opened backing, borrowed; NULL: none. */
 	struct blk *(*backing)(struct blk *b);
 	/* Another name (NULL: none) in the image's header; the data isn't touched. */
@@ -236,5 +247,6 @@ extern const struct img_format img_vdi;
 extern const struct img_format img_vhd;
 extern const struct img_format img_vmdk;
 extern const struct img_format img_vhdx;
+extern const struct img_format img_luks;
 
 #endif

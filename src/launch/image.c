@@ -20,6 +20,7 @@
 #include "base/fd.h"
 #include "block/block.h"
 #include "confine/uid.h"
+#include "crypt/secret.h"
 #include "launch/launch_priv.h"
 #include "proto/control.h"
 #include "proto/text.h"
@@ -52,6 +53,7 @@ void launch_image_fini(struct launch_image *i, bool keeps_created)
 		free(f->path);
 	}
 	i->n_files = 0;
+	launch_secrets_fini(&i->secrets);
 }
 
 /* --- a person's files --- */
@@ -239,23 +241,59 @@ static json_t *image_file_json(const struct launch_image_file *f)
 	return o;
 }
 
+/* What goes with a request, in this order: files, secrets' pipes, the pipe for keys. */
+struct image_parcel {
+	int fds[CONTROL_MAX_FDS];
+	unsigned n_fds, n_files; /* behind the files they are ours */
+	json_t *files, *secrets;
+};
+
+static int image_pack_secrets(const struct launch_image *i, struct image_parcel *p, struct err *err)
+{
+	for (unsigned n = 0; n < i->secrets.n; n++) {
+		int fd = secret_pipe(i->secrets.list[n].bytes, err);
+
+		if (fd < 0)
+			return err_wrap(err, "a secret");
+		p->fds[p->n_fds++] = fd;
+		json_array_append_new(p->secrets, json_string(i->secrets.list[n].id));
+	}
+	return 0;
+}
+
+static int image_pack(const struct launch_image *i, struct image_parcel *p, struct err *err)
+{
+	assert(i->n_files + i->secrets.n < CONTROL_MAX_FDS);
+	for (unsigned n = 0; n < i->n_files; n++) {
+		p->fds[p->n_fds++] = i->files[n].fd;
+		json_array_append_new(p->files, image_file_json(&i->files[n]));
+	}
+	p->n_files = p->n_fds;
+	return image_pack_secrets(i, p, err);
+}
+
 static int image_request(struct image_process *p, const char *command, json_t *arguments,
 			 struct err *err)
 {
 	const struct launch_image *i = p->image;
-	json_t *files = json_array();
-	int fds[CONTROL_MAX_FDS], r;
+	struct image_parcel with = {.files = json_array(), .secrets = json_array()};
+	int r = image_pack(i, &with, err);
 
-	assert(i->n_files <= CONTROL_MAX_FDS);
-	for (unsigned n = 0; n < i->n_files; n++) {
-		fds[n] = i->files[n].fd;
-		json_array_append_new(files, image_file_json(&i->files[n]));
+	if (r == 0) {
+		json_t *m = json_pack("{s:s, s:O, s:O, s:O, s:b}", "command", command, "arguments",
+				      arguments, "files", with.files, "secrets", with.secrets,
+				      "keys", i->wants_keys);
+
+		with.fds[with.n_fds] = i->keys_fd;
+		r = image_send(p, m, with.fds, with.n_fds + i->wants_keys);
+		if (r < 0)
+			err_errno(err, r, "cannot ask posada-image");
 	}
-	r = image_send(p,
-		       json_pack("{s:s, s:o, s:o}", "command", command, "arguments",
-				 arguments ? arguments : json_object(), "files", files),
-		       fds, i->n_files);
-	return r < 0 ? err_errno(err, r, "cannot ask posada-image") : 0;
+	for (unsigned n = with.n_files; n < with.n_fds; n++)
+		close(with.fds[n]);
+	json_decref(with.files);
+	json_decref(with.secrets);
+	return r;
 }
 
 /* What an image names. The process may be in anybody's hands: nothing it says is believed. */
@@ -408,10 +446,12 @@ int launch_image_call(struct launch_image *i, const char *command, json_t *argum
 	struct image_process p = {.image = i, .sock = -1, .uid_lock = -1, .signals = -1};
 	int r = image_block_signals(&p, err);
 
+	if (!arguments)
+		arguments = json_object();
 	if (r == 0)
 		r = image_start(&p, err);
 	if (r == 0)
-		r = image_request(&p, command, json_incref(arguments), err);
+		r = image_request(&p, command, arguments, err);
 	if (r == 0)
 		r = image_wait(&p, out, err);
 	json_decref(arguments);

@@ -15,6 +15,7 @@
 
 #include "base/base.h"
 #include "image/image.h"
+#include "launch/secrets.h"
 
 struct err;
 struct json_t;
@@ -47,6 +48,9 @@ struct launch_image_file {
 
 struct launch_image {
 	struct launch_image_names names;
+	struct launch_secrets secrets; /* for what is encrypted; owned */
+	bool wants_keys;
+	int keys_fd; /* a pipe for the keys of what is unlocked (image/helper/helper.h), borrowed */
 	struct launch_image_file files[LAUNCH_IMAGE_FILES]; /* owned */
 	unsigned n_files;
 	/* What comes while it works; or NULL. */

@@ -17,6 +17,7 @@
 #include "base/loop.h"
 #include "base/work.h"
 #include "confine/confine.h"
+#include "crypt/crypt.h"
 #include "image/helper/helper.h"
 #include "image/helper/sandbox.h"
 
@@ -104,7 +105,10 @@ static int run(const struct options *o, struct err *err)
 	AUTO(blk_engines_free) struct blk_engines *engines = NULL;
 	AUTO(work_pool_free) struct work_pool *workers = NULL;
 	struct confine_report report;
-	int r = confine_process(&confinement, &report, err);
+	int r = crypt_init(err);
+
+	if (r == 0)
+		r = confine_process(&confinement, &report, err);
 
 	if (r == 0)
 		r = loop_new(&loop, err);

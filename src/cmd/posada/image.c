@@ -71,6 +71,11 @@ int image_option_allow(void *to, char *value, struct err *err)
 	return 0;
 }
 
+int image_option_secret(void *to, char *value, struct err *err)
+{
+	return launch_secrets_parse(&((struct image_wishes *)to)->image.secrets, value, err);
+}
+
 /* NAME=VALUE,NAME=VALUE; a comma in a value is written twice. NAME alone is NAME=on. */
 int image_option_options(void *to, char *value, struct err *err)
 {

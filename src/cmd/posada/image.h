@@ -48,6 +48,7 @@ extern const struct option_letter image_letters[];
 int image_option_allow(void *to, char *value, struct err *err);
 int image_option_options(void *to, char *value, struct err *err);
 int image_option_output(void *to, char *value, struct err *err);
+int image_option_secret(void *to, char *value, struct err *err);
 
 /* clang-format off */
 #define IMAGE_TEXT(name, value, member, help) OPTION_TEXT(name, value, struct image_wishes, member, help)
@@ -56,6 +57,7 @@ int image_option_output(void *to, char *value, struct err *err);
 #define IMAGE_FORMAT IMAGE_TEXT("format", "FORMAT", format, "the image's format: raw, qcow2, vmdk, vdi, vpc, vhdx, ...; or\nprobe: have it guessed, which what a guest wrote may deceive")
 #define IMAGE_BACKING_FORMAT IMAGE_TEXT("backing-format", "FORMAT", image.names.backing_format, "the backing file's format, where the image doesn't say it")
 #define IMAGE_ALLOW {"allow", "PATH", image_option_allow, "a file, or a directory with what is in it, that an image may name:\nwithout, files beneath the image's directory, for reading"}
+#define IMAGE_SECRET {"secret", "id=NAME,file=PATH|id=NAME,fd=N", image_option_secret, "a passphrase, for images that are encrypted"}
 #define IMAGE_SHARE IMAGE_FLAG("force-share", image.names.is_shared, "look at it even while someone else writes it")
 #define IMAGE_PROGRESS IMAGE_FLAG("progress", has_progress, "show how far it is")
 #define IMAGE_QUIET IMAGE_FLAG("quiet", is_quiet, "say nothing but mistakes")

@@ -159,6 +159,7 @@ static const struct option_row create_rows[] = {
 	IMAGE_TEXT("backing", "FILE", backing, "what is read where the new image has nothing yet"),
 	IMAGE_BACKING_FORMAT,
 	IMAGE_ALLOW,
+	IMAGE_SECRET,
 	IMAGE_OVERWRITE,
 	IMAGE_QUIET,
 };
@@ -189,6 +190,7 @@ static const struct option_row overlay_rows[] = {
 	IMAGE_TEXT("target-format", "FORMAT", format, "the overlay's format\n(default: qcow2)"),
 	IMAGE_OPTIONS,
 	IMAGE_ALLOW,
+	IMAGE_SECRET,
 	IMAGE_OVERWRITE,
 	IMAGE_QUIET,
 };
@@ -321,6 +323,7 @@ static const struct option_row convert_rows[] = {
 	IMAGE_FLAG("verify", is_verified, "read both again, and compare them"),
 	IMAGE_PROGRESS,
 	IMAGE_ALLOW,
+	IMAGE_SECRET,
 	IMAGE_SHARE,
 	IMAGE_OVERWRITE,
 	IMAGE_QUIET,
@@ -393,6 +396,7 @@ static const struct option_row compare_rows[] = {
 	IMAGE_FLAG("strict", is_strict, "another size is a difference"),
 	IMAGE_PROGRESS,
 	IMAGE_ALLOW,
+	IMAGE_SECRET,
 	IMAGE_SHARE,
 	IMAGE_QUIET,
 };
@@ -454,6 +458,7 @@ static const struct option_row resize_rows[] = {
 	IMAGE_FORMAT,
 	IMAGE_FLAG("shrink", may_shrink, "it may become smaller: what is cut off is lost"),
 	IMAGE_ALLOW,
+	IMAGE_SECRET,
 	IMAGE_QUIET,
 };
 

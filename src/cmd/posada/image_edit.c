@@ -78,6 +78,7 @@ static const struct option_row snapshot_rows[] = {
 	{"apply", "NAME", snapshot_option_apply, "the disk becomes what it was then"},
 	{"delete", "NAME", snapshot_option_delete, "forget it"},
 	IMAGE_ALLOW,
+	IMAGE_SECRET,
 	IMAGE_SHARE,
 	IMAGE_QUIET,
 	IMAGE_OUTPUT,
@@ -223,6 +224,7 @@ static const struct option_row bitmap_rows[] = {
 	{"disable", NULL, bitmap_option_disable, "it doesn't"},
 	{"merge", "NAME", bitmap_option_merge, "what is dirty there is so here, too"},
 	IMAGE_ALLOW,
+	IMAGE_SECRET,
 	IMAGE_SHARE,
 	IMAGE_QUIET,
 	IMAGE_OUTPUT,
@@ -271,6 +273,7 @@ static const struct option_row commit_rows[] = {
 	IMAGE_PROGRESS,
 	IMAGE_BACKING_FORMAT,
 	IMAGE_ALLOW,
+	IMAGE_SECRET,
 	IMAGE_QUIET,
 };
 
@@ -360,6 +363,7 @@ static const struct option_row rebase_rows[] = {
 		   "only write the name: for a backing file that was renamed or moved"),
 	IMAGE_PROGRESS,
 	IMAGE_ALLOW,
+	IMAGE_SECRET,
 	IMAGE_QUIET,
 };
 

@@ -191,8 +191,8 @@ static int info_run(struct image_wishes *w, const char *const *paths, struct err
 static const struct option_row info_rows[] = {
 	IMAGE_FORMAT,         IMAGE_FLAG("backing-chain", is_chain, "and those that it lies over"),
 	IMAGE_BACKING_FORMAT, IMAGE_ALLOW,
-	IMAGE_SHARE,          IMAGE_OUTPUT,
-	OPTION_JSON,
+	IMAGE_SECRET,         IMAGE_SHARE,
+	IMAGE_OUTPUT,         OPTION_JSON,
 };
 
 const struct image_command image_info = {
@@ -307,7 +307,8 @@ static int map_run(struct image_wishes *w, const char *const *paths, struct err 
 }
 
 static const struct option_row map_rows[] = {
-	IMAGE_FORMAT, IMAGE_BACKING_FORMAT, IMAGE_ALLOW, IMAGE_SHARE, IMAGE_OUTPUT, OPTION_JSON,
+	IMAGE_FORMAT, IMAGE_BACKING_FORMAT, IMAGE_ALLOW, IMAGE_SECRET,
+	IMAGE_SHARE,  IMAGE_OUTPUT,         OPTION_JSON,
 };
 
 const struct image_command image_map = {
@@ -419,7 +420,8 @@ static int check_main(struct image_wishes *w, const char *const *paths, struct e
 }
 
 static const struct option_row check_rows[] = {
-	IMAGE_FORMAT, IMAGE_ALLOW, IMAGE_SHARE, IMAGE_QUIET, IMAGE_OUTPUT, OPTION_JSON,
+	IMAGE_FORMAT, IMAGE_ALLOW,  IMAGE_SECRET, IMAGE_SHARE,
+	IMAGE_QUIET,  IMAGE_OUTPUT, OPTION_JSON,
 };
 
 const struct image_command image_check = {
@@ -450,8 +452,9 @@ static int repair_main(struct image_wishes *w, const char *const *paths, struct 
 
 static const struct option_row repair_rows[] = {
 	IMAGE_FORMAT, IMAGE_FLAG("leaks", is_leaks_only, "only give back space that nobody uses"),
-	IMAGE_ALLOW,  IMAGE_QUIET,
-	IMAGE_OUTPUT, OPTION_JSON,
+	IMAGE_ALLOW,  IMAGE_SECRET,
+	IMAGE_QUIET,  IMAGE_OUTPUT,
+	OPTION_JSON,
 };
 
 const struct image_command image_repair = {

@@ -207,6 +207,7 @@ static const struct option_row serve_rows[] = {
 	IMAGE_FLAG("once", serve.is_once, "end when the last client is gone"),
 	IMAGE_BACKING_FORMAT,
 	IMAGE_ALLOW,
+	IMAGE_SECRET,
 	IMAGE_SHARE,
 	IMAGE_QUIET,
 };

@@ -48,7 +48,8 @@ static int convert_choose(struct helper *h, const json_t *args, struct blk *targ
 		.is_compressed = arg_bool(args, "compressed"),
 		.is_in_order = f->is_write_once,
 		.is_top_only = arg_bool(args, "backed"),
-		.is_target_zero = arg_bool(args, "create") && !arg_bool(args, "backed"),
+		.is_target_zero =
+			arg_bool(args, "create") && !arg_bool(args, "backed") && !f->is_noise,
 		.cluster_bytes = cluster,
 		.sparse_bytes = cluster ? MIN(cluster, CONVERT_SPARSE_MAX) : CONVERT_SPARSE,
 		.progress = {helper_tell_progress, h},

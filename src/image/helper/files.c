@@ -2,10 +2,12 @@
  * Files that the launcher gave, as disks; images in them, with all that they name. See helper.h.
  */
 #include <fcntl.h>
+#include <string.h>
 
 #include "base/alloc.h"
 #include "base/err.h"
 #include "base/fd.h"
+#include "crypt/secret.h"
 #include "image/helper/helper_priv.h"
 
 int helper_open_file(struct helper *h, unsigned file, const struct helper_open *o, struct blk **out,
@@ -77,6 +79,23 @@ static struct files_opener files_opener(struct helper *h, unsigned file)
 	};
 }
 
+/* Whoever asked for keys will open the same image by its key. */
+static int helper_tell_key(struct helper *h, unsigned file, struct blk *b, struct err *err)
+{
+	const struct secret *s = b->image->key ? b->image->key(b) : NULL;
+	struct helper_key k = {.file = file};
+	int r;
+
+	if (h->keys_fd < 0 || !s)
+		return 0;
+	assert(s->n <= sizeof(k.key));
+	k.bytes = (u32)s->n;
+	memcpy(k.key, s->bytes, s->n);
+	r = fd_write_full(h->keys_fd, &k, sizeof(k));
+	secret_wipe(&k, sizeof(k));
+	return r < 0 ? err_errno(err, r, "cannot pass its key on") : 0;
+}
+
 int helper_open_image(struct helper *h, unsigned file, const struct helper_open *o,
 		      struct blk **out, struct err *err)
 {
@@ -88,6 +107,8 @@ int helper_open_image(struct helper *h, unsigned file, const struct helper_open 
 		.opener = &opener.opener,
 		.snapshot = o->snapshot,
 		.workers = h->workers,
+		.secrets = h->secrets,
+		.n_secrets = h->n_secrets,
 	};
 	struct blk *container;
 	int r;
@@ -104,7 +125,10 @@ int helper_open_image(struct helper *h, unsigned file, const struct helper_open 
 		blk_free(container);
 		return err_wrap(err, "cannot open it as %s", h->files[file].format->name);
 	}
-	return 0;
+	r = helper_tell_key(h, file, *out, err);
+	if (r < 0)
+		blk_free(*out);
+	return r;
 }
 
 /* --- making images --- */
@@ -136,6 +160,8 @@ int helper_create_image(struct helper *h, unsigned file, const json_t *args, u64
 		.backing_format = arg_text(args, "backing-format"),
 		.backing = backing,
 		.opener = &opener.opener,
+		.secrets = h->secrets,
+		.n_secrets = h->n_secrets,
 	};
 	AUTO(free_ptr)
 	struct img_option *options = files_options(json_object_get(args, "options"), &o.n_options);

@@ -47,14 +47,16 @@ static void helper_close_files(struct helper *h)
 {
 	for (unsigned i = 0; i < h->n_files; i++)
 		fd_close(h->files[i].fd);
+	fd_close(h->keys_fd);
 }
 
 int helper_serve(int sock, struct loop *loop, struct blk_engines *engines,
 		 struct work_pool *workers, struct err *err)
 {
-	struct helper h = {.sock = sock, .loop = loop, .engines = engines, .workers = workers};
+	struct helper h = {
+		.sock = sock, .loop = loop, .engines = engines, .workers = workers, .keys_fd = -1};
 	json_t *request = NULL, *result = NULL;
-	int r = helper_receive(&h, &request, err);
+	int r = helper_receive_request(&h, &request, err);
 
 	h.n_given = h.n_files;
 	if (r == 0)
@@ -66,5 +68,6 @@ int helper_serve(int sock, struct loop *loop, struct blk_engines *engines,
 					  proto_text(err->text)));
 	json_decref(request);
 	helper_close_files(&h);
+	helper_forget_secrets(&h);
 	return 0;
 }

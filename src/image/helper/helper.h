@@ -3,7 +3,9 @@
  * descriptors and no names.
  *
  * The launcher's first message is {"command": ..., "arguments": {...}, "files": [{"name": ...,
- * "format": ..., "writable": ...}, ...]} with a descriptor for each file; a name is without its folder. The process answers with any number of
+ * "format": ..., "writable": ...}, ...], "secrets": ["NAME", ...], "keys": BOOL} with a descriptor for each file; a name is
+ * without its folder. Behind those comes a pipe for each secret, from which it is read, and if there shall be
+ * keys, one into which a struct helper_key goes for each image that was unlocked. The process answers with any number of
  *
  *     {"open": {"file": N, "role": "backing", "index": 0, "name": ..., "format": ..., "writable": ...}}
  *     {"create": {...}}                         the image in file N names a file that it needs
@@ -26,7 +28,16 @@ struct err;
 struct loop;
 struct work_pool;
 
-#define HELPER_MAX_FILES 128 /* of a chain, extents included */
+#define HELPER_MAX_FILES   128 /* of a chain, extents included */
+#define HELPER_MAX_SECRETS 8
+#define HELPER_KEY_MAX     128
+
+/* The key of an image's data, for who opens the same files without its passphrase. */
+struct helper_key {
+	u32 file;  /* its number */
+	u32 bytes; /* of key; 0 < bytes */
+	u8 key[HELPER_KEY_MAX];
+};
 
 /* Reads the request from sock and serves it. What fails is told to the launcher, if it is there. */
 int helper_serve(int sock, struct loop *loop, struct blk_engines *engines,

@@ -22,6 +22,10 @@ struct helper {
 	struct loop *loop;
 	struct blk_engines *engines;
 	struct work_pool *workers;
+	struct img_secret secrets[HELPER_MAX_SECRETS]; /* owned */
+	struct secret *secret_bytes[HELPER_MAX_SECRETS];
+	unsigned n_secrets;
+	int keys_fd; /* where keys are told; -1: nowhere */
 	struct helper_file files[HELPER_MAX_FILES];
 	unsigned n_files;
 	unsigned n_given; /* of them in the request; the others were named by images */
@@ -42,6 +46,10 @@ int helper_ask(struct helper *h, const char *what, unsigned parent, const struct
 	       unsigned *out, struct err *err);
 int helper_receive(struct helper *h, json_t **out,
 		   struct err *err); /* a message's files are added */
+
+/* The request: as helper_receive, with secrets. Reads them. */
+int helper_receive_request(struct helper *h, json_t **out, struct err *err);
+void helper_forget_secrets(struct helper *h);
 
 /* The members of arguments; a launcher's mistake is an error, too. */
 bool arg_bool(const json_t *args, const char *name);

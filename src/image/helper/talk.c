@@ -2,11 +2,14 @@
  * The messages between posada-image and its launcher. See helper.h.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/alloc.h"
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/time.h"
+#include "crypt/secret.h"
 #include "image/helper/helper_priv.h"
 #include "proto/control.h"
 #include "proto/text.h"
@@ -74,10 +77,62 @@ static int talk_add_files(struct helper *h, const json_t *message, int *fds, siz
 	return r;
 }
 
-int helper_receive(struct helper *h, json_t **out, struct err *err)
+/* --- secrets --- */
+
+static int talk_read_secret(struct helper *h, const json_t *id, int fd, struct err *err)
+{
+	struct secret *s;
+	int r = json_is_string(id) ? secret_read(fd, &s, err) : err_set(err, -EPROTO, "no name");
+
+	if (r < 0)
+		return err_wrap(err, "a secret");
+	h->secret_bytes[h->n_secrets] = s;
+	h->secrets[h->n_secrets++] = (struct img_secret){
+		.id = str_dup(json_string_value(id)), .bytes = s->bytes, .n_bytes = s->n};
+	return 0;
+}
+
+void helper_forget_secrets(struct helper *h)
+{
+	for (unsigned i = 0; i < h->n_secrets; i++) {
+		secret_free(h->secret_bytes[i]);
+		free((char *)h->secrets[i].id);
+	}
+	h->n_secrets = 0;
+}
+
+/* Those of fds, from the n-th on, that are no files; *n_fds becomes the files' number. */
+static int talk_take_secrets(struct helper *h, const json_t *message, const int *fds, size_t *n_fds,
+			     struct err *err)
+{
+	const json_t *secrets = json_object_get(message, "secrets");
+	const size_t n = json_array_size(secrets);
+	const bool has_keys = json_is_true(json_object_get(message, "keys"));
+	int r = 0;
+
+	if (n > HELPER_MAX_SECRETS || n + has_keys > *n_fds)
+		return err_set(err, -EPROTO, "descriptors are missing");
+	if (has_keys)
+		h->keys_fd = fds[--*n_fds];
+	*n_fds -= n;
+	for (size_t i = 0; i < n; i++) {
+		if (r == 0)
+			r = talk_read_secret(h, json_array_get(secrets, i), fds[*n_fds + i], err);
+		close(fds[*n_fds + i]);
+	}
+	return r;
+}
+
+static void talk_close(const int *fds, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		close(fds[i]);
+}
+
+static int talk_receive(struct helper *h, bool is_request, json_t **out, struct err *err)
 {
 	static char text[CONTROL_MAX_MESSAGE];
-	int fds[CONTROL_MAX_FDS], r;
+	int fds[CONTROL_MAX_FDS], r = 0;
 	size_t n_fds = CONTROL_MAX_FDS;
 	ssize_t size = fd_recv(h->sock, text, sizeof(text), fds, &n_fds);
 	json_error_t why;
@@ -87,18 +142,30 @@ int helper_receive(struct helper *h, json_t **out, struct err *err)
 		return err_errno(err, size ? (int)size : -EPIPE, "the launcher is gone");
 	message = json_loadb(text, (size_t)size, 0, &why);
 	if (!json_is_object(message)) {
-		for (size_t i = 0; i < n_fds; i++)
-			close(fds[i]);
+		talk_close(fds, n_fds);
 		json_decref(message);
 		return err_set(err, -EPROTO, "a message is no JSON: %s", why.text);
 	}
-	r = talk_add_files(h, message, fds, n_fds, err);
+	if (is_request && (r = talk_take_secrets(h, message, fds, &n_fds, err)) < 0)
+		talk_close(fds, n_fds);
+	if (r == 0)
+		r = talk_add_files(h, message, fds, n_fds, err);
 	if (r < 0) {
 		json_decref(message);
 		return r;
 	}
 	*out = message;
 	return 0;
+}
+
+int helper_receive(struct helper *h, json_t **out, struct err *err)
+{
+	return talk_receive(h, false, out, err);
+}
+
+int helper_receive_request(struct helper *h, json_t **out, struct err *err)
+{
+	return talk_receive(h, true, out, err);
 }
 
 static json_t *talk_child(unsigned parent, const struct img_child *child)

@@ -15,6 +15,8 @@
 #include "block/io.h"
 #include "test.h"
 
+const struct img_secret format_secret = {.id = "s", .bytes = "fence", .n_bytes = 5};
+
 int format_create(struct loop *loop, const struct img_format *f, struct blk *file, u64 size,
 		  const char *options, const struct img_opener *opener, struct err *err)
 {
@@ -23,7 +25,9 @@ int format_create(struct loop *loop, const struct img_format *f, struct blk *fil
 				       .size = size,
 				       .options = list,
 				       .opener = opener,
-				       .file_name = "ours.vmdk"};
+				       .file_name = "ours.vmdk",
+				       .secrets = &format_secret,
+				       .n_secrets = 1};
 	AUTO(free) char *copy = str_dup(options ? options : "");
 
 	for (char *rest = copy, *one; (one = strsep(&rest, ",")) != NULL && *one;) {
@@ -51,7 +55,8 @@ int format_new(struct loop *loop, const struct img_format *f, u64 size, const ch
 struct blk *format_open(struct loop *loop, const struct img_format *f, int fd,
 			const struct img_opener *opener)
 {
-	const struct img_open_options o = {.loop = loop, .opener = opener};
+	const struct img_open_options o = {
+		.loop = loop, .opener = opener, .secrets = &format_secret, .n_secrets = 1};
 	struct err err = ERR_INIT;
 	struct blk *b;
 
@@ -123,7 +128,8 @@ static void use_damaged(struct blk *b)
 static void try_damaged(struct loop *loop, const struct img_format *f, int fd,
 			const struct img_opener *opener)
 {
-	const struct img_open_options o = {.loop = loop, .opener = opener};
+	const struct img_open_options o = {
+		.loop = loop, .opener = opener, .secrets = &format_secret, .n_secrets = 1};
 	struct blk *file = model_file_of(loop, fd, false), *b;
 	struct err err = ERR_INIT;
 	struct img_probe p = {.size = file->size};

@@ -7,6 +7,9 @@
 #include "image/image.h"
 #include "model.h"
 
+/* What opens, and makes, encrypted images in all of these tests: "fence". */
+extern const struct img_secret format_secret;
+
 /* "a=b,c=d": at most 8 options. Parts of it are named by "ours.vmdk"; opener may be NULL. */
 int format_create(struct loop *loop, const struct img_format *f, struct blk *file, u64 size,
 		  const char *options, const struct img_opener *opener, struct err *err);

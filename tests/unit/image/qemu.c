@@ -12,6 +12,7 @@
 #include "base/alloc.h"
 #include "base/err.h"
 #include "block/io.h"
+#include "format_check.h"
 #include "test.h"
 
 static char qemu_dir[64];
@@ -130,8 +131,11 @@ static int opener_open(void *opaque, const struct img_child *child, struct blk *
 		       struct err *err)
 {
 	const struct img_format *f = img_find_format(child->format ? child->format : "raw");
-	const struct img_open_options o = {
-		.loop = opaque, .is_readonly = true, .opener = qemu_opener(opaque)};
+	const struct img_open_options o = {.loop = opaque,
+					   .is_readonly = true,
+					   .opener = qemu_opener(opaque),
+					   .secrets = &format_secret,
+					   .n_secrets = 1};
 
 	if (child->role != IMG_BACKING) {
 		*out = qemu_file(opaque, child->name, !child->is_writable);
@@ -161,8 +165,11 @@ static struct blk *open_with(const char *format, struct blk *file, const struct 
 
 struct blk *qemu_open(struct loop *loop, const char *format, const char *name, bool is_readonly)
 {
-	const struct img_open_options o = {
-		.loop = loop, .is_readonly = is_readonly, .opener = qemu_opener(loop)};
+	const struct img_open_options o = {.loop = loop,
+					   .is_readonly = is_readonly,
+					   .opener = qemu_opener(loop),
+					   .secrets = &format_secret,
+					   .n_secrets = 1};
 
 	return open_with(format, qemu_file(loop, name, is_readonly), &o);
 }
