@@ -122,13 +122,13 @@ static void once(struct sx_cpu *c, const struct sx_insn *i)
 
 /* --- decoding --- */
 
-static struct sx_decode_mode decode_mode(const struct sx_cpu *c)
+struct sx_decode_mode sx_block_decode_mode(const struct sx_cpu *c, u32 mode)
 {
 	return (struct sx_decode_mode){
-		.bits = c->mode & SX_MODE_64   ? 64
-			: c->mode & SX_MODE_32 ? 32
-					       : 16,
-		.is_protected = c->mode & SX_MODE_PE,
+		.bits = mode & SX_MODE_64   ? 64
+			: mode & SX_MODE_32 ? 32
+					    : 16,
+		.is_protected = mode & SX_MODE_PE,
 		.features = c->features,
 	};
 }
@@ -182,7 +182,7 @@ static u8 *block_limit(const struct sx_block *b)
 static bool decode_run(struct sx_cpu *c, struct sx_block *b, const u8 *bytes, unsigned avail)
 {
 	unsigned max = c->mode & SX_MODE_STEP ? 1 : SX_BLOCK_MAX;
-	struct sx_decode_mode mode = decode_mode(c);
+	struct sx_decode_mode mode = sx_block_decode_mode(c, c->mode);
 	struct sx_insn *at = b->insn, insn;
 
 	while (b->n_insns < max) {

@@ -19,6 +19,7 @@
 #define ACCEL_SOFT_BLOCK_H
 
 #include "accel/soft/cpu.h"
+#include "accel/soft/decode.h"
 #include "accel/soft/insn.h"
 
 #define SX_BLOCK_MAX 64
@@ -76,6 +77,8 @@ void sx_cache_init(struct sx_cpu *c);
 void sx_cache_fini(struct sx_cpu *c);
 void sx_cache_drop(struct sx_cpu *c);           /* run loop only */
 bool sx_cache_has_room(const struct sx_cpu *c); /* for a block, without dropping all */
+
+struct sx_decode_mode sx_block_decode_mode(const struct sx_cpu *c, u32 mode);
 
 /* The block at RIP, decoded now if need be; raises the fault that the fetch meets. Run loop. */
 struct sx_block *sx_block_find(struct sx_cpu *c);

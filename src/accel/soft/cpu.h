@@ -55,7 +55,8 @@ enum sx_mode {
 	SX_MODE_USER = 1 << 3, /* CPL 3 */
 	SX_MODE_PE = 1 << 4,   /* protected mode, not virtual-8086 */
 	SX_MODE_V86 = 1 << 5,  /* virtual-8086 */
-	SX_MODE_FLAT = 1 << 6, /* CS, DS, ES, SS: base 0, limit 4 GiB, usable as they should be */
+	/* Outside 64-bit code: CS's base is 0, DS, ES, SS have base 0, limit 4 GiB, and are usable as they should be. */
+	SX_MODE_FLAT = 1 << 6,
 	SX_MODE_LIMITED = 1 << 7, /* CS's limit is below 4 GiB: checked at each block's entry */
 	SX_MODE_STEP = 1 << 8,    /* blocks of one instruction: TF, breakpoints, interrupt shadow */
 	SX_MODE_MIDDLE = 1 << 9,  /* CPL 1 or 2: not translated */
@@ -168,6 +169,8 @@ struct sx_cpu {
 	u64 host_rsp;      /* the thread's own stack, while native code runs */
 	struct sx_tlb_way native_ways[2]; /* the supervisor's, with EFLAGS.AC clear and set */
 	u64 seg_base[SX_SEGS];            /* as in seg[], for address arithmetic */
+	/* Outside 64-bit code: where accesses end at most that need no other look at the segment. 0: nowhere. */
+	u64 seg_end[X86_SEGS];
 
 	u64 sysflags; /* RFLAGS without the arithmetic flags */
 	unsigned cpl;
@@ -255,12 +258,13 @@ static inline struct sx_cpu *sx_cpu_of(struct vcpu *v)
 
 static inline bool sx_is_odd_code(const struct sx_cpu *c, u64 lin)
 {
-	return !(lin >> 63) != !!(c->mode & SX_MODE_USER);
+	return c->mode & SX_MODE_64 && !(lin >> 63) != !!(c->mode & SX_MODE_USER);
 }
 
 /*
  * After the mode word or a generation changed. The key has the generation of the half in which such code usually
- * is; that of the other, too, once there was code elsewhere. Of the mode what may differ in native code.
+ * is; that of the other, too, once there was code elsewhere. Code of 16 and 32 bits is in the lower half, and its
+ * key has the mode where the other's has the higher half's. Of the mode what may differ in native code.
  */
 static inline void sx_native_key_update(struct sx_cpu *c)
 {
@@ -268,7 +272,10 @@ static inline void sx_native_key_update(struct sx_cpu *c)
 	u64 low = is_user || c->has_odd_code ? c->jump_generation[0] : 0;
 	u64 high = !is_user || c->has_odd_code ? c->jump_generation[1] : 0;
 
-	c->native_key = low << 33 | high << 2 | is_user | (c->mode & SX_MODE_FLAT ? 2 : 0);
+	if (c->mode & SX_MODE_64)
+		c->native_key = low << 33 | high << 2 | is_user;
+	else
+		c->native_key = (u64)c->jump_generation[0] << 33 | (u64)c->mode << 2 | 2 | is_user;
 }
 
 static inline bool sx_is_64(const struct sx_cpu *c)

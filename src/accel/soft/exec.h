@@ -281,12 +281,18 @@ static inline u64 sx_stack_lin(struct sx_cpu *c, const struct sx_insn *i, u64 of
 	return c->mode & SX_MODE_64 ? off : sx_seg_lin(c, i, X86_SS, off, size, is_write);
 }
 
+/* A new stack pointer, cut to the stack's width: 32 bits clear the upper half, 16 bits leave the rest alone. */
+static always_inline u64 sx_stack_merge(u64 mask, u64 old, u64 value)
+{
+	return mask == 0xffff ? (old & ~mask) | (value & mask) : value & mask;
+}
+
 /* RSP moved by delta, to the stack's width. */
 static always_inline void sx_stack_move(struct sx_cpu *c, u64 delta)
 {
-	u64 mask = sx_stack_mask(c), rsp = c->gpr[X86_RSP];
+	u64 rsp = c->gpr[X86_RSP];
 
-	c->gpr[X86_RSP] = (rsp & ~mask) | ((rsp + delta) & mask);
+	c->gpr[X86_RSP] = sx_stack_merge(sx_stack_mask(c), rsp, rsp + delta);
 }
 
 static inline void sx_push(struct sx_cpu *c, const struct sx_insn *i, u64 v, unsigned size)

@@ -90,7 +90,7 @@ void sx_pusher_push(struct sx_cpu *c, const struct sx_insn *i, struct sx_pusher 
 
 void sx_pusher_commit(struct sx_cpu *c, const struct sx_pusher *p)
 {
-	c->gpr[X86_RSP] = (c->gpr[X86_RSP] & ~p->mask) | (p->sp & p->mask);
+	c->gpr[X86_RSP] = sx_stack_merge(p->mask, c->gpr[X86_RSP], p->sp);
 }
 
 u64 sx_tss64_stack(struct sx_cpu *c, const struct sx_insn *i, unsigned off)

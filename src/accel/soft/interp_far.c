@@ -325,6 +325,7 @@ static void check_return_code(struct sx_cpu *c, const struct sx_insn *i, const s
 static void drop_data_segments(struct sx_cpu *c)
 {
 	static const u8 segs[] = {X86_ES, X86_DS, X86_FS, X86_GS};
+	bool is_changed = false;
 
 	for (unsigned k = 0; k < ARRAY_SIZE(segs); k++) {
 		struct sx_seg *s = &c->seg[segs[k]];
@@ -332,8 +333,10 @@ static void drop_data_segments(struct sx_cpu *c)
 		unsigned dpl = (s->attr & X86_ATTR_DPL) >> X86_ATTR_DPL_SHIFT;
 
 		if (!(s->attr & X86_ATTR_UNUSABLE) && !is_conforming && dpl < c->cpl)
-			s->selector = 0, s->attr = X86_ATTR_UNUSABLE;
+			s->selector = 0, s->attr = X86_ATTR_UNUSABLE, is_changed = true;
 	}
+	if (is_changed)
+		sx_mode_update(c);
 }
 
 /* SS of an outer return; null is good for 64-bit code that is not an application's. */
@@ -396,7 +399,7 @@ static void return_finish(struct sx_cpu *c, const struct sx_insn *i, struct far_
 	if (is_outer || r->has_stack) {
 		u64 mask = sx_stack_mask(c);
 
-		c->gpr[X86_RSP] = (c->gpr[X86_RSP] & ~mask) | ((r->rsp + r->release) & mask);
+		c->gpr[X86_RSP] = sx_stack_merge(mask, c->gpr[X86_RSP], r->rsp + r->release);
 	}
 	if (is_outer)
 		drop_data_segments(c);

@@ -126,7 +126,7 @@ static void pop_seg(struct sx_cpu *c, const struct sx_insn *i)
 	u64 rsp = c->gpr[X86_RSP];
 
 	sx_seg_load(c, i, i->reg, selector);
-	c->gpr[X86_RSP] = (rsp & ~mask) | ((rsp + i->size) & mask);
+	c->gpr[X86_RSP] = sx_stack_merge(mask, rsp, rsp + i->size);
 	SX_NEXT(c, i);
 }
 
@@ -216,7 +216,7 @@ static void enter(struct sx_cpu *c, const struct sx_insn *i)
 	/* The new stack top must be writable, though nothing is written there. */
 	sx_probe_write(c, i, sx_stack_lin(c, i, rsp, size, true), size);
 	sx_reg_set(c, X86_RBP, (c->gpr[X86_RSP] & ~mask) | (frame & mask), size);
-	c->gpr[X86_RSP] = (c->gpr[X86_RSP] & ~mask) | (rsp & mask);
+	c->gpr[X86_RSP] = sx_stack_merge(mask, c->gpr[X86_RSP], rsp);
 	SX_NEXT(c, i);
 }
 
@@ -225,7 +225,7 @@ static void leave(struct sx_cpu *c, const struct sx_insn *i)
 	u64 mask = sx_stack_mask(c), rbp = c->gpr[X86_RBP];
 	u64 v = sx_load(c, i, sx_stack_lin(c, i, rbp, i->size, false), i->size);
 
-	c->gpr[X86_RSP] = (c->gpr[X86_RSP] & ~mask) | ((rbp + i->size) & mask);
+	c->gpr[X86_RSP] = sx_stack_merge(mask, c->gpr[X86_RSP], rbp + i->size);
 	sx_reg_set(c, X86_RBP, v, i->size);
 	SX_NEXT(c, i);
 }

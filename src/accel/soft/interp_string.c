@@ -354,7 +354,7 @@ static void scas(struct sx_cpu *c, const struct sx_insn *i)
 /* One piece. 0: it is the interpreter's. */
 static u64 native_piece(struct sx_cpu *c, const struct string *s, enum sx_op op, u64 n, u64 v[2])
 {
-	u64 from = c->gpr[X86_RSI], to = c->gpr[X86_RDI];
+	u64 from = c->gpr[X86_RSI] & s->mask, to = c->gpr[X86_RDI] & s->mask;
 
 	if (op == SX_MOVS)
 		return movs_bulk(c, s, from, to, n);
@@ -373,10 +373,11 @@ static void native_advance(struct sx_cpu *c, const struct string *s, enum sx_op 
 
 bool sx_native_string(struct sx_cpu *c, u32 what)
 {
+	unsigned addr_size = c->mode & SX_MODE_64 ? 8 : 4;
 	struct string s = {
 		.size = what >> SX_STRING_SIZE_SHIFT & 15,
-		.addr_size = 8,
-		.mask = ~(u64)0,
+		.addr_size = addr_size,
+		.mask = bytes_mask(addr_size),
 		.is_flat = true,
 		.repeats = what & SX_STRING_REPEATS,
 		.wants_equal = !(what & SX_STRING_REPNE),
@@ -384,7 +385,7 @@ bool sx_native_string(struct sx_cpu *c, u32 what)
 	};
 	enum sx_op op = what & SX_STRING_OP;
 	bool compares = op == SX_CMPS || op == SX_SCAS, is_over = false;
-	u64 n = s.repeats ? c->gpr[X86_RCX] : 1, done, v[2];
+	u64 n = s.repeats ? count_left(c, &s) : 1, done, v[2];
 
 	s.step = s.size;
 	if (c->sysflags & X86_FLAG_DF || sx_checks_alignment(c))

@@ -84,8 +84,7 @@ static void report_pages(const struct sx_lockstep *l)
 
 static void report_guest_code(const struct sx_cpu *c, const struct sx_block *b, u64 rip)
 {
-	const struct sx_decode_mode mode = {
-		.bits = 64, .is_protected = true, .features = c->features};
+	const struct sx_decode_mode mode = sx_block_decode_mode(c, b->mode);
 	char text[SX_DISASM_MAX];
 	struct sx_insn i;
 

@@ -149,7 +149,7 @@ static enum sx_op op_of(const struct sx_block *one)
 /* The block of the instruction at RIP. NULL: making room for it would take away the code that called us. */
 static struct sx_block *find_one(struct sx_cpu *c)
 {
-	u64 lin = c->gpr[SX_RIP];
+	u64 lin = sx_code_lin(c);
 	struct sx_native_step *s =
 		&c->native->steps[(lin ^ lin >> PAGE_SHIFT) & ((1u << SX_STEP_BITS) - 1)];
 	struct sx_block *one;
@@ -192,12 +192,12 @@ bool sx_native_callout(struct sx_cpu *c, u32 what, u32 off, struct sx_native_blo
 	unsigned len;
 
 	sx_count(c, what & NATIVE_UNKNOWN ? SX_N_CALLOUT_UNKNOWN : SX_N_CALLOUT_MEMORY);
-	c->gpr[SX_RIP] = page + off;
+	c->gpr[SX_RIP] = (page + off) & c->code_mask;
 	c->retired -= rest;
 	if (!step(c, &len) || __atomic_load_n(&c->request, __ATOMIC_RELAXED) ||
 	    c->mode != n->mode || c->native_key != key ||
 	    __atomic_load_n(n->code, __ATOMIC_ACQUIRE) != n->word ||
-	    c->gpr[SX_RIP] != page + off + len) {
+	    c->gpr[SX_RIP] != ((page + off + len) & c->code_mask)) {
 		sx_count(c, SX_N_CALLOUT_LEAVES);
 		return true;
 	}
@@ -207,7 +207,6 @@ bool sx_native_callout(struct sx_cpu *c, u32 what, u32 off, struct sx_native_blo
 }
 
 #define SYSCALL_BYTES 2
-#define MODES_NATIVE  (SX_MODE_64 | SX_MODE_STEP | SX_MODE_LIMITED | SX_MODE_MIDDLE)
 
 /* What is looked up next looks at the request word. */
 bool sx_native_end_callout(struct sx_cpu *c, u32 what, u32 off, unused struct sx_native_block *n)
@@ -218,10 +217,9 @@ bool sx_native_end_callout(struct sx_cpu *c, u32 what, u32 off, unused struct sx
 	if ((what & NATIVE_SYSCALL && sx_syscall_fast(c, c->gpr[SX_RIP] + off + SYSCALL_BYTES)) ||
 	    (what & NATIVE_SYSRET && sx_sysret_fast(c)))
 		return false;
-	c->gpr[SX_RIP] += off;
+	c->gpr[SX_RIP] = (c->gpr[SX_RIP] + off) & c->code_mask;
 	c->retired -= what & ~NATIVE_FLAGS;
-	return !step(c, &len) || (c->mode & MODES_NATIVE) != SX_MODE_64 ||
-	       c->run_state != X86_RUNNABLE;
+	return !step(c, &len) || !sx_native_takes(c->mode) || c->run_state != X86_RUNNABLE;
 }
 
 u64 sx_native_fill(struct sx_cpu *c, u64 lin, u32 what)
@@ -278,7 +276,7 @@ static enum sx_count left_counter(enum native_left left)
 /* Enters it at RIP. So jumps to it find it next time. */
 static uintptr_t enter_at(struct sx_cpu *c, u8 *code)
 {
-	u64 lin = c->gpr[SX_RIP];
+	u64 lin = sx_code_lin(c);
 
 	if (unlikely(sx_is_odd_code(c, lin) && !c->has_odd_code)) {
 		c->has_odd_code = true;
@@ -377,7 +375,7 @@ static void sx_native_warm(struct sx_cpu *c, const struct sx_insn *i)
 
 void sx_native_watch(struct sx_cpu *c, struct sx_block *b)
 {
-	if (c->native && (b->mode & MODES_NATIVE) == SX_MODE_64)
+	if (c->native && sx_native_takes(b->mode))
 		set_first(b, sx_native_warm);
 }
 

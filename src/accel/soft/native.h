@@ -1,7 +1,7 @@
 /*
  * Native code: hot blocks of decoded instructions as host instructions.
  *
- * A block of 64-bit code that was entered often is translated; its first handler then enters the
+ * A block of 64-bit code, or of flat 32-bit code, that was entered often is translated; its first handler then enters the
  * native code (sx_native_enter). Guest registers live in host registers there, 12 of them in the same
  * one; RSP is in R15, and R10, R11, R14, R15 stay in memory, because their host registers are the
  * translator's scratch. Flags are in EFLAGS, or in c->cc in the interpreter's form.
@@ -112,8 +112,8 @@ bool sx_native_end_callout(struct sx_cpu *c, u32 what, u32 off, struct sx_native
  * the instruction is the interpreter's. what: size | SX_NATIVE_WRITE. */
 #define SX_NATIVE_WRITE 0x100u
 u64 sx_native_fill(struct sx_cpu *c, u64 lin, u32 what);
-/* Called by native code: MOVS, STOS, CMPS, SCAS with 64-bit addresses, page by page, by the registers in
- * memory; false: what is left of it is the interpreter's (interp_string.c). what: enum sx_op and these. */
+/* Called by native code: MOVS, STOS, CMPS, SCAS whose addresses are 64 bits wide, or 32 in flat segments, page by page,
+ * by the registers in memory; false: what is left of it is the interpreter's (interp_string.c). what: enum sx_op and these. */
 #define SX_STRING_OP         0xfffu
 #define SX_STRING_SIZE_SHIFT 12
 #define SX_STRING_REPEATS    0x10000u

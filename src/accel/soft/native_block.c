@@ -50,9 +50,8 @@ static bool is_end(const struct item *it)
 /* From the page, which may be changed meanwhile: looked at when all is done. */
 static bool decode_items(struct translation *t)
 {
-	const struct sx_decode_mode mode = {
-		.bits = 64, .is_protected = true, .features = t->c->features};
 	const struct sx_block *b = t->b;
+	const struct sx_decode_mode mode = sx_block_decode_mode(t->c, b->mode);
 	const u8 *bytes = t->page ? t->page + t->first : b->bytes;
 	u32 off = 0, limit = t->page ? (u32)PAGE_SIZE - t->first : b->n_bytes;
 
@@ -63,7 +62,7 @@ static bool decode_items(struct translation *t)
 		if (r < 0)
 			break;
 		it->off = t->first + off;
-		sx_native_classify(it);
+		sx_native_classify(it, b->mode);
 		it->is_native = (it->is_native && is_near(it)) || sx_native_system_classify(t, it);
 		off += it->i.len;
 		if (it->is_native)
@@ -83,8 +82,7 @@ static bool decode_items(struct translation *t)
  */
 static bool kills_flags(struct translation *t, i64 off)
 {
-	const struct sx_decode_mode mode = {
-		.bits = 64, .is_protected = true, .features = t->c->features};
+	const struct sx_decode_mode mode = sx_block_decode_mode(t->c, t->b->mode);
 	struct item it;
 
 	for (unsigned k = 0; k < FLAGS_LOOK_AHEAD && off >= 0 && off < (i64)PAGE_SIZE; k++) {
@@ -93,7 +91,7 @@ static bool kills_flags(struct translation *t, i64 off)
 		if (r < 0)
 			return false;
 		look_at(t, off, off + r);
-		sx_native_classify(&it);
+		sx_native_classify(&it, t->b->mode);
 		if (!it.is_native || it.flags & FLAGS_READ || it.i.flags & SX_IF_END)
 			return false;
 		if (it.flags & FLAGS_WRITE)
@@ -171,7 +169,7 @@ void sx_native_leave_with(struct translation *t, u64 left, i64 target)
 	struct emit *e = &t->e;
 
 	if (target) {
-		e_op(e, 8, 0x81, 0, opd_near(&t->c->gpr[SX_RIP]), 4);
+		e_op(e, sx_native_rip_size(t->b->mode), 0x81, 0, opd_near(&t->c->gpr[SX_RIP]), 4);
 		e_i32(e, target);
 	}
 	set_r10(e, left);

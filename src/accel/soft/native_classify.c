@@ -42,27 +42,24 @@ static bool can_do_high_byte(const struct sx_insn *i)
 	       op != SX_XCHG && op != SX_XADD && op != SX_CMPXCHG;
 }
 
-static bool is_plain_address(const struct sx_insn *i)
+/* The operand's size where the stack is concerned; POP SP of another width than the stack's is two moves. */
+static bool is_stack_size(const struct sx_insn *i, u32 mode)
 {
-	return !(i->flags & SX_IF_MEM) || !(i->flags & SX_IF_ADDR16);
+	bool is_sp = !(i->flags & SX_IF_MEM) && i->rm == X86_RSP;
+
+	if (mode & SX_MODE_64)
+		return i->size == 8;
+	return !is_sp || sx_insn_op(i) != SX_POP || i->size >= sx_native_stack_size(mode);
 }
 
-/* MOV with an address and no ModRM. */
-static bool is_moffs(const struct sx_insn *i)
-{
-	return sx_insn_op(i) == SX_MOV && sx_insn_form(i)->modrm == SX_MODRM_ABSENT &&
-	       sx_insn_form(i)->shape != SX_SHAPE_RM_IMM;
-}
-
-void sx_native_classify(struct item *it)
+void sx_native_classify(struct item *it, u32 mode)
 {
 	const struct sx_insn *i = &it->i;
 	bool is_mem = i->flags & SX_IF_MEM;
 
 	it->flags = FLAGS_READ | FLAGS_MERGE; /* whatever the interpreter does */
 	it->is_native = false;
-	if ((sx_native_is_high_byte(i) && !can_do_high_byte(i)) || !is_plain_address(i) ||
-	    is_moffs(i))
+	if (sx_native_is_high_byte(i) && !can_do_high_byte(i))
 		return;
 	it->is_native = true;
 	if (sx_native_is_vex(i)) {
@@ -81,7 +78,7 @@ void sx_native_classify(struct item *it)
 		it->flags = sx_native_odd_flags(i);
 		return;
 	}
-	if (sx_native_is_string(i)) {
+	if (sx_native_is_string(i, mode)) {
 		/* A comparison of no elements leaves them alone. */
 		it->flags = sx_insn_op(i) == SX_CMPS || sx_insn_op(i) == SX_SCAS ? FLAGS_MERGE : 0;
 		return;
@@ -118,14 +115,14 @@ void sx_native_classify(struct item *it)
 	case SX_PUSH:
 	case SX_POP:
 		it->flags = 0;
-		it->is_native = i->size == 8;
+		it->is_native = is_stack_size(i, mode);
 		if (is_mem && i->disp > INT32_MAX - 8)
 			it->is_native = false; /* POP's address may be 8 bytes further */
 		return;
 	case SX_PUSH_IMM:
 	case SX_LEAVE:
 		it->flags = 0;
-		it->is_native = i->size == 8;
+		it->is_native = is_stack_size(i, mode);
 		return;
 	case SX_ADD:
 	case SX_OR:
@@ -187,8 +184,11 @@ void sx_native_classify(struct item *it)
 		return;
 	case SX_SETCC:
 	case SX_CMOVCC:
+		it->flags = FLAGS_READ;
+		return;
 	case SX_JCC:
 		it->flags = FLAGS_READ;
+		it->is_native = i->size == sx_native_near(mode);
 		return;
 	case SX_JMP:
 	case SX_CALL:
@@ -196,7 +196,7 @@ void sx_native_classify(struct item *it)
 	case SX_JMP_RM:
 	case SX_CALL_RM:
 		it->flags = 0;
-		it->is_native = i->size == 8;
+		it->is_native = i->size == sx_native_near(mode);
 		return;
 	}
 	it->flags = FLAGS_READ | FLAGS_MERGE;

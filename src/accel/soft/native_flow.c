@@ -1,6 +1,7 @@
 /*
  * Jumps, calls and returns in native code. native.h says how blocks lead to each other.
  */
+#include "accel/soft/block.h"
 #include "accel/soft/decode.h"
 #include "accel/soft/exec.h"
 #include "accel/soft/native_priv.h"
@@ -15,8 +16,7 @@ static bool is_in_page(i64 off)
 /* Is it an instruction whole in the page? One that goes on in the next is found by its linear address only. */
 static bool is_whole_in_page(struct translation *t, i64 off)
 {
-	const struct sx_decode_mode mode = {
-		.bits = 64, .is_protected = true, .features = t->c->features};
+	const struct sx_decode_mode mode = sx_block_decode_mode(t->c, t->b->mode);
 	struct sx_insn i;
 
 	if (!is_in_page(off) || off + SX_INSN_MAX <= (i64)PAGE_SIZE)
@@ -36,13 +36,21 @@ static void add_target(struct translation *t, u8 *field, i64 target, i64 from)
 	t->slow[t->n_slow - 1].is_to_entry = target <= from;
 }
 
+/* R11 = the RIP of what is at off in the page. */
+static void load_rip(struct translation *t, i64 off)
+{
+	unsigned size = sx_native_rip_size(t->b->mode);
+
+	e_op(&t->e, size, 0x8b, H_R11, opd_near(&t->c->gpr[SX_RIP]), 0);
+	e_lea(&t->e, size, H_R11, H_R11, H_RSP, 0, (i32)off);
+}
+
 static void emit_far(struct translation *t, i64 target)
 {
 	struct emit *e = &t->e;
 	u8 *miss[2];
 
-	e_load(e, H_R11, opd_near(&t->c->gpr[SX_RIP]));
-	e_lea(e, 8, H_R11, H_R11, H_RSP, 0, (i32)target);
+	load_rip(t, target);
 	sx_native_emit_look_up(e, t->c, miss);
 	if (e->is_full)
 		return;
@@ -89,17 +97,17 @@ static void end_jcc(struct translation *t, const struct item *it)
 
 /* --- calls --- */
 
-/* [RSP - 8] = R11 = RIP + off; on a miss the interpreter does the call. */
+/* Pushes R11 = RIP behind the call; on a miss the interpreter does the call. */
 static void push_return(struct translation *t, unsigned index)
 {
 	const struct item *it = &t->items[index];
-	struct opd to = sx_native_memory(t, index, &sx_native_push_access, false);
-	struct emit *e = &t->e;
+	i32 size = it->i.size;
+	struct access a = sx_native_stack_access(t, X86_RSP, -size, it->i.size, true);
+	struct opd to = sx_native_memory(t, index, &a, false);
 
-	e_load(e, H_R11, opd_near(&t->c->gpr[SX_RIP]));
-	e_lea(e, 8, H_R11, H_R11, H_RSP, 0, (i32)(it->off + it->i.len));
-	e_store(e, H_R11, to);
-	e_lea(e, 8, GUEST_RSP, GUEST_RSP, H_RSP, 0, -8);
+	load_rip(t, it->off + it->i.len);
+	e_op(&t->e, it->i.size, 0x89, H_R11, to, 0);
+	sx_native_stack_move(t, GUEST_RSP, -size);
 }
 
 /* R11: where it returns to. The frame but for its code, which a call instruction pushes. */
@@ -149,8 +157,7 @@ static bool overwrites_return(const struct item *it)
 
 static bool is_call_without_return(struct translation *t, i64 target)
 {
-	const struct sx_decode_mode mode = {
-		.bits = 64, .is_protected = true, .features = t->c->features};
+	const struct sx_decode_mode mode = sx_block_decode_mode(t->c, t->b->mode);
 	struct item it;
 
 	return t->page && is_in_page(target) &&
@@ -178,13 +185,14 @@ static void target_to_r11(struct translation *t, unsigned index)
 	const struct item *it = &t->items[index];
 
 	if (it->i.flags & SX_IF_MEM) {
-		struct access a = sx_native_access(it, 8, false);
+		struct access a = sx_native_access(t, it, it->i.size, false);
+		struct opd from = sx_native_memory(t, index, &a, false);
 
-		e_load(&t->e, H_R11, sx_native_memory(t, index, &a, false));
+		e_op(&t->e, it->i.size, 0x8b, H_R11, from, 0);
 	} else if (host_of(it->i.rm) == IN_MEMORY) {
 		e_load(&t->e, H_R11, opd_gpr(t->c, it->i.rm));
 	} else {
-		e_op(&t->e, 8, 0x8b, H_R11, opd_reg(host_of(it->i.rm)), 0);
+		e_op(&t->e, it->i.size, 0x8b, H_R11, opd_reg(host_of(it->i.rm)), 0);
 	}
 }
 
@@ -230,7 +238,7 @@ static void end_jmp_rm(struct translation *t, unsigned index)
 
 static void pop_return(struct translation *t, const struct item *it)
 {
-	e_lea(&t->e, 8, GUEST_RSP, GUEST_RSP, H_RSP, 0, (i32)(8 + it->i.imm));
+	sx_native_stack_move(t, GUEST_RSP, (i32)(it->i.size + it->i.imm));
 }
 
 /* R11: the target. */
@@ -248,9 +256,10 @@ static void return_by_jump(struct translation *t, unsigned index)
 static void end_ret(struct translation *t, unsigned index)
 {
 	const struct item *it = &t->items[index];
+	struct access a = sx_native_stack_access(t, X86_RSP, 0, it->i.size, false);
 	struct emit *e = &t->e;
 
-	e_load(e, H_R11, sx_native_memory(t, index, &sx_native_pop_access, false));
+	e_op(e, it->i.size, 0x8b, H_R11, sx_native_memory(t, index, &a, false), 0);
 	if (index && overwrites_return(&t->items[index - 1])) {
 		return_by_jump(t, index);
 		return;
@@ -265,7 +274,7 @@ static void end_ret(struct translation *t, unsigned index)
 }
 
 /* A target that isn't canonical is the interpreter's to raise. */
-void sx_native_slow_return(struct translation *t, const struct slow *s)
+static void check_canonical(struct translation *t, unsigned index)
 {
 	struct emit *e = &t->e;
 
@@ -275,7 +284,13 @@ void sx_native_slow_return(struct translation *t, const struct slow *s)
 	e_op(e, 8, 0xc1, 7, opd_reg(H_R14), 1); /* sar */
 	e_u8(e, 16);
 	e_op(e, 8, 0x3b, H_R14, opd_reg(H_R11), 0);
-	sx_native_add_slow(t, SLOW_STEP, e_jcc(e, 5), s->index);
+	sx_native_add_slow(t, SLOW_STEP, e_jcc(e, 5), index);
+}
+
+void sx_native_slow_return(struct translation *t, const struct slow *s)
+{
+	if (t->b->mode & SX_MODE_64)
+		check_canonical(t, s->index);
 	pop_return(t, &t->items[s->index]);
 	sx_native_jump_to_exec(t, t->c->native->return_miss);
 }

@@ -100,7 +100,7 @@ static struct operands prepare(struct translation *t, unsigned index, bool has_r
 	bool wants_flags = it->flags & FLAGS_READ || (it->flags & FLAGS_MERGE && it->is_live_after);
 
 	if (i->flags & SX_IF_MEM) {
-		struct access a = sx_native_access(it, rm_bytes(i), writes & WRITES_RM);
+		struct access a = sx_native_access(t, it, rm_bytes(i), writes & WRITES_RM);
 
 		o.rm = sx_native_memory(t, index, &a, true);
 	}
@@ -183,6 +183,9 @@ static void with_reg(struct translation *t, unsigned index)
 
 	if (sx_insn_op(i) == SX_XCHG) /* 90+r has no ModRM */
 		op = (op & E_LOCK) | (size == 1 ? 0x86 : 0x87);
+	if (sx_insn_op(i) == SX_MOV && sx_insn_form(i)->modrm == SX_MODRM_ABSENT)
+		/* A0 to A3 haven't either, and are loads before stores. */
+		op = (op & ~0xffu) | (op & 2 ? 0x88 : 0x8a) | (op & 1);
 	e_op(&t->e, size, op, o.reg, o.rm, 0);
 	finish(t, index, &o);
 }
@@ -295,86 +298,6 @@ static void bswap(struct translation *t, unsigned index)
 		e_store(&t->e, host, opd_gpr(t->c, i->rm));
 }
 
-const struct access sx_native_push_access = {.base = X86_RSP,
-					     .index = SX_REG_ZERO,
-					     .seg = ACCESS_FLAT,
-					     .size = 8,
-					     .disp = -8,
-					     .is_write = true};
-const struct access sx_native_pop_access = {
-	.base = X86_RSP, .index = SX_REG_ZERO, .seg = ACCESS_FLAT, .size = 8};
-
-static void push(struct translation *t, unsigned index)
-{
-	const struct sx_insn *i = &t->items[index].i;
-	struct emit *e = &t->e;
-	struct opd to;
-
-	if (i->flags & SX_IF_MEM) {
-		struct access a = sx_native_access(&t->items[index], 8, false);
-
-		e_load(e, H_R11, sx_native_memory(t, index, &a, true));
-		e_store(e, H_R11, opd_near(&t->c->native_target));
-	}
-	to = sx_native_memory(t, index, &sx_native_push_access, true);
-	if (sx_insn_op(i) == SX_PUSH_IMM) {
-		e_op(e, 8, 0xc7, 0, to, 4);
-		emit_imm(t, i->imm, 4);
-	} else if (i->flags & SX_IF_MEM) {
-		e_load(e, H_R11, opd_near(&t->c->native_target));
-		e_store(e, H_R11, to);
-	} else {
-		e_store(e, guest_in(t, i->rm, H_R11), to);
-	}
-	e_lea(e, 8, GUEST_RSP, GUEST_RSP, H_RSP, 0, -8);
-}
-
-/* The address is formed with RSP already incremented (SDM 2B, POP). */
-static void pop_to_memory(struct translation *t, unsigned index, struct opd from)
-{
-	struct access a = sx_native_access(&t->items[index], 8, true);
-	struct emit *e = &t->e;
-	struct opd to;
-
-	e_load(e, H_R11, from);
-	e_store(e, H_R11, opd_near(&t->c->native_target));
-	if (a.base == X86_RSP)
-		a.disp += 8;
-	to = sx_native_memory(t, index, &a, true);
-	e_load(e, H_R11, opd_near(&t->c->native_target));
-	e_store(e, H_R11, to);
-	e_lea(e, 8, GUEST_RSP, GUEST_RSP, H_RSP, 0, 8);
-}
-
-static void pop(struct translation *t, unsigned index)
-{
-	const struct sx_insn *i = &t->items[index].i;
-	unsigned host = i->flags & SX_IF_MEM ? IN_MEMORY : host_of(i->rm);
-	struct opd from = sx_native_memory(t, index, &sx_native_pop_access, true);
-	struct emit *e = &t->e;
-
-	if (i->flags & SX_IF_MEM) {
-		pop_to_memory(t, index, from);
-		return;
-	}
-	e_load(e, host == IN_MEMORY ? H_R11 : host, from);
-	if (host == IN_MEMORY)
-		e_store(e, H_R11, opd_gpr(t->c, i->rm));
-	if (host != GUEST_RSP)
-		e_lea(e, 8, GUEST_RSP, GUEST_RSP, H_RSP, 0, 8);
-}
-
-static void leave(struct translation *t, unsigned index)
-{
-	static const struct access frame = {
-		.base = X86_RBP, .index = SX_REG_ZERO, .seg = ACCESS_FLAT, .size = 8};
-	struct opd from = sx_native_memory(t, index, &frame, true);
-	struct emit *e = &t->e;
-
-	e_lea(e, 8, GUEST_RSP, H_RBP, H_RSP, 0, 8);
-	e_load(e, H_RBP, from);
-}
-
 static void without_operand(struct translation *t, unsigned index)
 {
 	const struct item *it = &t->items[index];
@@ -426,7 +349,11 @@ static void one(struct translation *t, unsigned index)
 		sx_native_x87(t, index);
 		return;
 	}
-	if (sx_native_is_string(i)) {
+	if (sx_native_is_stack(i)) {
+		sx_native_stack_insn(t, index);
+		return;
+	}
+	if (sx_native_is_string(i, t->b->mode)) {
 		sx_native_string_insn(t, index);
 		return;
 	}
@@ -458,16 +385,6 @@ static void one(struct translation *t, unsigned index)
 		return;
 	case SX_BSWAP:
 		bswap(t, index);
-		return;
-	case SX_PUSH:
-	case SX_PUSH_IMM:
-		push(t, index);
-		return;
-	case SX_POP:
-		pop(t, index);
-		return;
-	case SX_LEAVE:
-		leave(t, index);
 		return;
 	case SX_CBW:
 	case SX_CWD:
@@ -530,21 +447,16 @@ static void clear_undefined_flags(struct emit *e)
 }
 
 /* Does its code change EFLAGS before it does what it should? */
-static bool clobbers_flags(const struct item *it)
+static bool clobbers_flags(const struct translation *t, const struct item *it)
 {
 	switch ((int)sx_insn_op(&it->i)) {
 	case SX_NOP:
 	case SX_PREFETCH:
 	case SX_LEA:
 		return false;
-	case SX_PUSH:
-	case SX_PUSH_IMM:
-	case SX_POP:
-	case SX_LEAVE:
-		return true;
 	}
-	return it->i.flags & SX_IF_MEM || sx_native_is_odd(&it->i) || sx_native_is_string(&it->i) ||
-	       sx_native_is_system(&it->i);
+	return it->i.flags & SX_IF_MEM || sx_native_is_stack(&it->i) || sx_native_is_odd(&it->i) ||
+	       sx_native_is_string(&it->i, t->b->mode) || sx_native_is_system(&it->i);
 }
 
 void sx_native_insn(struct translation *t, unsigned index)
@@ -552,7 +464,7 @@ void sx_native_insn(struct translation *t, unsigned index)
 	const struct item *it = &t->items[index];
 	unsigned n_slow = t->n_slow;
 
-	if (clobbers_flags(it) && t->flags == FLAGS_HOST) {
+	if (clobbers_flags(t, it) && t->flags == FLAGS_HOST) {
 		if (it->is_live)
 			sx_native_spill_flags(t);
 		else
@@ -561,7 +473,7 @@ void sx_native_insn(struct translation *t, unsigned index)
 	one(t, index);
 	if (is_product(&it->i) && it->is_live_after)
 		clear_undefined_flags(&t->e);
-	if (it->flags & (FLAGS_WRITE | FLAGS_MERGE) && !sx_native_is_string(&it->i) &&
+	if (it->flags & (FLAGS_WRITE | FLAGS_MERGE) && !sx_native_is_string(&it->i, t->b->mode) &&
 	    sx_insn_op(&it->i) != SX_POPF)
 		t->flags = FLAGS_HOST;
 	for (; n_slow < t->n_slow; n_slow++) {

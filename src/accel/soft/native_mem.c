@@ -9,30 +9,40 @@ static_assert(sizeof(struct sx_tlb_entry) == 1 << SX_TLB_ENTRY_SHIFT, "slots by 
 
 /* --- addresses --- */
 
-struct access sx_native_access(const struct item *it, unsigned size, bool is_write)
+/* Flat segments of 32-bit code are those that Linux has: not CS, which may be for execution alone. */
+static bool has_base(u32 mode, unsigned seg)
+{
+	if (seg == X86_FS || seg == X86_GS)
+		return true;
+	return !(mode & SX_MODE_64) && (!(mode & SX_MODE_FLAT) || seg == X86_CS);
+}
+
+struct access sx_native_access(const struct translation *t, const struct item *it, unsigned size,
+			       bool is_write)
 {
 	const struct sx_insn *i = &it->i;
-	bool is_rip = i->flags & SX_IF_RIP, has_base = i->seg == X86_FS || i->seg == X86_GS;
+	bool is_rip = i->flags & SX_IF_RIP;
 
 	return (struct access){
 		.base = is_rip ? SX_REG_RIP : i->base,
 		.index = i->index,
 		.scale = i->scale,
-		.seg = has_base ? i->seg : ACCESS_FLAT,
-		.is_short = i->flags & SX_IF_ADDR32,
+		.seg = has_base(t->b->mode, i->seg) ? i->seg : ACCESS_FLAT,
+		.width = (u8)sx_insn_addrsize(i),
+		.has_limit = !(t->b->mode & SX_MODE_64),
 		.disp = is_rip ? (i32)((i64)i->disp + it->off + i->len) : i->disp,
 		.size = (u16)size,
 		.is_write = is_write,
 	};
 }
 
-/* reg = LEA's result. */
-static void offset(struct translation *t, const struct access *a, unsigned reg, unsigned size)
+/* reg = the sum. */
+static void sum(struct translation *t, const struct access *a, unsigned reg, unsigned size)
 {
 	struct emit *e = &t->e;
 	unsigned base, index;
 
-	if (a->is_short && size == 8)
+	if (a->width < 8 && size == 8)
 		size = 4;
 	if (a->base == SX_REG_RIP) {
 		e_load(e, reg, opd_near(&t->c->gpr[SX_RIP]));
@@ -58,36 +68,64 @@ static void offset(struct translation *t, const struct access *a, unsigned reg, 
 	e_lea(e, size, reg, base, index, a->scale, a->disp);
 }
 
+static void cut_offset(struct translation *t, const struct access *a, unsigned reg)
+{
+	if (a->width == 2)
+		e_op(&t->e, 4, E_0F | 0xb7, reg, opd_reg(reg), 0); /* movzx */
+}
+
 void sx_native_offset(struct translation *t, const struct item *it, unsigned reg, unsigned size)
 {
-	struct access a = sx_native_access(it, 0, false);
+	struct access a = sx_native_access(t, it, 0, false);
 
-	offset(t, &a, reg, size);
+	sum(t, &a, reg, size);
+	cut_offset(t, &a, reg);
 }
 
-static void address(struct translation *t, const struct access *a)
+/* What isn't for sure inside the segment is the interpreter's. */
+static void check_limit(struct translation *t, unsigned index, const struct access *a,
+			bool may_rejoin)
 {
-	offset(t, a, H_R10, 8);
-	if (a->seg != ACCESS_FLAT)
-		e_op(&t->e, 8, 0x03, H_R10, opd_near(&t->c->seg_base[a->seg]), 0);
+	struct emit *e = &t->e;
+
+	e_lea(e, 8, H_R11, H_R10, H_RSP, 0, a->size);
+	e_op(e, 8, 0x3b, H_R11, opd_near(&t->c->seg_end[a->seg]), 0);
+	sx_native_add_slow(t, may_rejoin ? SLOW_CALLOUT : SLOW_STEP, e_jcc(e, 7),
+			   index); /* above */
 }
 
-void sx_native_address(struct translation *t, const struct item *it)
+void sx_native_linear(struct translation *t, unsigned index, const struct access *a,
+		      bool may_rejoin)
 {
-	struct access a = sx_native_access(it, 0, false);
+	cut_offset(t, a, H_R10);
+	if (a->seg == ACCESS_FLAT)
+		return;
+	if (a->has_limit)
+		check_limit(t, index, a, may_rejoin);
+	e_op(&t->e, a->has_limit ? 4 : 8, 0x03, H_R10, opd_near(&t->c->seg_base[a->seg]), 0);
+}
 
-	address(t, &a);
+static void address(struct translation *t, unsigned index, const struct access *a, bool may_rejoin)
+{
+	sum(t, a, H_R10, 8);
+	sx_native_linear(t, index, a, may_rejoin);
+}
+
+void sx_native_address(struct translation *t, unsigned index, const struct access *a)
+{
+	address(t, index, a, true);
 }
 
 /* The linear address as a host register and a distance: of the guest's own, else R10. */
-static struct opd linear(struct translation *t, const struct access *a)
+static struct opd linear(struct translation *t, unsigned index, const struct access *a,
+			 bool may_rejoin)
 {
 	bool is_base = a->index == SX_REG_ZERO && a->base < X86_GPRS && a->seg == ACCESS_FLAT &&
-		       !a->is_short && host_of(a->base) != IN_MEMORY;
+		       a->width == 8 && host_of(a->base) != IN_MEMORY;
 
 	if (is_base && a->disp <= INT32_MAX - a->size)
 		return opd_base(host_of(a->base), a->disp);
-	address(t, a);
+	address(t, index, a, may_rejoin);
 	return opd_base(H_R10, 0);
 }
 
@@ -172,7 +210,7 @@ void sx_native_check(struct translation *t, unsigned index, unsigned size, bool 
 struct opd sx_native_memory(struct translation *t, unsigned index, const struct access *a,
 			    bool may_rejoin)
 {
-	struct opd lin = linear(t, a);
+	struct opd lin = linear(t, index, a, may_rejoin);
 
 	check(t, index, lin, a->size, a->is_write, may_rejoin);
 	return opd_sum(H_R14, lin.reg, lin.disp);
@@ -182,7 +220,7 @@ struct opd sx_native_aligned(struct translation *t, unsigned index, const struct
 {
 	struct emit *e = &t->e;
 
-	address(t, a);
+	address(t, index, a, true);
 	e_op(e, 1, 0xf6, 0, opd_reg(H_R10), 1); /* test */
 	e_u8(e, a->size - 1u);
 	sx_native_add_slow(t, SLOW_CALLOUT, e_jcc(e, 5), index);

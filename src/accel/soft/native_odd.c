@@ -82,9 +82,9 @@ static void divide(struct translation *t, unsigned index)
 
 	/* A copy, since memory may change between the look and the division. */
 	if (i->flags & SX_IF_MEM) {
-		sx_native_address(t, it);
-		sx_native_check(t, index, i->size, false, true);
-		e_op(e, i->size, 0x8b, H_R11, opd_base(H_R10, 0), 0);
+		struct access a = sx_native_access(t, it, i->size, false);
+
+		e_op(e, i->size, 0x8b, H_R11, sx_native_memory(t, index, &a, true), 0);
 	} else if (host_of(i->rm) == IN_MEMORY) {
 		e_load(e, H_R11, opd_gpr(t->c, i->rm));
 	} else {
@@ -107,9 +107,10 @@ static void bit_string(struct translation *t, unsigned index)
 	const struct item *it = &t->items[index];
 	const struct sx_insn *i = &it->i;
 	unsigned shift = i->size == 8 ? 6 : i->size == 4 ? 5 : 4, reg;
+	struct access a = sx_native_access(t, it, i->size, sx_insn_op(i) != SX_BT);
 	struct emit *e = &t->e;
 
-	sx_native_address(t, it);
+	sx_native_offset(t, it, H_R10, 8);
 	reg = guest_in(t, i->reg, H_R11);
 	if (i->size == 8)
 		e_op(e, 8, 0x8b, H_R11, opd_reg(reg), 0);
@@ -117,8 +118,9 @@ static void bit_string(struct translation *t, unsigned index)
 		e_op(e, 8, i->size == 4 ? 0x63 : E_0F | 0xbf, H_R11, opd_reg(reg), 0);
 	e_op(e, 8, 0xc1, 7, opd_reg(H_R11), 1);
 	e_u8(e, shift);
-	e_lea(e, 8, H_R10, H_R10, H_R11, shift - 3, 0);
-	sx_native_check(t, index, i->size, sx_insn_op(i) != SX_BT, true);
+	e_lea(e, a.width == 8 ? 8 : 4, H_R10, H_R10, H_R11, shift - 3, 0);
+	sx_native_linear(t, index, &a, true);
+	sx_native_check(t, index, i->size, a.is_write, true);
 
 	e_op(e, 4, 0x8b, H_R14,
 	     host_of(i->reg) == IN_MEMORY ? opd_gpr(t->c, i->reg) : opd_reg(host_of(i->reg)), 0);
@@ -132,9 +134,10 @@ static void compare_wide(struct translation *t, unsigned index)
 {
 	const struct item *it = &t->items[index];
 	unsigned size = sx_insn_op(&it->i) == SX_CMPXCHG16B ? 16 : 8;
+	struct access a = sx_native_access(t, it, size, true);
 	struct emit *e = &t->e;
 
-	sx_native_address(t, it);
+	sx_native_address(t, index, &a);
 	if (size == 16) {
 		e_op(e, 1, 0xf6, 0, opd_reg(H_R10), 1);
 		e_u8(e, 15);
@@ -150,12 +153,13 @@ static void move_from_segment(struct translation *t, unsigned index)
 	const struct item *it = &t->items[index];
 	const struct sx_insn *i = &it->i;
 	bool is_mem = i->flags & SX_IF_MEM;
-	struct opd to = opd_base(H_R10, 0);
+	struct opd to;
 	struct emit *e = &t->e;
 
 	if (is_mem) {
-		sx_native_address(t, it);
-		sx_native_check(t, index, 2, true, true);
+		struct access a = sx_native_access(t, it, 2, true);
+
+		to = sx_native_memory(t, index, &a, true);
 	} else {
 		to = host_of(i->rm) == IN_MEMORY ? opd_gpr(t->c, i->rm) : opd_reg(host_of(i->rm));
 	}

@@ -6,6 +6,7 @@
 
 #include "accel/soft/native.h"
 #include "accel/soft/native_emit.h"
+#include "accel/soft/native_mode.h"
 
 /* Enters native code and comes back with RIP set, and what is to be done. Addresses are as written. */
 typedef uintptr_t sx_native_enter_fn(const u8 *code);
@@ -74,14 +75,15 @@ struct item {
 
 /* A memory operand; registers as in struct sx_insn. */
 struct access {
-	u8 base, index, scale;   /* base: SX_REG_RIP: disp is from the page's start */
-	u8 seg;                  /* FS, GS, or ACCESS_FLAT */
-	bool is_short, is_write; /* is_short: of 32 bits */
+	u8 base, index, scale; /* base: SX_REG_RIP: disp is from the page's start */
+	u8 seg;                /* whose base is added, or ACCESS_FLAT */
+	u8 width;              /* bytes of the offset */
+	bool has_limit;        /* of the segment, which is looked at; all is of 32 bits then */
+	bool is_write;
 	u16 size;
 	i32 disp;
 };
 #define ACCESS_FLAT 0xffu
-extern const struct access sx_native_push_access, sx_native_pop_access; /* before RSP moves */
 
 /* Where the truth about the flags is. */
 enum flags_home { FLAGS_HOST, FLAGS_MEMORY, FLAGS_DEAD };
@@ -149,7 +151,7 @@ struct translation {
 };
 
 /* native_classify.c: which flags it touches, and whether native_insn can do it. */
-void sx_native_classify(struct item *it);
+void sx_native_classify(struct item *it, u32 mode);
 bool sx_native_is_high_byte(const struct sx_insn *i);
 
 /* native_flow.c: the instruction ends the block. */
@@ -206,9 +208,18 @@ bool sx_native_system_classify(struct translation *t, struct item *it);
 /* False: it is none of those. */
 bool sx_native_system(struct translation *t, unsigned index);
 /* native_string.c */
-bool sx_native_is_string(const struct sx_insn *i);
+bool sx_native_is_string(const struct sx_insn *i, u32 mode);
 void sx_native_string_insn(struct translation *t, unsigned index);
 void sx_native_emit_strings(struct emit *e, struct sx_cpu *c);
+
+/* native_stack.c */
+bool sx_native_is_stack(const struct sx_insn *i);
+void sx_native_stack_insn(struct translation *t, unsigned index);
+/* An operand on the stack, at rSP (or rBP) + disp, before that moves. */
+struct access sx_native_stack_access(const struct translation *t, unsigned reg, i32 disp,
+				     unsigned size, bool is_write);
+/* The guest's rSP = the host register + disp, to the stack's width. */
+void sx_native_stack_move(struct translation *t, unsigned reg, i32 disp);
 
 /* native_insn.c */
 void sx_native_insn(struct translation *t, unsigned index);
@@ -217,10 +228,14 @@ void sx_native_spill_flags(struct translation *t);
 
 /* native_mem.c. The code out of line of a check: fills the TLB, or goes on behind itself. */
 void sx_native_slow_fill(struct translation *t, const struct slow *s);
-/* reg = the operand's offset, LEA's result, cut to size; r10 = its linear address. R10, R11 are scratch. */
+/* reg = the operand's offset, LEA's result, cut to size. R10, R11 are scratch. */
 void sx_native_offset(struct translation *t, const struct item *it, unsigned reg, unsigned size);
-void sx_native_address(struct translation *t, const struct item *it);
-struct access sx_native_access(const struct item *it, unsigned size, bool is_write);
+struct access sx_native_access(const struct translation *t, const struct item *it, unsigned size,
+			       bool is_write);
+/* r10 = the operand's linear address; the same, r10 being its offset, perhaps too wide. R11 is scratch. */
+void sx_native_address(struct translation *t, unsigned index, const struct access *a);
+void sx_native_linear(struct translation *t, unsigned index, const struct access *a,
+		      bool may_rejoin);
 /* The operand, checked: in terms of R10 and R14, which are to be left alone until it was used. R11 is scratch.
  * What isn't plain is the interpreter's. */
 struct opd sx_native_memory(struct translation *t, unsigned index, const struct access *a,

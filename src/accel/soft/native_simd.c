@@ -108,7 +108,7 @@ static bool has_imm(const struct sx_insn *i)
 struct opd sx_native_vector_memory(struct translation *t, unsigned index, bool is_write)
 {
 	const struct item *it = &t->items[index];
-	struct access a = sx_native_access(it, it->i.size, is_write);
+	struct access a = sx_native_access(t, it, it->i.size, is_write);
 
 	return sx_insn_form(&it->i)->attr & SX_A_ALIGN ? sx_native_aligned(t, index, &a)
 						       : sx_native_memory(t, index, &a, true);

@@ -9,12 +9,22 @@
 #include "accel/soft/exec.h"
 #include "accel/soft/native_priv.h"
 
-bool sx_native_is_string(const struct sx_insn *i)
+/* Addresses of 64 bits in 64-bit code, of 32 bits with flat segments. */
+static bool is_plain_address(const struct sx_insn *i, u32 mode)
+{
+	if (i->seg == X86_FS || i->seg == X86_GS)
+		return false;
+	if (mode & SX_MODE_64)
+		return sx_insn_addrsize(i) == 8;
+	return mode & SX_MODE_FLAT && sx_insn_addrsize(i) == 4 && i->seg != X86_CS;
+}
+
+bool sx_native_is_string(const struct sx_insn *i, u32 mode)
 {
 	enum sx_op op = sx_insn_op(i);
 
 	return (op == SX_MOVS || op == SX_STOS || op == SX_CMPS || op == SX_SCAS) &&
-	       !(i->flags & (SX_IF_ADDR16 | SX_IF_ADDR32)) && i->seg != X86_FS && i->seg != X86_GS;
+	       is_plain_address(i, mode);
 }
 
 /* --- shared code --- */
@@ -118,6 +128,20 @@ void sx_native_emit_strings(struct emit *e, struct sx_cpu *c)
 
 /* --- an instruction --- */
 
+/* Offsets of 32 bits are linear addresses, as they wrap. */
+static void cut_registers(struct translation *t, bool is_movs, bool repeats)
+{
+	struct emit *e = &t->e;
+
+	if (t->b->mode & SX_MODE_64)
+		return;
+	e_op(e, 4, 0x8b, H_RDI, opd_reg(H_RDI), 0);
+	if (is_movs)
+		e_op(e, 4, 0x8b, H_RSI, opd_reg(H_RSI), 0);
+	if (repeats)
+		e_op(e, 4, 0x8b, H_RCX, opd_reg(H_RCX), 0);
+}
+
 void sx_native_string_insn(struct translation *t, unsigned index)
 {
 	const struct sx_insn *i = &t->items[index].i;
@@ -129,7 +153,9 @@ void sx_native_string_insn(struct translation *t, unsigned index)
 	u8 *field;
 
 	sx_native_flush_fpu(t);
-	if (!is_short) {
+	if (is_short) {
+		cut_registers(t, op == SX_MOVS, true);
+	} else {
 		e_op(e, 4, 0xc7, 0, opd_reg(H_R14), 4);
 		e_i32(e, op | (u32)i->size << SX_STRING_SIZE_SHIFT |
 				 (repeats ? SX_STRING_REPEATS : 0) |
@@ -140,6 +166,8 @@ void sx_native_string_insn(struct translation *t, unsigned index)
 		e_patch(field, (is_short ? n->string_short[op == SX_MOVS][__builtin_ctz(i->size)]
 					 : n->string) -
 				       e->to_exec);
+	if (is_short)
+		cut_registers(t, op == SX_MOVS, false);
 	sx_native_add_slow(t, SLOW_CALLOUT, e_jcc(e, 4), index);
 	t->flags = FLAGS_MEMORY;
 }

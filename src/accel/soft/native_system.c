@@ -258,7 +258,7 @@ static void read_control(struct translation *t, const struct sx_insn *i)
 					: &c->cr4;
 
 	if (host_of(i->rm) != IN_MEMORY) {
-		e_load(&t->e, host_of(i->rm), opd_near(from));
+		e_op(&t->e, i->size, 0x8b, host_of(i->rm), opd_near(from), 0);
 		return;
 	}
 	e_load(&t->e, H_R10, opd_near(from));

@@ -126,17 +126,17 @@ static unsigned spare_register(struct translation *t)
 	return (unsigned)__builtin_ctz(~(unsigned)(t->xmm_dirty | t->ymm_dirty));
 }
 
-/* All of c->fpu.ymm_high by zeros; what has its low half in the host's registers has both then. */
+/* All of c->fpu.ymm_high that this code can name by zeros; what has its low half in the host's registers has both then. */
 static void zero_upper(struct translation *t)
 {
 	static const struct vex zero = {.map = MAP_0F, .opcode = 0x57}; /* vxorps */
 	static const struct vex store = {.map = MAP_0F, .opcode = 0x29, .l = true};
-	unsigned s;
+	unsigned n_registers = t->b->mode & SX_MODE_64 ? 16 : 8, s;
 
 	t->ymm_dirty = 0;
 	s = spare_register(t);
 	e_vex(&t->e, &zero, s, s, opd_reg(s));
-	for (unsigned n = 0; n < 16; n += 2)
+	for (unsigned n = 0; n < n_registers; n += 2)
 		e_vex(&t->e, &store, s, 0, opd_high(t, n));
 	clear_upper_halves(t);
 	t->xmm_valid &= (u16)~BIT32(s);

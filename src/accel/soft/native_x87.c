@@ -55,13 +55,14 @@ static bool is_control(const struct sx_insn *i)
 
 void sx_native_store_fip(struct translation *t, u32 off)
 {
+	unsigned size = sx_native_rip_size(t->b->mode);
 	struct emit *e = &t->e;
 
 	if (off == X87_NONE)
 		return;
-	e_load(e, H_R14, opd_near(&t->c->gpr[SX_RIP]));
+	e_op(e, size, 0x8b, H_R14, opd_near(&t->c->gpr[SX_RIP]), 0);
 	if (off)
-		e_lea(e, 8, H_R14, H_R14, H_RSP, 0, (i32)off);
+		e_lea(e, size, H_R14, H_R14, H_RSP, 0, (i32)off);
 	e_store(e, H_R14, opd_near(&t->c->fpu.fip));
 }
 
@@ -106,7 +107,7 @@ void sx_native_x87(struct translation *t, unsigned index)
 	struct opd memory = {0};
 
 	if (is_mem) {
-		struct access a = sx_native_access(it, i->size, is_store(i));
+		struct access a = sx_native_access(t, it, i->size, is_store(i));
 
 		memory = sx_native_memory(t, index, &a, true);
 	}

@@ -11,6 +11,15 @@
 
 /* --- the mode --- */
 
+static bool permits(const struct sx_seg *s, bool is_write)
+{
+	if (s->attr & X86_ATTR_UNUSABLE)
+		return false;
+	if (s->attr & SX_TYPE_CODE)
+		return !is_write && (s->attr & SX_TYPE_READABLE);
+	return !is_write || (s->attr & SX_TYPE_WRITABLE);
+}
+
 static bool is_flat(const struct sx_seg *s)
 {
 	u32 needed = X86_ATTR_S | X86_ATTR_P | SX_TYPE_WRITABLE; /* readable, for code */
@@ -20,7 +29,8 @@ static bool is_flat(const struct sx_seg *s)
 	       !((s->attr & SX_TYPE_DOWN) && !(s->attr & SX_TYPE_CODE));
 }
 
-/* DS, ES and SS must be data, to be written; CS is only read, and need not be readable. */
+/* DS, ES and SS must be data, to be written; CS (whose base and limit the caller looks at) is only read, and need
+ * not be readable. */
 static bool all_flat(const struct sx_cpu *c)
 {
 	static const u8 data[] = {X86_ES, X86_SS, X86_DS};
@@ -43,11 +53,30 @@ static u32 mode_of_segments(const struct sx_cpu *c)
 		mode |= SX_MODE_32;
 	if (c->seg[X86_SS].attr & X86_ATTR_DB)
 		mode |= SX_MODE_SS32;
-	if (all_flat(c))
+	if (!cs->base && all_flat(c))
 		mode |= SX_MODE_FLAT;
 	if (cs->limit != 0xffffffff)
 		mode |= SX_MODE_LIMITED;
 	return mode;
+}
+
+static u64 end_of(u32 mode, const struct sx_seg *s)
+{
+	bool is_down = !(s->attr & SX_TYPE_CODE) && (s->attr & SX_TYPE_DOWN);
+
+	if (is_down || (mode & SX_MODE_PE && !permits(s, true)))
+		return 0;
+	return s->limit == 0xffffffff ? ~(u64)0 : (u64)s->limit + 1;
+}
+
+static void update_segments(struct sx_cpu *c)
+{
+	for (unsigned s = 0; s < X86_SEGS; s++)
+		c->seg_base[s] = c->seg[s].base;
+	if (c->mode & SX_MODE_64)
+		return;
+	for (unsigned s = 0; s < X86_SEGS; s++)
+		c->seg_end[s] = end_of(c->mode, &c->seg[s]);
 }
 
 void sx_mode_update(struct sx_cpu *c)
@@ -68,8 +97,7 @@ void sx_mode_update(struct sx_cpu *c)
 	sx_native_key_update(c);
 	c->code_base = mode & SX_MODE_64 ? 0 : c->seg[X86_CS].base;
 	c->code_mask = mode & SX_MODE_64 ? ~(u64)0 : 0xffffffff;
-	for (unsigned s = 0; s < X86_SEGS; s++)
-		c->seg_base[s] = c->seg[s].base;
+	update_segments(c);
 	/* Blocks are checked one by one where each must be. */
 	bool steps = mode & (SX_MODE_STEP | SX_MODE_LIMITED);
 	bool stepped = __atomic_load_n(&c->request, __ATOMIC_RELAXED) & SX_REQ_STEP;
@@ -131,15 +159,6 @@ static bool within(const struct sx_seg *s, u64 off, unsigned size)
 		return off > s->limit && last <= (s->attr & X86_ATTR_DB ? 0xffffffff : 0xffff);
 	/* A segment of 4 GiB lets accesses wrap. */
 	return last <= s->limit || s->limit == 0xffffffff;
-}
-
-static bool permits(const struct sx_seg *s, bool is_write)
-{
-	if (s->attr & X86_ATTR_UNUSABLE)
-		return false;
-	if (s->attr & SX_TYPE_CODE)
-		return !is_write && (s->attr & SX_TYPE_READABLE);
-	return !is_write || (s->attr & SX_TYPE_WRITABLE);
 }
 
 u64 sx_seg_lin(struct sx_cpu *c, const struct sx_insn *i, unsigned seg, u64 off, unsigned size,
