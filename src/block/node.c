@@ -31,7 +31,7 @@ static int node_serve(struct blk_node *n, struct blk_request *r)
 		return n->ops->read(n, r);
 	case BLK_WRITE:
 		result = n->ops->write(n, r);
-		if (result == 0 && r->is_fua)
+		if (result == 0 && r->is_fua && !n->ops->does_fua)
 			result = n->ops->flush(n);
 		return result;
 	case BLK_WRITE_ZEROES:
@@ -126,6 +126,11 @@ static void node_on_round(void *opaque)
 
 	blk_end_round(&n->blk);
 	node_kick(&n->blk);
+}
+
+void blk_node_end_round(struct blk_node *n)
+{
+	node_on_round(n);
 }
 
 static void node_drain(struct blk *b)

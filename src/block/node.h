@@ -28,9 +28,10 @@ struct co_pool;
 /*
  * In a coroutine. A request is inside the disk; r->progress is 0 at first, and r->iov always
  * describes what is still to be transferred (blk_node_pass and the functions of iov.h see to
- * both). 0 or a negative errno. FUA is the node's matter: it flushes.
+ * both). 0 or a negative errno. FUA is the node's matter: it flushes, unless does_fua is set.
  */
 struct blk_node_ops {
+	bool does_fua; /* write sees to r->is_fua itself */
 	int (*read)(struct blk_node *n, struct blk_request *r);
 	int (*write)(struct blk_node *n, struct blk_request *r);
 	int (*write_zeroes)(struct blk_node *n, struct blk_request *r);
@@ -71,6 +72,8 @@ int blk_node_init(struct blk_node *n, const struct blk_node_ops *ops, struct loo
 /* child is taken over: freed with the node, after close. It may be replaced while nothing is out. */
 void blk_node_add_child(struct blk_node *n, struct blk *child);
 void blk_node_remove_child(struct blk_node *n, struct blk *child); /* the caller's again */
+/* Coroutines were woken by something else than a child: outside of all, after that. */
+void blk_node_end_round(struct blk_node *n);
 
 /*
  * The next bytes of a read or write r from or to child at offset, without a copy; offset and bytes are

@@ -9,6 +9,7 @@
 #include "base/alloc.h"
 #include "base/err.h"
 #include "base/fd.h"
+#include "block/uri.h"
 #include "launch/image.h"
 #include "launch/launch_priv.h"
 
@@ -22,12 +23,12 @@ static const enum guest_file_role disk_roles[] = {
 static int disk_take_file(struct launch_image_file *f, bool is_direct, struct guest_disk_file *out,
 			  struct err *err)
 {
-	int r = fd_set_nonblock(f->fd, false);
+	int r = f->is_remote ? 0 : fd_set_nonblock(f->fd, false);
 
 	if (r < 0)
 		return err_errno(err, r, "cannot use %s", f->path);
 	/* What is written goes the way of the disk; a layer that many guests read is better cached. */
-	if (is_direct && f->is_writable && fcntl(f->fd, F_SETFL, O_DIRECT) < 0)
+	if (is_direct && f->is_writable && !f->is_remote && fcntl(f->fd, F_SETFL, O_DIRECT) < 0)
 		return err_errno(err, -errno, "cache=none is not possible with %s", f->path);
 	out->parent = (unsigned)f->parent;
 	out->role = disk_roles[f->role];
@@ -36,6 +37,7 @@ static int disk_take_file(struct launch_image_file *f, bool is_direct, struct gu
 	out->path = take(f->path);
 	out->fd = fd_take(f->fd);
 	out->is_writable = f->is_writable;
+	out->is_remote = f->is_remote;
 	return 0;
 }
 
@@ -57,9 +59,10 @@ static int disk_take_files(struct launch_image *i, const struct launch_disk *d,
 static int disk_resolve(struct launch_image *i, const struct launch_disk *d, int fd,
 			bool is_readonly, struct err *err)
 {
-	AUTO(free) char *real = NULL;
+	bool is_remote = blk_is_uri(d->path);
+	AUTO(free) char *real = is_remote ? str_dup(d->path) : NULL;
 	u64 size;
-	int own, r = launch_image_place(fd, d->path, &real, err);
+	int own, r = is_remote ? 0 : launch_image_place(fd, d->path, &real, err);
 
 	if (r < 0)
 		return r;
@@ -75,6 +78,7 @@ static int disk_resolve(struct launch_image *i, const struct launch_disk *d, int
 		fd_close(own);
 		return r;
 	}
+	i->files[r].is_remote = is_remote;
 	return launch_image_resolve(i, &size, err);
 }
 

@@ -19,6 +19,7 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "block/block.h"
+#include "block/uri.h"
 #include "confine/uid.h"
 #include "crypt/secret.h"
 #include "launch/launch_priv.h"
@@ -114,13 +115,31 @@ int launch_image_place(int fd, const char *path, char **out, struct err *err)
 	return 0;
 }
 
+static int image_add_remote(struct launch_image *i, const char *name, const char *format,
+			    bool is_writable, struct err *err)
+{
+	AUTO_FD int fd = -1;
+	int r = launch_open_remote(name, !is_writable, &fd, err);
+
+	if (r == 0)
+		r = launch_image_add_fd(i, fd, name, format, is_writable, err);
+	if (r < 0)
+		return r;
+	fd_take(fd);
+	i->files[r].is_remote = true;
+	return r;
+}
+
 int launch_image_add(struct launch_image *i, const char *path, const char *format, bool is_writable,
 		     struct err *err)
 {
-	AUTO_FD int fd = image_open(path, is_writable, err);
+	AUTO_FD int fd = -1;
 	AUTO(free) char *real = NULL;
 	int r;
 
+	if (blk_is_uri(path))
+		return image_add_remote(i, path, format, is_writable, err);
+	fd = image_open(path, is_writable, err);
 	if (fd < 0)
 		return fd;
 	if (!i->names.is_shared && launch_lock_disk(fd, !is_writable, err) < 0)
@@ -231,11 +250,13 @@ static int image_send(struct image_process *p, json_t *message, const int *fds, 
 static json_t *image_file_json(const struct launch_image_file *f)
 {
 	json_t *o = json_pack("{s:b}", "writable", f->is_writable);
-	const char *slash = f->path ? strrchr(f->path, '/') : NULL;
+	const char *slash = f->path && !f->is_remote ? strrchr(f->path, '/') : NULL;
 	json_t *name = slash ? json_string(slash + 1) : NULL;
 
 	if (name) /* it is UTF-8 */
 		json_object_set_new(o, "name", name);
+	if (f->is_remote)
+		json_object_set_new(o, "remote", json_true());
 	if (f->format)
 		json_object_set_new(o, "format", json_string(f->format));
 	return o;

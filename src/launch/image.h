@@ -38,6 +38,7 @@ struct launch_image_file {
 	char *path;         /* absolute, without links */
 	const char *format; /* static; NULL: nobody said it */
 	bool is_writable;
+	bool is_remote; /* path is a URI (block/uri.h), fd its connector's socket */
 	/* Of one that an image named: what it is for, and whose image that is; the person's: parent -1. */
 	int parent;
 	enum img_role role;
@@ -68,7 +69,7 @@ int launch_image_place(int fd, const char *path, char **out, struct err *err);
 /* Closes what was opened; removes the files that were created for an image, unless they are kept. */
 void launch_image_fini(struct launch_image *i, bool keeps_created);
 
-/* A file that the person named, locked. Returns its number. format: NULL is fine for some commands. */
+/* A file that the person named, locked; or a disk that is no file. Returns its number. format: NULL is fine for some commands. */
 int launch_image_add(struct launch_image *i, const char *path, const char *format, bool is_writable,
 		     struct err *err);
 /* The same with a descriptor, which is taken over; path is where it will stand. */

@@ -18,6 +18,7 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "block/block.h"
+#include "block/uri.h"
 #include "launch/image.h"
 #include "launch/launch_priv.h"
 #include "proto/text.h"
@@ -238,7 +239,7 @@ static int names_begin(const struct launch_image *i, const struct launch_image_w
 		name += 5;
 	if (!name[0])
 		return err_set(err, -EINVAL, "it names a file without a name");
-	if (names_is_uri(name))
+	if (names_is_uri(name) && !blk_is_uri(name))
 		return err_set(err, -ENOTSUP, "%s, %s, is no file's name", shown,
 			       img_role_text(w->role));
 	if (i->n_files == LAUNCH_IMAGE_FILES)
@@ -258,6 +259,30 @@ static int names_open_made(const struct launch_image *i, const char *path)
 	return -1;
 }
 
+/* A disk that is no file: only if the person named it, letter by letter. */
+static int names_follow_remote(struct launch_image *i, const struct launch_image_wish *w,
+			       const char *name, struct err *err)
+{
+	const char *allow = i->names.is_of_disk ? "allow=" : "--allow ", *format;
+	AUTO(free) char *shown = proto_text_clean(str_dup(name));
+	bool is_allowed = false;
+	int fd, r;
+
+	for (unsigned n = 0; n < i->names.n_allowed; n++)
+		is_allowed |= strcmp(i->names.allowed[n], name) == 0;
+	if (!is_allowed)
+		return err_set(err, -EACCES, "%s, %s, is elsewhere: add %s'%s' if it is meant",
+			       shown, img_role_text(w->role), allow, shown);
+	r = names_format(i, w, shown, &format, err);
+	if (r == 0)
+		r = launch_open_remote(name, !w->is_writable, &fd, err);
+	if (r < 0)
+		return r;
+	r = names_add(i, w, fd, str_dup(name), format, true);
+	i->files[r].is_remote = true;
+	return r;
+}
+
 int launch_image_follow(struct launch_image *i, const struct launch_image_wish *w, struct err *err)
 {
 	AUTO(free) char *place = NULL, *path = NULL;
@@ -267,6 +292,8 @@ int launch_image_follow(struct launch_image *i, const struct launch_image_wish *
 
 	if (r < 0)
 		return r;
+	if (blk_is_uri(name))
+		return names_follow_remote(i, w, name, err);
 	place = names_place(&i->files[w->file], name);
 	path = realpath(place, NULL);
 	if (!path) {
@@ -299,7 +326,7 @@ int launch_image_make(struct launch_image *i, const struct launch_image_wish *w,
 	if (!i->makes_parts || !i->files[w->file].is_writable)
 		return err_set(err, -EPERM, "no image is made here that %s could be a part of",
 			       img_role_text(w->role));
-	if (strchr(name, '/'))
+	if (strchr(name, '/') || blk_is_uri(name))
 		return err_set(err, -EINVAL, "a new image's parts stand in its directory");
 	dir = names_directory(i->files[w->file].path);
 	path = str_format("%s/%s", strcmp(dir, "/") ? dir : "", name);

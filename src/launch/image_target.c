@@ -14,6 +14,7 @@
 #include "base/alloc.h"
 #include "base/err.h"
 #include "base/fd.h"
+#include "block/uri.h"
 #include "launch/launch_priv.h"
 
 #define TARGET_TRIES 3
@@ -132,8 +133,15 @@ int launch_target_open(const char *path, enum launch_target_mode mode, struct la
 {
 	AUTO(free) char *place = NULL, *partial = NULL;
 	AUTO_FD int fd = -1;
-	int r = target_place(path, &place, err);
+	int r;
 
+	if (blk_is_uri(path))
+		return err_set(
+			err, -ENOTSUP,
+			"%s: nothing is made there; `posada image convert --no-create` writes "
+			"to the disk that is there",
+			path);
+	r = target_place(path, &place, err);
 	if (r == 0)
 		r = target_check(place, mode, &out->old, err);
 	if (r < 0)

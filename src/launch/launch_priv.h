@@ -60,6 +60,9 @@ int launch_open_disk(const struct launch_disk *d, bool is_snapshot, struct guest
 int launch_open_disk_files(const struct launch_disk *d, int fd, bool is_readonly,
 			   struct guest_disk *out, struct err *err);
 
+/* remote.c: a disk that is no file (block/uri.h). *out: the socket to its connector. */
+int launch_open_remote(const char *name, bool is_readonly, int *out, struct err *err);
+
 /* blk_lock_fd, with some patience. */
 int launch_lock_disk(int fd, bool is_readonly, struct err *err);
 

@@ -17,6 +17,7 @@
 #include "base/fd.h"
 #include "base/time.h"
 #include "block/block.h"
+#include "block/uri.h"
 #include "image/image.h"
 #include "launch/launch_priv.h"
 
@@ -107,16 +108,13 @@ int launch_lock_disk(int fd, bool is_readonly, struct err *err)
 	return r;
 }
 
-int launch_open_disk(const struct launch_disk *d, bool is_snapshot, struct guest_disk *out,
-		     struct err *err)
+static int launch_open_disk_file(const struct launch_disk *d, bool is_readonly, int *out,
+				 struct err *err)
 {
-	bool is_readonly = d->is_readonly || is_snapshot;
 	int flags = (is_readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
 	AUTO_FD int fd = -1;
-	int r = launch_check_format(d, err);
+	int r;
 
-	if (r < 0)
-		return r;
 	if (d->cache == GUEST_CACHE_NONE)
 		flags |= O_DIRECT;
 	fd = open(d->path, flags);
@@ -141,6 +139,24 @@ int launch_open_disk(const struct launch_disk *d, bool is_snapshot, struct guest
 		return err_errno(err, r, "cannot use %s", d->path);
 	if (!d->is_unlocked && launch_lock_disk(fd, is_readonly, err) < 0)
 		return err_wrap(err, "%s", d->path);
+	*out = fd_take(fd);
+	return 0;
+}
+
+int launch_open_disk(const struct launch_disk *d, bool is_snapshot, struct guest_disk *out,
+		     struct err *err)
+{
+	bool is_readonly = d->is_readonly || is_snapshot;
+	AUTO_FD int fd = -1;
+	int r = launch_check_format(d, err);
+
+	if (r < 0)
+		return r;
+	out->is_remote = blk_is_uri(d->path);
+	r = out->is_remote ? launch_open_remote(d->path, is_readonly, &fd, err)
+			   : launch_open_disk_file(d, is_readonly, &fd, err);
+	if (r < 0)
+		return r;
 	/* A disk that the guest may not write needs no place for what it writes. */
 	if (is_snapshot && !d->is_readonly) {
 		out->overlay_fd = open("/var/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);

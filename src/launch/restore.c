@@ -12,6 +12,7 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/time.h"
+#include "block/uri.h"
 #include "launch/launch_priv.h"
 #include "proto/save_file.h"
 
@@ -67,7 +68,7 @@ void launch_close_saved(struct launch_saved *s)
 /* A name as it was meant where the guest was started: free() it. */
 static char *launch_saved_path(const struct guest_config *c, const char *path)
 {
-	if (path[0] == '/' || !c->directory)
+	if (path[0] == '/' || !c->directory || blk_is_uri(path))
 		return str_dup(path);
 	return str_format("%s/%s", c->directory, path);
 }
@@ -108,6 +109,7 @@ static void launch_take_opened(struct guest_disk *d, struct guest_disk *opened)
 	d->format = opened->format;
 	d->fd = opened->fd;
 	d->cache = opened->cache;
+	d->is_remote = opened->is_remote;
 }
 
 /* given: by --disk; NULL: as it is named in the file. */

@@ -12,6 +12,7 @@
 #include "image/image.h"
 #include "machine/layout.h"
 #include "machine/machine_priv.h"
+#include "nbd/client.h"
 #include "vm/vm.h"
 
 /* Worker threads of disks, where there is no io_uring, are confined as the I/O thread is. */
@@ -75,26 +76,41 @@ static int pc_open_child(void *opaque, const struct img_child *child, struct blk
 	if (child->is_writable && !f->is_writable)
 		return err_set(err, -EACCES, "it wants to write '%s', which it may only read",
 			       child->name);
-	f->used_fd = f->fd;
+	f->used_fd = f->is_remote ? -1 : f->fd;
 	if (pc_open_image(o->m, o->d, (unsigned)(f - o->d->files) + 1, f->format, &f->fd,
 			  !child->is_writable, out, err) < 0)
 		return err_wrap(err, "%s", f->path);
 	return 0;
 }
 
-/* fd is taken over on success. */
+/* fd is taken over on success; it is files[id - 1]'s, or the disk's own. */
+static int pc_open_file(struct machine *m, const struct guest_disk *d, unsigned id, int *fd,
+			bool is_readonly, bool is_container, struct blk **out, struct err *err)
+{
+	const struct blk_raw_options raw = {
+		.is_readonly = is_readonly,
+		.is_container = is_container,
+		.engines = m->engines,
+		.enter_thread = pc_enter_io,
+		.enter_opaque = m,
+	};
+	const struct nbdc_options remote = {
+		.is_readonly = is_readonly, .is_container = is_container, .connector = *fd};
+	bool is_remote = id ? d->files[id - 1].is_remote : d->is_remote;
+	int r = is_remote ? nbdc_new(vm_io_loop(m->vm), &remote, out, err)
+			  : blk_raw_new(vm_io_loop(m->vm), *fd, &raw, out, err);
+
+	if (r == 0)
+		fd_take(*fd);
+	return r;
+}
+
+/* The same. */
 static int pc_open_image(struct machine *m, struct guest_disk *d, unsigned id, const char *format,
 			 int *fd, bool is_readonly, struct blk **out, struct err *err)
 {
 	struct pc_opener opener = {
 		.opener = {.opaque = &opener, .open = pc_open_child}, .m = m, .d = d, .id = id};
-	const struct blk_raw_options raw = {
-		.is_readonly = is_readonly,
-		.is_container = format || id,
-		.engines = m->engines,
-		.enter_thread = pc_enter_io,
-		.enter_opaque = m,
-	};
 	const struct img_open_options o = {
 		.loop = vm_io_loop(m->vm), .is_readonly = is_readonly, .opener = &opener.opener};
 	const struct img_format *f = format ? img_find_format(format) : NULL;
@@ -102,9 +118,8 @@ static int pc_open_image(struct machine *m, struct guest_disk *d, unsigned id, c
 
 	if (format && !f)
 		return err_set(err, -EINVAL, "there is no image format '%s'", format);
-	if (blk_raw_new(vm_io_loop(m->vm), *fd, &raw, &file, err) < 0)
+	if (pc_open_file(m, d, id, fd, is_readonly, format || id, &file, err) < 0)
 		return err->code;
-	fd_take(*fd);
 	if (f && img_open(f, file, &o, out, err) < 0)
 		return err->code;
 	if (!f)
@@ -136,7 +151,7 @@ static int pc_open_top(struct machine *m, struct guest_disk *d, bool is_readonly
 
 	if (pc_open_image(m, d, 0, format, &d->fd, is_readonly, out, err) < 0)
 		return err->code;
-	d->used_fd = fd;
+	d->used_fd = d->is_remote ? -1 : fd;
 	return 0;
 }
 

@@ -386,6 +386,7 @@ static const struct field guest_disk_file_fields[] = {
 	FIELD(FIELD_PEOPLE, "path", struct guest_disk_file, path),
 	FIELD_OPTIONAL(FIELD_FD, "fd", struct guest_disk_file, fd),
 	FIELD_OPTIONAL(FIELD_BOOL, "writable", struct guest_disk_file, is_writable),
+	FIELD_OPTIONAL(FIELD_BOOL, "remote", struct guest_disk_file, is_remote),
 	FIELD_END,
 };
 
@@ -400,6 +401,7 @@ static const struct field guest_disk_fields[] = {
 	FIELD_OPTIONAL(FIELD_UINT, "slot", struct guest_disk, slot),
 	FIELD(FIELD_PEOPLE, "path", struct guest_disk, path),
 	FIELD_OPTIONAL(FIELD_FD, "fd", struct guest_disk, fd),
+	FIELD_OPTIONAL(FIELD_BOOL, "remote", struct guest_disk, is_remote),
 	FIELD_OPTIONAL(FIELD_TEXT, "format", struct guest_disk, format),
 	FIELD_LISTED("files", struct guest_disk, files, &guest_disk_file_list),
 	FIELD_OPTIONAL(FIELD_FD, "overlay", struct guest_disk, overlay_fd),

@@ -61,6 +61,7 @@ struct guest_disk_file {
 	char *path;     /* for messages */
 	int fd;
 	bool is_writable;
+	bool is_remote; /* as the disk's */
 	int used_fd; /* the machine's, not in the message: the descriptor, now its image's; -1: none */
 };
 #define GUEST_MAX_DISK_FILES 64
@@ -73,7 +74,8 @@ struct guest_disk {
 	unsigned slot; /* 1 up; 0: the next that is free. The choice is written back */
 	char *path;    /* for messages */
 	int fd;
-	char *format; /* of the image; NULL: raw */
+	bool is_remote; /* fd is a connector's socket (nbd/connector.h), and no file */
+	char *format;   /* of the image; NULL: raw */
 	struct guest_disk_file files[GUEST_MAX_DISK_FILES];
 	unsigned n_files;
 	int overlay_fd; /* an empty file that takes the writes instead; -1: none */

@@ -322,7 +322,7 @@ names() {
 	expect "a directory that is allowed" 0
 	cmp x.raw far/secret.raw && pass "its contents" || fail "its contents" "others"
 	qemu-img create -q -f qcow2 -u -b nbd://example.org/x -F raw in/net.qcow2 8M
-	mistake "an image that names a server" "no file's name" map -f qcow2 in/net.qcow2
+	mistake "an image that names a server" "is elsewhere" map -f qcow2 in/net.qcow2
 	image create -f raw in/a:b.raw 8M
 	image overlay -f raw in/a:b.raw in/colon.qcow2
 	image map -f qcow2 in/colon.qcow2

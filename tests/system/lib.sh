@@ -26,7 +26,7 @@ processes_left() {
 		pid=${env//[!0-9]/}
 		[ "$pid" != $$ ] && [ "$pid" != "${BASHPID}" ] || continue
 		case $(readlink "/proc/$pid/exe") in
-		*/posada | */posada-vmm | */posada-slirp | */posada-vsock | */posada-image | */passt*)
+		*/posada | */posada-vmm | */posada-slirp | */posada-vsock | */posada-image | */posada-nbd | */posada-rbd | */passt*)
 			tr '\0' '\n' <"$env" 2>/dev/null | grep -qx "POSADA_LANE=$work" && echo "$pid"
 			;;
 		esac

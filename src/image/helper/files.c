@@ -9,6 +9,7 @@
 #include "base/fd.h"
 #include "crypt/secret.h"
 #include "image/helper/helper_priv.h"
+#include "nbd/client.h"
 
 int helper_open_file(struct helper *h, unsigned file, const struct helper_open *o, struct blk **out,
 		     struct err *err)
@@ -19,6 +20,8 @@ int helper_open_file(struct helper *h, unsigned file, const struct helper_open *
 		.is_unsafe = o->is_unsafe,
 		.engines = h->engines,
 	};
+	struct nbdc_options remote = {
+		.is_readonly = !o->is_writable, .is_container = true, .is_unsafe = o->is_unsafe};
 	int fd, r;
 
 	if (file >= h->n_files)
@@ -26,7 +29,9 @@ int helper_open_file(struct helper *h, unsigned file, const struct helper_open *
 	fd = fcntl(h->files[file].fd, F_DUPFD_CLOEXEC, 3);
 	if (fd < 0)
 		return err_errno(err, -errno, "cannot use a file");
-	r = blk_raw_new(h->loop, fd, &options, out, err);
+	remote.connector = fd;
+	r = h->files[file].is_remote ? nbdc_new(h->loop, &remote, out, err)
+				     : blk_raw_new(h->loop, fd, &options, out, err);
 	if (r < 0)
 		close(fd);
 	return r;

@@ -14,6 +14,7 @@ struct helper_file {
 	int fd;
 	const struct img_format *format; /* NULL: nobody said it */
 	bool is_writable;
+	bool is_remote;             /* fd is a connector's socket (nbd/connector.h) */
 	char name[HELPER_NAME_MAX]; /* without its folder; empty: nobody said it */
 };
 

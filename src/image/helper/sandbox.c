@@ -19,9 +19,9 @@ static const int sandbox_calls[] = {
 	SCMP_SYS(io_uring_enter), SCMP_SYS(preadv), SCMP_SYS(pwritev2), SCMP_SYS(fallocate),
 	SCMP_SYS(fdatasync), SCMP_SYS(ftruncate), SCMP_SYS(lseek), SCMP_SYS(fstat),
 	SCMP_SYS(newfstatat), SCMP_SYS(statx), SCMP_SYS(fcntl), SCMP_SYS(close),
-	/* the launcher; clients of a served disk */
+	/* the launcher; clients of a served disk; a disk's server */
 	SCMP_SYS(recvmsg), SCMP_SYS(sendmsg), SCMP_SYS(accept4), SCMP_SYS(recvfrom), SCMP_SYS(sendto),
-	SCMP_SYS(setsockopt), SCMP_SYS(shutdown),
+	SCMP_SYS(setsockopt), SCMP_SYS(getsockopt), SCMP_SYS(shutdown), SCMP_SYS(poll),
 	SCMP_SYS(read), SCMP_SYS(write), SCMP_SYS(writev),
 	/* the loop */
 	SCMP_SYS(epoll_wait), SCMP_SYS(epoll_pwait), SCMP_SYS(epoll_ctl), SCMP_SYS(timerfd_settime),

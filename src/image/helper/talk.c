@@ -51,8 +51,10 @@ static int talk_add_file(struct helper *h, int fd, const json_t *file, struct er
 
 	if (format && !f)
 		return err_set(err, -EINVAL, "there is no format '%s'", format);
-	*to = (struct helper_file){
-		.fd = fd, .format = f, .is_writable = arg_bool(file, "writable")};
+	*to = (struct helper_file){.fd = fd,
+				   .format = f,
+				   .is_writable = arg_bool(file, "writable"),
+				   .is_remote = arg_bool(file, "remote")};
 	if (name)
 		snprintf(to->name, sizeof(to->name), "%s", name);
 	h->n_files++;

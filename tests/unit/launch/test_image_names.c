@@ -120,7 +120,11 @@ TEST(everything_else_is_refused_and_says_what_to_add)
 	CHECK_EQ(follow(0, "nothing", false), -ENOENT);
 	CHECK_EQ(follow(0, "", false), -EINVAL);
 	CHECK_EQ(follow(0, "file:", false), -EINVAL);
-	CHECK_EQ(follow(0, "nbd://example.org/x", false), -ENOTSUP);
+	CHECK_EQ(follow(0, "nbd://example.org/x", false), -EACCES);
+	CHECK_ERR(err, "is elsewhere");
+	CHECK_EQ(follow(0, "nbd://example.org/x", true), -EACCES);
+	CHECK_EQ(follow(0, "rbd:pool/image", false), -EACCES);
+	CHECK_EQ(follow(0, "nbd:example.org:1", false), -ENOTSUP);
 	CHECK_EQ(follow(0, "json:{}", false), -ENOTSUP);
 	CHECK_EQ(follow(0, "base", true), -EACCES);
 	CHECK_ERR(err, "would be written");

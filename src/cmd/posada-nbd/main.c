@@ -1,0 +1,48 @@
+/*
+ * posada-nbd: connections to an NBD server, for a process that is confined (remote/remote.h). Where the
+ * server wants TLS, that is done here, as it needs certificates and names.
+ */
+#include "block/uri.h"
+#include "nbd/client.h"
+#include "remote/remote.h"
+
+#define TLS_PATIENCE_NS (600 * 1000000000ul) /* those behind us have less of it */
+
+static int open_tls(struct loop *loop, const struct remote_options *o, struct blk **out,
+		    struct err *err)
+{
+	const struct blk_uri *u = o->uri;
+	const struct nbdc_server server = {
+		.host = u->host,
+		.port = u->port,
+		.socket = u->socket,
+		.export = u->export,
+		.certificates = u->certificates,
+		.psk_file = u->psk_file,
+		.user = u->user,
+		.trusts_anybody = u->trusts_anybody,
+	};
+	static struct nbdc_server kept;
+	const struct nbdc_options options = {
+		.is_readonly = o->is_readonly,
+		.is_container = true,
+		.connector = -1,
+		.patience_ns = TLS_PATIENCE_NS,
+		.server = &kept,
+	};
+
+	kept = server;
+	return nbdc_new(loop, &options, out, err);
+}
+
+static int run(const struct remote_options *o, struct err *err)
+{
+	static const struct remote_kind tls = {.open = open_tls};
+
+	return o->uri->is_tls ? remote_serve(o, &tls, err) : remote_connect(o, err);
+}
+
+int main(int argc, char **argv)
+{
+	return remote_main(argc, argv, "posada-nbd", run);
+}

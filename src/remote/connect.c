@@ -1,0 +1,124 @@
+/*
+ * Connections to a plain NBD server, made and handed out. What is said over them isn't looked at.
+ */
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "base/err.h"
+#include "base/fd.h"
+#include "block/uri.h"
+#include "nbd/connector.h"
+#include "remote/remote.h"
+
+#define CONNECT_PATIENCE_MS 8000  /* less than those who ask have */
+#define CONNECT_IDLE_S      10    /* of a peer, before it is asked whether it is there ... */
+#define CONNECT_DEAD_MS     30000 /* ... and given up */
+
+static int connect_wait(int fd, const struct sockaddr *a, socklen_t size)
+{
+	struct pollfd p = {.fd = fd, .events = POLLOUT};
+	int error = 0;
+	socklen_t error_size = sizeof(error);
+
+	if (connect(fd, a, size) == 0)
+		return 0;
+	if (errno != EINPROGRESS)
+		return -errno;
+	if (poll(&p, 1, CONNECT_PATIENCE_MS) == 0)
+		return -ETIMEDOUT;
+	getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &error_size);
+	return -error;
+}
+
+/* A server that is gone without a word has to be noticed. */
+static void connect_tune(int fd)
+{
+	const int one = 1, idle = CONNECT_IDLE_S, dead = CONNECT_DEAD_MS;
+
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &idle, sizeof(idle));
+	setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &dead, sizeof(dead));
+}
+
+static int connect_address(const struct addrinfo *a)
+{
+	AUTO_FD int fd =
+		socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, a->ai_protocol);
+	int r = fd < 0 ? -errno : connect_wait(fd, a->ai_addr, a->ai_addrlen);
+
+	if (r < 0)
+		return r;
+	connect_tune(fd);
+	return fd_take(fd);
+}
+
+static int connect_tcp(const struct blk_uri *u, struct err *err)
+{
+	const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
+	struct addrinfo *list;
+	int fd = -EADDRNOTAVAIL, r = getaddrinfo(u->host, u->port, &hints, &list);
+
+	if (r)
+		return err_set(err, -EADDRNOTAVAIL, "%s: %s", u->host, gai_strerror(r));
+	for (const struct addrinfo *a = list; a && fd < 0; a = a->ai_next)
+		fd = connect_address(a);
+	freeaddrinfo(list);
+	return fd < 0 ? err_errno(err, fd, "cannot connect to %s, port %s", u->host, u->port) : fd;
+}
+
+static int connect_unix(const struct blk_uri *u, struct err *err)
+{
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	AUTO_FD int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (strlen(u->socket) >= sizeof(a.sun_path))
+		return err_set(err, -ENAMETOOLONG, "%s: a socket's path has at most %zu bytes",
+			       u->socket, sizeof(a.sun_path) - 1);
+	memcpy(a.sun_path, u->socket, strlen(u->socket));
+	if (fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
+		return err_errno(err, -errno, "cannot connect to %s", u->socket);
+	return fd_take(fd);
+}
+
+static int connect_answer(const struct remote_options *o)
+{
+	char text[CONNECTOR_MAX_EXPORT + 2];
+	struct err err = ERR_INIT;
+	AUTO_FD int fd = o->uri->socket ? connect_unix(o->uri, &err) : connect_tcp(o->uri, &err);
+
+	if (fd < 0)
+		snprintf(text, sizeof(text), "%c%s", CONNECTOR_NO, err.text);
+	else
+		snprintf(text, sizeof(text), "%c%s", CONNECTOR_YES, o->uri->export);
+	return fd_send(o->sock, text, strlen(text), &fd, fd >= 0);
+}
+
+int remote_connect(const struct remote_options *o, struct err *err)
+{
+	static const char no[] = "-an NBD server can't do that";
+	char question[64];
+	int r = 0;
+
+	if (strlen(o->uri->export) > CONNECTOR_MAX_EXPORT)
+		return err_set(err, -ENAMETOOLONG, "the export's name is too long");
+	while (r == 0 || r == -EAGAIN) {
+		size_t n_fds = 0;
+		ssize_t n = fd_recv(o->sock, question, sizeof(question), NULL, &n_fds);
+
+		if (n <= 0)
+			break;
+		r = question[0] == CONNECTOR_CONNECT
+			    ? connect_answer(o)
+			    : fd_send(o->sock, no, sizeof(no) - 1, NULL, 0);
+	}
+	return 0;
+}

@@ -1,0 +1,153 @@
+#!/usr/bin/env bash
+# Disks elsewhere: NBD servers (qemu-nbd, nbdkit) for `posada image` and for a guest, servers that fail,
+# go away and come back, names of servers inside images.
+# timeout: 400
+# shellcheck source=tests/system/lib.sh
+. "$(dirname "$0")/lib.sh"
+cd "$work" || exit 1
+for tool in qemu-nbd qemu-img nbdkit; do
+	command -v $tool >/dev/null || { skip "$tool isn't installed"; exit 0; }
+done
+export POSADA_RUNTIME_DIR=$work/run
+mkdir -m 700 "$work/run"
+
+image() { posada 60 image "$@"; }
+uri() { echo "nbd+unix:///$1?socket=$work/$1.sock"; }
+
+# listening FILE: until a socket is there.
+listening() {
+	timeout 20 bash -c 'until [ -S "$0" ]; do read -rt 0.05 <><(:); done' "$1"
+}
+
+# serve NAME ARGUMENT...: by qemu-nbd; $server is its process.
+serve() {
+	local name=$1
+	shift
+	rm -f "$name.sock"
+	qemu-nbd -t -e 8 -k "$work/$name.sock" -x "$name" "$@" >>"$work/server.log" 2>&1 &
+	server=$!
+	jobs_to_end+=("$server")
+	listening "$work/$name.sock"
+}
+
+# kit NAME ARGUMENT...: by nbdkit.
+kit() {
+	local name=$1
+	shift
+	rm -f "$name.sock"
+	nbdkit -f -U "$work/$name.sock" "$@" >>"$work/server.log" 2>&1 &
+	server=$!
+	jobs_to_end+=("$server")
+	listening "$work/$name.sock"
+}
+
+end_server() {
+	kill -9 "$server"
+	wait "$server" 2>/dev/null
+}
+
+nothing_left() {
+	local left i
+	# A connector ends when its socket is closed, which takes a moment.
+	for i in {1..100}; do
+		left=$(processes_left)
+		[ -n "$left" ] || { pass "$1"; return; }
+		read -rt 0.05 <><(:)
+	done
+	fail "$1" "left: $left"
+}
+
+images() {
+	truncate -s 64M a.raw
+	head -c 8M /dev/urandom | dd of=a.raw bs=1M seek=3 conv=notrunc status=none
+	serve a -f raw a.raw
+	image info "$(uri a)"
+	expect "info of an NBD server's disk" 0 "file format: raw \(a guess" "64 MiB \(67108864 bytes\)"
+	image map -f raw --output json "$(uri a)"
+	expect "its holes are seen" 0 '"start": 3145728' '"length": 8388608'
+	image convert -f raw -O qcow2 --verify "$(uri a)" b.qcow2
+	expect "convert from a server" 0
+	if qemu-img compare -f raw -F qcow2 a.raw b.qcow2 >"$out" 2>&1 && [ "$(stat -c %s b.qcow2)" -lt 10000000 ]; then
+		pass "what was converted is the same, and sparse"
+	else fail "what was converted is the same, and sparse" "it isn't"; fi
+	truncate -s 64M c.raw
+	serve c -f raw --discard=unmap c.raw
+	image convert -n -f qcow2 -O raw --verify b.qcow2 "$(uri c)"
+	expect "convert to a server" 0
+	if cmp a.raw c.raw; then pass "what was written there is the same"; else fail "what was written there is the same" "it isn't"; fi
+	image compare -f raw "$(uri c)" a.raw
+	expect "compare with a server's" 0 identical
+	image info "$(uri nobody)"
+	expect "no server" 1 "cannot connect to .*No such file"
+	image info "nbd+unix:///other?socket=$work/c.sock"
+	expect "no such export" 1 "no export named 'other'"
+	image create -f raw "$(uri c)" 1M
+	expect "a server's disk isn't created" 1 "convert --no-create"
+}
+
+# Formats over a server, and overlays.
+layers() {
+	qemu-img create -q -f qcow2 inner.qcow2 64M
+	qemu-io -c "write -P 7 1M 64k" inner.qcow2 >/dev/null
+	serve inner -f raw inner.qcow2
+	image check -f qcow2 "$(uri inner)"
+	expect "a qcow2 image that a server has" 0
+	image overlay -f qcow2 "$(uri inner)" over.qcow2
+	expect "an overlay over a server's" 0
+	image map -f qcow2 over.qcow2
+	expect "an image that names a server gets nothing" 1 "is elsewhere: add --allow 'nbd"
+	image map -f qcow2 --allow "$(uri inner)" over.qcow2
+	expect "unless it is allowed" 0 "0x100000 .*nbd"
+	image convert -f qcow2 -O raw --allow "$(uri inner)" over.qcow2 flat.raw
+	qemu-img compare -U -f raw -F qcow2 flat.raw inner.qcow2 >>"$out" 2>&1
+	expect "its contents" 0 identical
+}
+
+failing_servers() {
+	kit e --filter=error memory 16M error=EIO error-rate=100%
+	image convert -f raw -O raw "$(uri e)" e.raw
+	expect "a server that fails" 1 "Input/output error"
+	[ ! -e e.raw ] || fail "a server that fails" "there is an image"
+	kit d --filter=delay memory 4M delay-read=20ms delay-write=20ms
+	image convert -n -f raw -O raw --verify a.raw "$(uri d)"
+	expect "too small" 1 "target has 4194304"
+	kit n --filter=nozero --filter=noextents --filter=noparallel --filter=blocksize-policy memory 8M blocksize-minimum=512 blocksize-maximum=64K
+	truncate -s 8M n.raw
+	head -c 1M /dev/urandom | dd of=n.raw bs=1M seek=2 conv=notrunc status=none
+	image convert -n -f raw -O raw --verify n.raw "nbd+unix:///?socket=$work/n.sock"
+	expect "a server that can do little" 0
+}
+
+guests() {
+	need_kernel 6.1 || return
+	"$top/tools/make-initrd" "$work/initrd" "$here/guest-init" "$cache/kernel-6.1" virtio_pci virtio_blk \
+		-- "$here/host-trouble-test:test"
+	truncate -s 64M g.raw
+	serve g -f raw g.raw
+	rm -f in
+	mkfifo in
+	"$bin/posada" run --name remote --accel soft --quiet --console stdio --kernel "$cache/kernel-6.1/vmlinuz" \
+		--initrd initrd --append "console=ttyS0 quiet panic=-1" --disk "$(uri g),on-error=report" <in >"$out" 2>&1 &
+	local guest=$!
+	jobs_to_end+=("$guest")
+	exec 7>in
+	wait_for "$out" '^t: ready' "$guest" && pass "a guest's disk at a server" || fail "a guest's disk at a server" "it isn't ready"
+	echo "write 100" >&7
+	wait_for "$out" '^t: wrote 100' "$guest" && pass "a guest writes there" || fail "a guest writes there" "it didn't"
+	end_server
+	wait_for "$out" 'NBD server is lost' "$guest" && pass "a lost server is told" || fail "a lost server is told" "it isn't"
+	echo "write 200" >&7
+	serve g -f raw g.raw
+	wait_for "$out" '^t: wrote 200' "$guest" && pass "requests wait for it" || fail "requests wait for it" "they failed"
+	echo off >&7
+	exec 7>&-
+	wait "$guest"
+	status=$?
+	expect "such a guest ends" 0 '!writing 200 failed'
+	nothing_left "the connector has ended"
+}
+
+images
+layers
+failing_servers
+guests
