@@ -19,6 +19,7 @@
 #define COPY_PIECE   (2 * MIB) /* at most, of data */
 #define COPY_RUN     (1 * GIB) /* asked for at a time */
 #define COPY_ALIGN   4096
+#define COPY_PACKED  (1 * MIB) /* the same, compressed */
 #define COPY_COMPARE (1 * MIB)
 
 enum copy_kind { COPY_DATA, COPY_ZERO, COPY_SKIP };
@@ -220,8 +221,6 @@ static int copy_visit(struct copy_walk *w, const struct copy_piece *p, u8 *buf)
 		n = p->bytes - done;
 		if (step)
 			n = copy_same(buf + done, n, step, &is_zero);
-		if (c->o->is_compressed && !is_zero)
-			n = MIN(n, w->align);
 		if (!is_zero)
 			r = copy_write(c, p->offset + done, buf + done, n);
 		else if (!c->o->is_target_zero)
@@ -250,9 +249,9 @@ int img_copy(struct blk *source, struct blk *target, u64 bytes, const struct img
 	unsigned n = o->n_coroutines ? MIN(o->n_coroutines, IMG_COPY_MAX) : IMG_COPY_COROUTINES;
 	int r;
 
-	/* A piece for each compressing thread, instead of a row of clusters for one. */
+	/* So small that a disk of some MiB has pieces for all threads that compress. */
 	if (o->is_compressed)
-		c.walk.piece = align;
+		c.walk.piece = MAX(align, COPY_PACKED);
 	r = copy_walk_run(&c.walk, o->is_in_order ? 1 : n, err);
 	if (r < 0)
 		return r;

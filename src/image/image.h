@@ -217,7 +217,7 @@ struct image_ops {
 	int (*set_backing)(struct blk *b, const char *name, const char *format, struct err *err);
 	/* All of the image's data goes: what is beneath shows. After a commit. */
 	int (*make_empty)(struct blk *b, struct err *err);
-	/* One cluster that isn't allocated, at its start; whole, or the disk's end. */
+	/* Clusters that aren't allocated, from a start on; whole, or to the disk's end. Many at once are faster. */
 	int (*write_compressed)(struct blk *b, u64 offset, const void *buf, u64 bytes);
 
 	int (*snapshots)(struct blk *b, struct img_snapshot **out, unsigned *out_n,

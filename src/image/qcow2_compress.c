@@ -2,73 +2,46 @@
  * Compressed clusters: written, one behind the other, several to a cluster of the file.
  *
  * Where the last one ended the next begins, to the byte; so the file's block in which that is gets written
- * again, from memory. Compressing is done by the workers, many at a time; placing and writing go one
- * after the other, under pack_lock.
+ * again, from memory. Compressing is done by the workers, a batch of clusters at a time by each; placing
+ * and writing go one batch after the other, under pack_lock.
  */
 #include <string.h>
-
-#include <zlib.h>
-#include <zstd.h>
 
 #include "base/alloc.h"
 #include "base/work.h"
 #include "block/io.h"
-#include "image/qcow2_pack.h"
+#include "image/packer.h"
 #include "image/qcow2_priv.h"
 
-#define COMPRESS_ZLIB_WINDOW (-12) /* raw deflate, 4 KiB: what every reader can take */
-#define COMPRESS_ZLIB_MEMORY 9
+#define COMPRESS_BATCH     MIB
+#define COMPRESS_BATCH_MAX 64u /* clusters */
 
-/* --- algorithms --- */
-
-static int compress_deflate(const u8 *from, u64 bytes, u8 *to, u64 room, u64 *out_bytes)
-{
-	z_stream z = {.next_in = (u8 *)from,
-		      .avail_in = (unsigned)bytes,
-		      .next_out = to,
-		      .avail_out = (unsigned)room};
-	int r = deflateInit2(&z, QCOW2_ZLIB_LEVEL, Z_DEFLATED, COMPRESS_ZLIB_WINDOW,
-			     COMPRESS_ZLIB_MEMORY, Z_DEFAULT_STRATEGY);
-
-	if (r != Z_OK)
-		return -ENOMEM;
-	r = deflate(&z, Z_FINISH);
-	*out_bytes = room - z.avail_out;
-	deflateEnd(&z);
-	return r == Z_STREAM_END ? 0 : -ENOSPC;
-}
-
-static int compress_zstd(const u8 *from, u64 bytes, u8 *to, u64 room, u64 *out_bytes)
-{
-	size_t n = ZSTD_compress(to, room, from, bytes, QCOW2_ZSTD_LEVEL);
-
-	if (ZSTD_isError(n))
-		return -ENOSPC;
-	*out_bytes = n;
-	return 0;
-}
-
-int qcow2_pack(unsigned type, const u8 *from, u64 bytes, u8 *to, u64 room, u64 *out_bytes)
-{
-	if (type == QCOW2_ZSTD)
-		return compress_zstd(from, bytes, to, room, out_bytes);
-	return compress_deflate(from, bytes, to, room, out_bytes);
-}
-
-struct compress_job {
-	unsigned type;
+/* Clusters that follow each other: compressed by one worker, written together. */
+struct compress_batch {
+	struct img_packer *packer;
+	enum img_packing how;
+	u64 cluster_size, offset, bytes;
 	const u8 *from;
-	u64 bytes;
-	u8 *to;
-	u64 room, packed_bytes;
-	int result;
+	u8 *to; /* a cluster's room for each */
+	u8 *gathered;
+	unsigned n;
+	struct compress_piece {
+		u64 bytes, entry;
+		bool is_plain; /* it isn't compressed */
+	} v[COMPRESS_BATCH_MAX];
 };
 
 static void compress_run(void *arg)
 {
-	struct compress_job *j = arg;
+	struct compress_batch *b = arg;
 
-	j->result = qcow2_pack(j->type, j->from, j->bytes, j->to, j->room, &j->packed_bytes);
+	for (unsigned i = 0; i < b->n; i++) {
+		struct compress_piece *p = &b->v[i];
+		u64 at = i * b->cluster_size;
+
+		p->is_plain = img_pack(b->packer, b->how, b->from + at, b->cluster_size, b->to + at,
+				       b->cluster_size - 1, &p->bytes) < 0;
+	}
 }
 
 /* --- placing --- */
@@ -114,49 +87,85 @@ static u64 compress_entry(const struct qcow2 *q, u64 host, u64 bytes)
 	return QCOW2_COMPRESSED | host | sectors << shift;
 }
 
-/* pack_lock is held. Whole blocks: what is before host in its block was written by us. */
-static int compress_write(struct qcow2 *q, u64 host, const u8 *from, u64 bytes)
+/* What lies together in the file: whole blocks, but for its end. */
+struct compress_stretch {
+	u8 *buf;
+	u64 start, bytes;
+};
+
+/* pack_lock is held, as in all of these. The last block's rest is zeros, until more comes. */
+static int compress_put(struct qcow2 *q, const struct compress_stretch *t)
 {
 	u32 block = q->file->block_size;
-	u64 start = align_down(host, block), head = host - start,
-	    whole = align_up(head + bytes, block);
-	AUTO(free_ptr) u8 *buf = aligned_alloc(PAGE_SIZE, align_up(whole, PAGE_SIZE));
+	u64 whole = align_up(t->bytes, block);
 	int r;
 
-	if (!q->packed_tail)
-		q->packed_tail = alloc_try(1, block);
-	if (!buf || !q->packed_tail)
-		return -ENOMEM;
-	memcpy(buf, q->packed_tail, head);
-	memcpy(buf + head, from, bytes);
-	memset(buf + head + bytes, 0, whole - head - bytes);
-	r = blk_write(q->file, start, buf, whole);
-	if (r < 0)
-		return r;
-	memcpy(q->packed_tail, buf + whole - block, block);
-	q->packed_end = is_aligned(host + bytes, q->cluster_size) ? 0 : host + bytes;
-	return 0;
+	if (!whole)
+		return 0;
+	memset(t->buf + t->bytes, 0, whole - t->bytes);
+	r = blk_write(q->file, t->start, t->buf, whole);
+	if (r == 0)
+		memcpy(q->packed_tail, t->buf + whole - block, block);
+	return r;
 }
 
-static int compress_store(struct qcow2 *q, const u8 *from, u64 bytes, u64 *out_entry)
+/* What is before host in its block was written by us. */
+static int compress_gather(struct qcow2 *q, struct compress_stretch *t, u64 host, const u8 *from,
+			   u64 bytes)
 {
-	u64 host;
+	int r = 0;
+
+	if (!t->bytes || t->start + t->bytes != host) {
+		r = compress_put(q, t);
+		t->start = align_down(host, q->file->block_size);
+		t->bytes = host - t->start;
+		memcpy(t->buf, q->packed_tail, t->bytes);
+	}
+	memcpy(t->buf + t->bytes, from, bytes);
+	t->bytes += bytes;
+	return r;
+}
+
+static int compress_store_piece(struct qcow2 *q, struct compress_batch *b, unsigned i,
+				struct compress_stretch *t)
+{
+	struct compress_piece *p = &b->v[i];
+	u64 host, entry;
 	int r;
 
-	co_lock(&q->pack_lock);
 	co_lock(&q->lock);
-	r = compress_place(q, bytes, &host);
-	co_unlock(&q->lock);
-	if (r == 0) {
-		*out_entry = compress_entry(q, host, bytes);
-		r = *out_entry ? compress_write(q, host, from, bytes) : -ENOSPC;
-		if (r < 0) {
-			co_lock(&q->lock);
-			qcow2_free_now(q, host, bytes);
-			co_unlock(&q->lock);
-			q->packed_end = 0;
-		}
+	r = compress_place(q, p->bytes, &host);
+	if (r == 0 && !(entry = compress_entry(q, host, p->bytes))) {
+		qcow2_free_now(q, host, p->bytes);
+		r = -ENOSPC;
 	}
+	co_unlock(&q->lock);
+	if (r < 0)
+		return r;
+	p->entry = entry;
+	q->packed_end = is_aligned(host + p->bytes, q->cluster_size) ? 0 : host + p->bytes;
+	return compress_gather(q, t, host, b->to + i * q->cluster_size, p->bytes);
+}
+
+/* On a failure what was placed is the caller's to give back. */
+static int compress_store(struct qcow2 *q, struct compress_batch *b)
+{
+	struct compress_stretch t = {.buf = b->gathered};
+	int r = 0;
+
+	co_lock(&q->pack_lock);
+	if (!q->packed_tail)
+		q->packed_tail = alloc_try(1, q->file->block_size);
+	if (!q->packed_tail)
+		r = -ENOMEM;
+	for (unsigned i = 0; i < b->n && r == 0; i++) {
+		if (!b->v[i].is_plain)
+			r = compress_store_piece(q, b, i, &t);
+	}
+	if (r == 0)
+		r = compress_put(q, &t);
+	if (r < 0)
+		q->packed_end = 0;
 	co_unlock(&q->pack_lock);
 	return r;
 }
@@ -194,59 +203,109 @@ static int compress_write_plain(struct qcow2 *q, u64 offset, const u8 *from, u64
 	return qcow2_write_all(q, &r);
 }
 
-/* The change has begun: *out_plain when the cluster has its place already. */
-static int compress_change(struct qcow2 *q, u64 offset, const struct compress_job *j,
-			   bool *out_plain)
+/* q->lock is held: all, or those behind the first that failed are given back. */
+static int compress_link_all(struct qcow2 *q, const struct compress_batch *b, int result)
+{
+	for (unsigned i = 0; i < b->n; i++) {
+		u64 entry = b->v[i].entry;
+
+		if (result == 0 && entry)
+			result = compress_link(q, b->offset + i * q->cluster_size, entry);
+		if (result < 0 && entry)
+			qcow2_drop_entry(q, entry);
+	}
+	return result;
+}
+
+/* The change has begun. What has its place already, or became no smaller, is left to write as it is. */
+static int compress_change(struct qcow2 *q, struct compress_batch *b)
 {
 	struct qcow2_map m;
-	u64 entry;
-	int r = qcow2_map(q, offset, q->cluster_size, &m);
+	int r = 0;
 
+	for (unsigned i = 0; i < b->n && r == 0; i++) {
+		r = qcow2_map(q, b->offset + i * q->cluster_size, q->cluster_size, &m);
+		b->v[i].is_plain |= r == 0 && (m.has_host || m.kind == QCOW2_IS_PACKED);
+	}
 	if (r < 0)
 		return r;
-	*out_plain = m.has_host || m.kind == QCOW2_IS_PACKED || j->result < 0;
-	if (*out_plain)
-		return 0;
-	r = compress_store(q, j->to, j->packed_bytes, &entry);
-	if (r < 0)
-		return r;
+	r = compress_store(q, b);
 	co_lock(&q->lock);
-	r = compress_link(q, offset, entry);
-	if (r < 0)
-		qcow2_drop_entry(q, entry);
+	r = compress_link_all(q, b, r);
 	co_unlock(&q->lock);
 	return r;
 }
 
-static int compress_cluster(struct qcow2 *q, u64 offset, const u8 *from, u64 bytes)
+static int compress_write_plains(struct qcow2 *q, const struct compress_batch *b)
 {
-	AUTO(free_ptr) u8 *to = alloc_try(1, q->cluster_size);
-	AUTO(free_ptr) u8 *padded = NULL;
-	struct compress_job j = {.type = q->compression,
-				 .from = from,
-				 .bytes = q->cluster_size,
-				 .to = to,
-				 .room = q->cluster_size - 1};
+	int r = 0;
+
+	for (unsigned i = 0, n; i < b->n && r == 0; i += n) {
+		u64 at = i * q->cluster_size;
+
+		for (n = 0; i + n < b->n && b->v[i + n].is_plain == b->v[i].is_plain;)
+			n++;
+		if (b->v[i].is_plain)
+			r = compress_write_plain(q, b->offset + at, b->from + at,
+						 MIN(n * q->cluster_size, b->bytes - at));
+	}
+	return r;
+}
+
+static int compress_write_batch(struct qcow2 *q, struct compress_batch *b)
+{
 	struct qcow2_change c;
-	bool is_plain = false;
 	int r;
 
-	if (bytes < q->cluster_size) {
-		padded = alloc_try(1, q->cluster_size);
-		if (padded)
-			memcpy(padded, from, bytes);
-		j.from = padded;
-	}
-	if (!to || !j.from)
-		return -ENOMEM;
-	work_run(q->workers, compress_run, &j);
+	work_run(q->workers, compress_run, b);
 	r = qcow2_make_room(q);
 	if (r < 0)
 		return r;
-	qcow2_begin_change(q, &c, offset, offset + q->cluster_size);
-	r = compress_change(q, offset, &j, &is_plain);
+	qcow2_begin_change(q, &c, b->offset, b->offset + b->n * q->cluster_size);
+	r = compress_change(q, b);
 	qcow2_end_change(q, &c);
-	return r == 0 && is_plain ? compress_write_plain(q, offset, from, bytes) : r;
+	return r < 0 ? r : compress_write_plains(q, b);
+}
+
+/* Memory for it, and the clusters; the disk's last one may be a part, which is padded with zeros. */
+static int compress_batch(struct qcow2 *q, u64 offset, const u8 *from, u64 bytes)
+{
+	u64 whole = align_up(bytes, q->cluster_size);
+	AUTO(free_ptr) u8 *to = alloc_try(1, whole);
+	AUTO(free_ptr)
+	u8 *gathered = aligned_alloc(PAGE_SIZE, align_up(whole, PAGE_SIZE) + 2 * PAGE_SIZE);
+	AUTO(free_ptr) u8 *padded = whole > bytes ? alloc_try(1, whole) : NULL;
+	struct compress_batch b = {
+		.packer = img_packer_take(&q->packers),
+		.how = qcow2_packing(q),
+		.cluster_size = q->cluster_size,
+		.offset = offset,
+		.bytes = bytes,
+		.from = from,
+		.to = to,
+		.gathered = gathered,
+		.n = (unsigned)(whole >> q->cluster_bits),
+	};
+	int r = -ENOMEM;
+
+	if (padded)
+		b.from = memcpy(padded, from, bytes);
+	if (b.packer && to && gathered && (padded || whole == bytes))
+		r = compress_write_batch(q, &b);
+	img_packer_give(&q->packers, b.packer);
+	return r;
+}
+
+static int compress_all(struct qcow2 *q, u64 offset, const u8 *from, u64 bytes)
+{
+	u64 most = MIN(MAX(COMPRESS_BATCH, q->cluster_size), COMPRESS_BATCH_MAX * q->cluster_size);
+	int r = 0;
+
+	for (u64 done = 0, n; done < bytes && r == 0; done += n) {
+		n = MIN(most, bytes - done);
+		r = compress_batch(q, offset + done, from + done, n);
+	}
+	return r;
 }
 
 int qcow2_write_packed(struct blk *b, u64 offset, const void *buf, u64 bytes)
@@ -258,7 +317,7 @@ int qcow2_write_packed(struct blk *b, u64 offset, const void *buf, u64 bytes)
 	if (b->is_readonly)
 		return -EROFS;
 	if (!is_aligned(offset, q->cluster_size) || !range_fits(offset, bytes, b->size) ||
-	    (bytes != q->cluster_size && offset + bytes != b->size) || bytes > q->cluster_size)
+	    (!is_aligned(bytes, q->cluster_size) && offset + bytes != b->size))
 		return -EINVAL;
 	if (!bytes)
 		return 0;
@@ -269,7 +328,7 @@ int qcow2_write_packed(struct blk *b, u64 offset, const void *buf, u64 bytes)
 	else if (q->has_data_file)
 		r = -ENOTSUP;
 	else
-		r = compress_cluster(q, offset, buf, bytes);
+		r = compress_all(q, offset, buf, bytes);
 	qcow2_leave(q, generation);
 	return r;
 }

@@ -7,64 +7,22 @@
  */
 #include <string.h>
 
-#include <zlib.h>
-#include <zstd.h>
-
 #include "base/alloc.h"
 #include "base/work.h"
 #include "block/io.h"
-#include "image/qcow2_pack.h"
+#include "image/packer.h"
 #include "image/qcow2_priv.h"
 
-#define PACK_ZLIB_WINDOW (-12) /* raw deflate, 4 KiB */
-
-/* --- algorithms --- */
-
-static int pack_inflate(const u8 *from, u64 from_bytes, u8 *to, u64 to_bytes)
+enum img_packing qcow2_packing(const struct qcow2 *q)
 {
-	z_stream z = {.next_in = (u8 *)from,
-		      .avail_in = (unsigned)from_bytes,
-		      .next_out = to,
-		      .avail_out = (unsigned)to_bytes};
-	int r = inflateInit2(&z, PACK_ZLIB_WINDOW);
-
-	if (r != Z_OK)
-		return -ENOMEM;
-	r = inflate(&z, Z_FINISH);
-	inflateEnd(&z);
-	/* Z_BUF_ERROR: there are bytes behind the end, or the end's mark was cut off. */
-	return (r == Z_STREAM_END || r == Z_BUF_ERROR) && !z.avail_out ? 0 : -EIO;
-}
-
-static int pack_unzstd(const u8 *from, u64 from_bytes, u8 *to, u64 to_bytes)
-{
-	ZSTD_inBuffer in = {from, from_bytes, 0};
-	ZSTD_outBuffer out = {to, to_bytes, 0};
-	ZSTD_DCtx *d = ZSTD_createDCtx();
-	size_t r = 1;
-
-	if (!d)
-		return -ENOMEM;
-	while (out.pos < out.size && r && in.pos < in.size) {
-		r = ZSTD_decompressStream(d, &out, &in);
-		if (ZSTD_isError(r))
-			break;
-	}
-	ZSTD_freeDCtx(d);
-	return !ZSTD_isError(r) && out.pos == out.size ? 0 : -EIO;
-}
-
-int qcow2_unpack(unsigned type, const u8 *from, u64 from_bytes, u8 *to, u64 to_bytes)
-{
-	if (type == QCOW2_ZSTD)
-		return pack_unzstd(from, from_bytes, to, to_bytes);
-	return pack_inflate(from, from_bytes, to, to_bytes);
+	return q->compression == QCOW2_ZSTD ? IMG_ZSTD : IMG_DEFLATE_4K;
 }
 
 /* --- reading --- */
 
 struct pack_job {
-	unsigned type;
+	struct img_packer *packer;
+	enum img_packing how;
 	const u8 *from;
 	u64 from_bytes;
 	u8 *to;
@@ -76,7 +34,11 @@ static void pack_run(void *arg)
 {
 	struct pack_job *j = arg;
 
-	j->result = qcow2_unpack(j->type, j->from, j->from_bytes, j->to, j->to_bytes);
+	u64 n = 0;
+
+	j->result = img_unpack(j->packer, j->how, j->from, j->from_bytes, j->to, j->to_bytes, &n);
+	if (j->result == 0 && n != j->to_bytes)
+		j->result = -EIO;
 }
 
 static int pack_load(struct qcow2 *q, u64 entry, u8 *to)
@@ -98,9 +60,16 @@ static int pack_load(struct qcow2 *q, u64 entry, u8 *to)
 	r = blk_read(q->file, start, buf, end - start);
 	if (r < 0)
 		return r;
-	job = (struct pack_job){
-		q->compression, buf + (host - start), bytes, to, q->cluster_size, 0};
+	job = (struct pack_job){.packer = img_packer_take(&q->packers),
+				.how = qcow2_packing(q),
+				.from = buf + (host - start),
+				.from_bytes = bytes,
+				.to = to,
+				.to_bytes = q->cluster_size};
+	if (!job.packer)
+		return -ENOMEM;
 	work_run(q->workers, pack_run, &job);
+	img_packer_give(&q->packers, job.packer);
 	return job.result;
 }
 
@@ -185,4 +154,5 @@ void qcow2_pack_fini(struct qcow2 *q)
 {
 	for (unsigned i = 0; i < QCOW2_UNPACKED; i++)
 		free(q->unpacked[i].data);
+	img_packers_free(&q->packers);
 }

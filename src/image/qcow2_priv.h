@@ -10,6 +10,7 @@
 #include "base/co.h"
 #include "block/node.h"
 #include "image/image.h"
+#include "image/packer.h"
 #include "image/qcow2_wire.h"
 
 /* Limits; QEMU has the same. */
@@ -173,7 +174,8 @@ struct qcow2 {
 	struct qcow2_unpacked unpacked[QCOW2_UNPACKED];
 	u64 unpack_clock;
 	struct co_queue unpack_done;
-	struct co_mutex pack_lock; /* all below */
+	struct img_packer *packers; /* idle ones */
+	struct co_mutex pack_lock;  /* all below */
 	u64 packed_end;  /* where the next compressed cluster goes in the one begun; 0: none */
 	u8 *packed_tail; /* what of packed_end's block is written */
 };
@@ -269,6 +271,7 @@ bool qcow2_is_backed(const struct qcow2 *q, u64 offset); /* something may show f
 /* The next bytes of r, a read, from inside the cluster. May wait. */
 int qcow2_read_packed(struct qcow2 *q, struct blk_request *r, u64 entry, u64 inside, u64 bytes);
 void qcow2_forget_unpacked(struct qcow2 *q);
+enum img_packing qcow2_packing(const struct qcow2 *q);
 void qcow2_pack_fini(struct qcow2 *q);
 int qcow2_write_packed(struct blk *b, u64 offset, const void *buf, u64 bytes);
 

@@ -55,6 +55,7 @@ struct vmdk_extent {
 	u64 data_end; /* where the next grain goes */
 	bool is_packed, has_markers, has_zeroed;
 	struct vmdk_stream *stream; /* a stream-optimized one that is being written; or NULL */
+	struct img_packer *packers; /* idle ones */
 };
 
 struct vmdk {

@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "base/err.h"
 #include "block/io.h"
+#include "image/packer.h"
 #include "image/vmdk_priv.h"
 
 #define SPARSE_GRAIN_MIN  (4 * KIB)
@@ -117,6 +118,7 @@ static int sparse_use_tables(struct vmdk_extent *e, struct err *err)
 void vmdk_extent_fini(struct vmdk_extent *e)
 {
 	vmdk_stream_free(e->stream);
+	img_packers_free(&e->packers);
 	img_table_fini(&e->gd);
 	img_table_fini(&e->rgd);
 	img_table_fini(&e->gts);

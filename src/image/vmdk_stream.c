@@ -14,6 +14,7 @@
 #include "base/err.h"
 #include "base/work.h"
 #include "block/io.h"
+#include "image/packer.h"
 #include "image/vmdk_priv.h"
 
 #define STREAM_SLOTS       64u
@@ -39,6 +40,7 @@ struct vmdk_stream {
 /* --- packing and unpacking, on any thread --- */
 
 struct packing {
+	struct img_packer *packer;
 	const u8 *from;
 	u64 from_bytes;
 	u8 *to;
@@ -49,20 +51,28 @@ struct packing {
 static void stream_unpack(void *arg)
 {
 	struct packing *p = arg;
-	uLongf to_bytes = p->to_bytes;
-	uLong from_bytes = p->from_bytes;
 
-	p->result = uncompress2(p->to, &to_bytes, p->from, &from_bytes) == Z_OK ? 0 : -EIO;
-	p->to_bytes = to_bytes;
+	p->result = img_unpack(p->packer, IMG_ZLIB, p->from, p->from_bytes, p->to, p->to_bytes,
+			       &p->to_bytes);
 }
 
 static void stream_pack(void *arg)
 {
 	struct packing *p = arg;
-	uLongf to_bytes = p->to_bytes;
 
-	p->result = compress(p->to, &to_bytes, p->from, p->from_bytes) == Z_OK ? 0 : -EIO;
-	p->to_bytes = to_bytes;
+	p->result = img_pack(p->packer, IMG_ZLIB, p->from, p->from_bytes, p->to, p->to_bytes,
+			     &p->to_bytes);
+}
+
+static int stream_work(struct img_packer **packers, struct work_pool *workers,
+		       void (*fn)(void *arg), struct packing *p)
+{
+	p->packer = img_packer_take(packers);
+	if (!p->packer)
+		return -ENOMEM;
+	work_run(workers, fn, p);
+	img_packer_give(packers, p->packer);
+	return p->result;
 }
 
 /* --- reading --- */
@@ -91,8 +101,7 @@ static int stream_read_raw(const struct vmdk_extent *e, u64 host, u8 **out, u64 
 }
 
 /* The grain at host, in *out (owned). */
-static int stream_read_grain(const struct vmdk_extent *e, struct work_pool *workers, u64 host,
-			     u8 **out)
+static int stream_read_grain(struct vmdk_extent *e, struct work_pool *workers, u64 host, u8 **out)
 {
 	AUTO(free_ptr) u8 *raw = NULL, *to = NULL;
 	struct packing p = {.to_bytes = e->grain_bytes};
@@ -105,10 +114,10 @@ static int stream_read_grain(const struct vmdk_extent *e, struct work_pool *work
 		return -ENOMEM;
 	p.from = raw;
 	p.to = to;
-	work_run(workers, stream_unpack, &p);
-	if (p.result == 0)
+	r = stream_work(&e->packers, workers, stream_unpack, &p);
+	if (r == 0)
 		*out = take(to); /* a short one ends in zeros */
-	return p.result;
+	return r;
 }
 
 static struct stream_slot *stream_find(struct vmdk_stream *s, u64 start)
@@ -196,9 +205,9 @@ static int stream_write_packed(struct vmdk_stream *s, const struct stream_slot *
 	u64 bytes, at = s->end;
 	int r;
 
-	work_run(s->workers, stream_pack, &p);
-	if (p.result < 0)
-		return p.result;
+	r = stream_work(&s->e->packers, s->workers, stream_pack, &p);
+	if (r < 0)
+		return r;
 	le64_store(to, slot->start / BLK_SECTOR);
 	le32_store(to + 8, (u32)p.to_bytes);
 	bytes = align_up(VMDK_GRAIN_HEADER + p.to_bytes, BLK_SECTOR);

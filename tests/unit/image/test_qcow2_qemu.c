@@ -219,21 +219,34 @@ TEST(what_is_written_here_qemu_finds_sound_and_the_same)
 	teardown();
 }
 
+static void fill_cluster(u8 *buf, u64 cluster)
+{
+	unsigned kind = (unsigned)random() % 5;
+
+	for (u64 i = 0; i < cluster; i++)
+		buf[i] = kind == 4 ? (u8)random() : (u8)(i / 7 * kind + (u64)random() % 4);
+}
+
+/* One, or several at once; some are left out. */
 static void write_compressed(struct blk *b, u64 cluster, u64 seed)
 {
-	u8 *buf = mem_alloc(1, cluster);
+	const u64 most = MAX(24 * cluster, MIB);
+	u8 *buf = mem_alloc(1, most), *back = mem_alloc(1, most);
 
 	srandom((unsigned)seed);
-	for (u64 at = 0; at < b->size; at += cluster) {
-		unsigned kind = (unsigned)random() % 5;
-
-		for (u64 i = 0; i < cluster; i++)
-			buf[i] = kind == 4 ? (u8)random() : (u8)(i / 7 * kind + (u64)random() % 4);
-		if (random() % 8)
-			CHECK_EQ(b->image->write_compressed(b, at, buf, MIN(cluster, b->size - at)),
-				 0);
+	for (u64 at = 0, n; at < b->size; at += n) {
+		n = (1 + (u64)random() % (random() % 2 ? 3 : most / cluster)) * cluster;
+		n = MIN(n, b->size - at);
+		if (random() % 8 == 0)
+			continue;
+		for (u64 i = 0; i < n; i += cluster)
+			fill_cluster(buf + i, MIN(cluster, n - i));
+		CHECK_EQ(b->image->write_compressed(b, at, buf, n), 0);
+		CHECK_EQ(blk_read(b, at, back, n), 0);
+		CHECK(memcmp(buf, back, n) == 0);
 	}
 	free(buf);
+	free(back);
 }
 
 TEST(compressed_clusters_are_written)
