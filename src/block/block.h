@@ -54,6 +54,7 @@ struct blk_request {
 	u64 progress; /* bytes done by earlier, short, transfers */
 	void *waiter; /* io.h */
 	void *extra;  /* a bounce buffer, a layer's own request */
+	void *engine; /* who carries its step out */
 	int result;
 	u8 step;
 };
@@ -156,6 +157,11 @@ struct blk_raw_options {
 	bool is_unsafe; /* flushes are done at once: what was written is the host's to keep */
 	enum blk_engine engine;
 	struct blk_engines *engines; /* take one of these (borrowed); NULL: make one */
+	/*
+	 * Of engines made ahead: they may have a ring together, which costs a fraction. Then a drain of one
+	 * disk may call done() of another's requests as well.
+	 */
+	bool has_shared_ring;
 	/* Run first by each thread of the threads engine, to confine itself; or NULL. */
 	int (*enter_thread)(void *opaque, struct err *err);
 	void *enter_opaque;

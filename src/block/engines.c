@@ -16,18 +16,25 @@ struct blk_engines {
 	struct list idle;
 };
 
-int blk_engines_new(struct loop *loop, unsigned n_now, unsigned n_later,
-		    const struct blk_raw_options *o, struct blk_engines **out, struct err *err)
+static int engines_make_shared(struct blk_engines *p, const struct raw_engine *none, unsigned n)
 {
-	const struct raw_engine none = {.loop = loop, .fd = -1, .can_change = true};
-	AUTO(blk_engines_free) struct blk_engines *p = NEW(struct blk_engines);
+	AUTO(free_ptr) struct raw_engine **e = NEW_ARRAY(struct raw_engine *, n);
+	struct err why = ERR_INIT;
+	int r = raw_uring_new(none, n, e, &why);
+
+	for (unsigned i = 0; i < n && r == 0; i++)
+		list_append(&p->idle, &e[i]->node);
+	return r;
+}
+
+static int engines_make(struct blk_engines *p, const struct raw_engine *none, unsigned n_now,
+			unsigned n_later, const struct blk_raw_options *o, struct err *err)
+{
 	unsigned n = n_now + n_later;
 
-	p->loop = loop;
-	list_init(&p->idle);
 	for (unsigned i = 0; i < n; i++) {
 		struct raw_engine *e;
-		int r = raw_engine_new(&none, o, &e, err);
+		int r = raw_engine_new(none, o, &e, err);
 
 		if (r < 0 && i < n_now)
 			return r;
@@ -37,8 +44,25 @@ int blk_engines_new(struct loop *loop, unsigned n_now, unsigned n_later,
 		if (!e->ops->is_cheap)
 			n = MIN(n, n_now + ENGINES_THREADS_LATER);
 	}
-	*out = take(p);
 	return 0;
+}
+
+int blk_engines_new(struct loop *loop, unsigned n_now, unsigned n_later,
+		    const struct blk_raw_options *o, struct blk_engines **out, struct err *err)
+{
+	const struct raw_engine none = {.loop = loop, .fd = -1, .can_change = true};
+	AUTO(blk_engines_free) struct blk_engines *p = NEW(struct blk_engines);
+	int r = 0;
+
+	p->loop = loop;
+	list_init(&p->idle);
+	/* Where there is no ring, the other way finds that out, and what to do then. */
+	if (!o->has_shared_ring || o->engine == BLK_ENGINE_THREADS ||
+	    engines_make_shared(p, &none, n_now + n_later) < 0)
+		r = engines_make(p, &none, n_now, n_later, o, err);
+	if (r == 0)
+		*out = take(p);
+	return r;
 }
 
 void blk_engines_free(struct blk_engines *p)

@@ -467,7 +467,7 @@ int raw_engine_new(const struct raw_engine *e, const struct blk_raw_options *o,
 	int r = -ENOSYS;
 
 	if (o->engine != BLK_ENGINE_THREADS)
-		r = raw_uring_new(e, out, &why);
+		r = raw_uring_new(e, 1, out, &why);
 	if (r < 0 && o->engine == BLK_ENGINE_URING)
 		return err_set(err, r, "%s", why.text);
 	if (r < 0) {

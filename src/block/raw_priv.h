@@ -63,8 +63,8 @@ int raw_engines_take(struct blk_engines *p, struct blk_raw *raw, int fd, struct 
 		     struct err *err);
 void raw_engines_give(struct blk_engines *p, struct raw_engine *e);
 
-/* Makers: raw, loop, fd and can_change are taken from e. */
-int raw_uring_new(const struct raw_engine *e, struct raw_engine **out, struct err *err);
+/* Makers: raw, loop, fd and can_change are taken from e. n of one ring: out has room for them. */
+int raw_uring_new(const struct raw_engine *e, u32 n, struct raw_engine **out, struct err *err);
 int raw_threads_new(const struct raw_engine *e, const struct blk_raw_options *o,
 		    struct raw_engine **out, struct err *err);
 

@@ -100,7 +100,7 @@ static int run(const struct options *o, struct err *err)
 {
 	const struct confine_options confinement = {.uid = o->uid, .is_bound_to_parent = true};
 	const struct confine_limits limits = {.memory = OWN_MEMORY, .n_threads = MAX_TASKS};
-	const struct blk_raw_options io = {0};
+	const struct blk_raw_options io = {.has_shared_ring = true};
 	AUTO(loop_free) struct loop *loop = NULL;
 	AUTO(blk_engines_free) struct blk_engines *engines = NULL;
 	AUTO(work_pool_free) struct work_pool *workers = NULL;

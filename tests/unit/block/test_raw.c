@@ -504,7 +504,7 @@ TEST(a_ring_does_nothing_but_disk_io_on_its_one_file)
 	struct io_uring ring;
 	u32 capacity;
 
-	CHECK_EQ(uring_open(&ring, fd, event, false, &capacity, &err), 0);
+	CHECK_EQ(uring_open(&ring, &fd, 1, event, false, &capacity, &err), 0);
 	CHECK_EQ(ring_try(&ring, prepare_read, IOSQE_FIXED_FILE), 512);
 	CHECK_EQ(ring_try(&ring, prepare_read, 0), -EACCES); /* descriptor 0 of the process */
 	CHECK_EQ(ring_try(&ring, prepare_openat, IOSQE_FIXED_FILE), -EACCES);
@@ -522,16 +522,16 @@ TEST(a_ring_does_nothing_but_disk_io_on_its_one_file)
 
 TEST(a_ring_made_ahead_changes_its_file_and_nothing_else)
 {
-	int fd = disk_memfd(4096), event = eventfd(0, EFD_CLOEXEC);
+	int fd = disk_memfd(4096), event = eventfd(0, EFD_CLOEXEC), none = -1;
 	struct err err = ERR_INIT;
 	struct io_uring ring;
 	u32 capacity;
 
-	CHECK_EQ(uring_open(&ring, -1, event, true, &capacity, &err), 0);
+	CHECK_EQ(uring_open(&ring, &none, 1, event, true, &capacity, &err), 0);
 	CHECK_EQ(ring_try(&ring, prepare_read, IOSQE_FIXED_FILE), -EBADF);
-	CHECK_EQ(uring_set_file(&ring, fd), 0);
+	CHECK_EQ(uring_set_file(&ring, 0, fd), 0);
 	CHECK_EQ(ring_try(&ring, prepare_read, IOSQE_FIXED_FILE), 512);
-	CHECK_EQ(uring_set_file(&ring, -1), 0);
+	CHECK_EQ(uring_set_file(&ring, 0, -1), 0);
 	CHECK_EQ(ring_try(&ring, prepare_read, IOSQE_FIXED_FILE), -EBADF);
 	CHECK_EQ(ring_try(&ring, prepare_openat, IOSQE_FIXED_FILE), -EACCES);
 	CHECK_EQ(io_uring_unregister_files(&ring), -EACCES);
@@ -576,4 +576,69 @@ TEST(disks_come_and_go_on_engines_made_ahead)
 		blk_engines_free(o.engines);
 		loop_free(d.loop);
 	}
+}
+
+static unsigned n_shared_done;
+
+static void on_shared_done(unused struct blk_request *r, int result)
+{
+	CHECK_EQ(result, 0);
+	n_shared_done++;
+}
+
+static void on_shared_round(void *opaque)
+{
+	++*(unsigned *)opaque;
+}
+
+/* More steps than the ring has room for, of several disks: each gets its own data, and its round. */
+TEST(disks_share_a_ring)
+{
+	const struct blk_raw_options made = {.has_shared_ring = true};
+	static u8 out[3][4096], in[3][1000][4096];
+	static struct blk_request r[3][1000];
+	static struct iovec iov[3][1000];
+	struct blk_raw_options o = made;
+	struct err err = ERR_INIT;
+	struct blk *disks[3];
+	unsigned n_rounds[3] = {0};
+	struct loop *loop;
+
+	n_shared_done = 0;
+	CHECK_EQ(loop_new(&loop, &err), 0);
+	CHECK_EQ(blk_engines_new(loop, 2, 100, &made, &o.engines, &err), 0);
+	for (unsigned d = 0; d < 3; d++) {
+		int fd = disk_memfd(1 * MIB);
+
+		fill(out[d], sizeof(out[d]), d);
+		for (unsigned k = 0; k < 256; k++)
+			CHECK_EQ(pwrite(fd, out[d], 4096, k * 4096), 4096);
+		CHECK_EQ(blk_raw_new(loop, fd, &o, &disks[d], &err), 0);
+		blk_set_round(disks[d], on_shared_round, &n_rounds[d]);
+	}
+	for (unsigned k = 0; k < 1000; k++) {
+		for (unsigned d = 0; d < 3; d++) {
+			iov[d][k] = (struct iovec){in[d][k], 4096};
+			r[d][k] = (struct blk_request){.op = BLK_READ,
+						       .offset = k % 256 * 4096,
+						       .bytes = 4096,
+						       .iov = &iov[d][k],
+						       .n_iov = 1,
+						       .done = on_shared_done};
+			blk_submit(disks[d], &r[d][k]);
+		}
+	}
+	blk_kick(disks[1]); /* the others' are in the ring with it, or wait for it */
+	blk_kick(disks[0]);
+	blk_kick(disks[2]);
+	while (n_shared_done < 3000)
+		loop_step(loop, true);
+	for (unsigned d = 0; d < 3; d++) {
+		CHECK(n_rounds[d] > 0);
+		for (unsigned k = 0; k < 1000; k++)
+			CHECK(!memcmp(in[d][k], out[d], 4096));
+		blk_free(disks[d]);
+	}
+	blk_engines_free(o.engines);
+	loop_free(loop);
 }
