@@ -1,9 +1,10 @@
 /*
  * The instruction oracle's program: runs cases of every form, and reports what was covered.
  *
- * oracle [--seed N] [--count N] [--op NAME] [--show N]
+ * oracle [--seed N] [--count N] [--op NAME] [--show N] [--translated | --both]
  *
- * count: cases of each form in each kind of code. Exit status 0 when no case differs and every form
+ * count: cases of each form in each kind of code. The software CPU's interpreter is judged, or its
+ * translator, or both by one run of the host's CPU. Exit status 0 when no case differs and every form
  * that can run here did, to its end; 1 otherwise; 77 (skipped) on a host that can't.
  */
 #include <getopt.h>
@@ -21,12 +22,18 @@ struct main_form {
 	u64 n_cases, n_completed, n_different;
 };
 
+enum main_engine {
+	MAIN_INTERPRETER,
+	MAIN_TRANSLATOR,
+	MAIN_ENGINES,
+};
+
 struct main_run {
-	bool is_translated; /* soft: by the translator, not the interpreter */
+	bool wants[MAIN_ENGINES];
 	u64 seed, count, show;
 	const char *op;
 	u64 features;
-	struct oracle_soft *soft;
+	struct oracle_soft *soft[MAIN_ENGINES]; /* NULL: not wanted */
 	struct main_form *forms;
 	u64 n_cases, n_different;
 	struct oracle_case c, disguised;
@@ -74,28 +81,40 @@ static bool main_make_case(struct main_run *m, u16 form, enum oracle_mode mode, 
 	return false;
 }
 
+/* Does this engine come to what the host came to? */
+static bool main_is_same(struct main_run *m, enum main_engine engine, bool is_shown)
+{
+	static const char *const names[] = {"interpreter", "translator"};
+
+	oracle_soft_run(m->soft[engine], &m->c, &m->result);
+	if (!oracle_differs(&m->c, &m->native, &m->result, true))
+		return true;
+	if (is_shown) {
+		oracle_print_case(&m->c);
+		printf("  by the %s:\n", names[engine]);
+		oracle_differs(&m->c, &m->native, &m->result, false);
+		fflush(stdout);
+	}
+	return false;
+}
+
 static void main_run_case(struct main_run *m, u16 form)
 {
 	struct main_form *f = &m->forms[form];
-	bool differs;
+	bool differs = false;
 
 	oracle_vendor_disguise(&m->c, &m->disguised);
 	oracle_native_run(&m->disguised, &m->native);
 	oracle_vendor_settle(&m->c, &m->native);
-	oracle_soft_run(m->soft, &m->c, &m->result);
 	f->n_cases++;
 	m->n_cases++;
 	f->n_completed += m->native.vector == X86_BP;
-	differs = oracle_differs(&m->c, &m->native, &m->result, true);
-	if (!differs)
-		return;
-	f->n_different++;
-	m->n_different++;
-	if (f->n_different > m->show)
-		return;
-	oracle_print_case(&m->c);
-	oracle_differs(&m->c, &m->native, &m->result, false);
-	fflush(stdout);
+	for (enum main_engine e = 0; e < MAIN_ENGINES; e++) {
+		if (m->soft[e])
+			differs |= !main_is_same(m, e, f->n_different < m->show);
+	}
+	f->n_different += differs;
+	m->n_different += differs;
 }
 
 static void main_run_form(struct main_run *m, u16 form)
@@ -171,11 +190,17 @@ static unsigned main_report_forms(const struct main_run *m)
 static bool main_options(struct main_run *m, int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"seed", required_argument, NULL, 's'}, {"count", required_argument, NULL, 'c'},
-		{"op", required_argument, NULL, 'o'},   {"show", required_argument, NULL, 'n'},
-		{"translated", no_argument, NULL, 't'}, {0},
+		{"seed", required_argument, NULL, 's'},
+		{"count", required_argument, NULL, 'c'},
+		{"op", required_argument, NULL, 'o'},
+		{"show", required_argument, NULL, 'n'},
+		{"translated", no_argument, NULL, 't'},
+		{"both", no_argument, NULL, 'b'},
+		{0},
 	};
 	int o;
+
+	m->wants[MAIN_INTERPRETER] = true;
 
 	while ((o = getopt_long(argc, argv, "", options, NULL)) >= 0) {
 		if (o == 's')
@@ -184,8 +209,8 @@ static bool main_options(struct main_run *m, int argc, char **argv)
 			m->count = strtoul(optarg, NULL, 0);
 		else if (o == 'n')
 			m->show = strtoul(optarg, NULL, 0);
-		else if (o == 't')
-			m->is_translated = true;
+		else if (o == 't' || o == 'b')
+			m->wants[MAIN_TRANSLATOR] = true, m->wants[MAIN_INTERPRETER] = o == 'b';
 		else if (o == 'o')
 			m->op = optarg;
 		else
@@ -201,8 +226,8 @@ int main(int argc, char **argv)
 	unsigned n_bad;
 
 	if (!main_options(&m, argc, argv)) {
-		fprintf(stderr,
-			"oracle [--seed N] [--count N] [--op NAME] [--show N] [--translated]\n");
+		fprintf(stderr, "oracle [--seed N] [--count N] [--op NAME] [--show N] "
+				"[--translated | --both]\n");
 		return 1;
 	}
 	rng.state = m.seed;
@@ -210,14 +235,21 @@ int main(int argc, char **argv)
 	oracle_vendor_init(main_image);
 	if (oracle_native_init(main_image) < 0)
 		return MAIN_SKIPPED;
-	if (oracle_soft_new(main_image, oracle_native_fs_base(), m.is_translated, &m.soft) < 0)
-		return 1;
-	m.features = oracle_soft_features(m.soft) & oracle_native_features();
+	m.features = oracle_native_features();
+	for (enum main_engine e = 0; e < MAIN_ENGINES; e++) {
+		if (!m.wants[e])
+			continue;
+		if (oracle_soft_new(main_image, oracle_native_fs_base(), e == MAIN_TRANSLATOR,
+				    &m.soft[e]) < 0)
+			return 1;
+		m.features &= oracle_soft_features(m.soft[e]);
+	}
 	m.forms = calloc(sx_form_count, sizeof(*m.forms));
 	for (u16 i = 1; i < sx_form_count; i++)
 		main_run_form(&m, i);
 	n_bad = main_report_forms(&m);
-	oracle_soft_free(m.soft);
+	for (enum main_engine e = 0; e < MAIN_ENGINES; e++)
+		oracle_soft_free(m.soft[e]);
 	free(m.forms);
 	return n_bad ? 1 : 0;
 }
