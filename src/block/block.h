@@ -155,6 +155,8 @@ struct blk_raw_options {
 	 * (in a regular file) writes make it larger. */
 	bool is_container;
 	bool is_unsafe; /* flushes are done at once: what was written is the host's to keep */
+	/* A regular file that is filled: space for what is written is taken ahead, and given back if unused. */
+	bool reserves;
 	enum blk_engine engine;
 	struct blk_engines *engines; /* take one of these (borrowed); NULL: make one */
 	/*

@@ -4,6 +4,7 @@
  * A request becomes one or more steps for the engine:
  *
  *     read, write     TRANSFER, again while transfers are short
+ *                     RESERVE or RESERVE_AHEAD before it, where that was asked for and the file is to grow
  *                     BOUNCE instead, piece by piece, when the file is open for direct I/O and the
  *                     guest's buffers aren't aligned as it wants
  *     flush           SYNC
@@ -35,8 +36,12 @@
 #define RAW_BOUNCE_SLOTS 4
 #define RAW_ALIGN_MAX    (64 * KIB)
 #define RAW_ZEROS_SIZE   (64 * KIB)
+#define RAW_RESERVE_MIN  (64 * KIB) /* a smaller write isn't worth a call */
+#define RAW_AHEAD        (16 * MIB)
 
 enum raw_step {
+	RAW_RESERVE,
+	RAW_RESERVE_AHEAD,
 	RAW_TRANSFER,
 	RAW_BOUNCE,
 	RAW_SYNC,
@@ -55,6 +60,8 @@ struct blk_raw {
 	u32 memory_align;               /* of buffers, by the file's will; 1: any */
 	bool is_unsafe;                 /* a flush has nothing to do */
 	bool can_punch, can_zero_range; /* until the file system says no */
+	bool can_reserve;               /* asked for, and until something fails */
+	u64 reserved_end;               /* how far there is space behind the file's end; or less */
 	u32 n_out;                      /* requests submitted whose done() wasn't called */
 	struct list finished;           /* those that needed no system call */
 	struct loop_task finish;
@@ -174,9 +181,28 @@ static void raw_start_zeroes(struct blk_raw *raw, struct blk_request *r)
 		raw_start(raw, r, raw->can_zero_range ? RAW_ZERO_RANGE : RAW_ZEROS);
 }
 
+/*
+ * One call for the space of many blocks is cheaper than the file system's work for each, and keeps them
+ * together. Behind the end it is for what will follow, too; what stays unused goes with raw_free.
+ */
+static void raw_start_write(struct blk_raw *raw, struct blk_request *r, bool is_behind_end)
+{
+	u64 end = r->offset + r->bytes;
+
+	if (!raw->can_reserve || r->bytes < RAW_RESERVE_MIN || end <= raw->reserved_end) {
+		raw_start_transfer(raw, r);
+	} else if (is_behind_end) {
+		raw->reserved_end = end + RAW_AHEAD;
+		raw_start(raw, r, RAW_RESERVE_AHEAD);
+	} else {
+		raw_start(raw, r, RAW_RESERVE);
+	}
+}
+
 static void raw_submit(struct blk *b, struct blk_request *r)
 {
 	struct blk_raw *raw = raw_of(b);
+	bool is_behind_end = r->offset >= b->size;
 
 	r->progress = 0;
 	r->step = RAW_SYNC;
@@ -185,8 +211,10 @@ static void raw_submit(struct blk *b, struct blk_request *r)
 		b->size = MAX(b->size, r->offset + r->bytes);
 	switch (r->op) {
 	case BLK_READ:
-	case BLK_WRITE:
 		raw_start_transfer(raw, r);
+		break;
+	case BLK_WRITE:
+		raw_start_write(raw, r, is_behind_end);
 		break;
 	case BLK_FLUSH:
 		if (b->is_readonly || raw->is_unsafe)
@@ -225,6 +253,13 @@ void raw_describe(struct raw_engine *e, struct blk_request *r, struct raw_op *ou
 	};
 
 	switch ((enum raw_step)r->step) {
+	case RAW_RESERVE:
+	case RAW_RESERVE_AHEAD:
+		op.call = RAW_FALLOCATE;
+		op.mode = FALLOC_FL_KEEP_SIZE;
+		if (r->step == RAW_RESERVE_AHEAD)
+			op.bytes += RAW_AHEAD;
+		break;
 	case RAW_TRANSFER:
 		op.iov = r->iov;
 		op.n_iov = r->n_iov;
@@ -309,12 +344,21 @@ static void raw_fall_back(struct blk_raw *raw, struct blk_request *r, int result
 		raw_start_zeroes(raw, r);
 }
 
+/* Where space is short, the write itself says so: that needs less. */
+static void raw_reserved(struct blk_raw *raw, struct blk_request *r, int result)
+{
+	raw->can_reserve = raw->can_reserve && result >= 0;
+	raw_start_transfer(raw, r);
+}
+
 void raw_step_done(struct raw_engine *e, struct blk_request *r, int result)
 {
 	struct blk_raw *raw = e->raw;
 
 	if (result == -EINTR)
 		e->ops->submit(e, r);
+	else if (r->step == RAW_RESERVE || r->step == RAW_RESERVE_AHEAD)
+		raw_reserved(raw, r, result);
 	else if (result >= 0 &&
 		 (r->step == RAW_SYNC || r->step == RAW_PUNCH || r->step == RAW_ZERO_RANGE))
 		raw_complete(raw, r, 0);
@@ -346,10 +390,21 @@ static void raw_drain(struct blk *b)
 	blk_end_round(b);
 }
 
+/* To its own size: that gives back the space behind it. */
+static void raw_give_back(struct blk_raw *raw)
+{
+	struct stat st;
+
+	if (raw->reserved_end && fstat(raw->fd, &st) == 0 && (u64)st.st_size < raw->reserved_end &&
+	    ftruncate(raw->fd, st.st_size) < 0)
+		log_info("space behind the end of a file stays reserved: %m");
+}
+
 static void raw_free(struct blk *b)
 {
 	struct blk_raw *raw = raw_of(b);
 
+	raw_give_back(raw);
 	if (raw->engine && raw->engines)
 		raw_engines_give(raw->engines, raw->engine);
 	else if (raw->engine)
@@ -384,12 +439,13 @@ static int raw_status(struct blk *b, u64 offset, u64 bytes, struct blk_status *o
 
 static int raw_resize(struct blk *b, u64 size, struct err *err)
 {
-	const struct blk_raw *raw = raw_of(b);
+	struct blk_raw *raw = raw_of(b);
 
 	if (raw->is_regular && ftruncate(raw->fd, (off_t)size) < 0)
 		return err_errno(err, -errno, "cannot change its size");
 	if (!raw->is_regular && (off_t)size > lseek(raw->fd, 0, SEEK_END))
 		return err_set(err, -ENOSPC, "the device isn't that large; make it larger first");
+	raw->reserved_end = MIN(raw->reserved_end, size);
 	b->size = size;
 	return 0;
 }
@@ -513,6 +569,7 @@ int blk_raw_new(struct loop *loop, int fd, const struct blk_raw_options *o, stru
 	raw->blk.is_readonly = o->is_readonly;
 	raw->blk.is_container = o->is_container;
 	raw->is_unsafe = o->is_unsafe;
+	raw->can_reserve = o->reserves && !o->is_readonly;
 	raw->loop = loop;
 	raw->fd = fd;
 	list_init(&raw->finished);

@@ -16,8 +16,8 @@
 #include "block/io.h"
 #include "image/image.h"
 
-#define COPY_PIECE   (2 * MIB) /* at most, of data */
-#define COPY_RUN     (1 * GIB) /* asked for at a time */
+#define COPY_PIECE   (512 * KIB) /* at most, of data: several of them stay in a processor's cache */
+#define COPY_RUN     (1 * GIB)   /* asked for at a time */
 #define COPY_ALIGN   4096
 #define COPY_PACKED  (1 * MIB) /* the same, compressed */
 #define COPY_COMPARE (1 * MIB)

@@ -99,6 +99,16 @@ static int target_inherit(int fd, int old, const char *path, struct err *err)
 	return 0;
 }
 
+/* One that is empty stays as it is: ext4 writes out at once, at its last close, what was ever truncated to 0. */
+static int target_empty(int fd)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0 || (st.st_size && ftruncate(fd, 0) < 0))
+		return -errno;
+	return 0;
+}
+
 /* Is it still what its name says, and not removed by whoever just replaced it? */
 static bool target_is_named(int fd, const char *path)
 {
@@ -113,6 +123,7 @@ static int target_make(const char *partial, int *out, struct err *err)
 	for (int i = 0; i < TARGET_TRIES; i++) {
 		AUTO_FD int fd =
 			open(partial, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666);
+		int r;
 
 		if (fd < 0)
 			return err_errno(err, -errno, "cannot make %s", partial);
@@ -120,8 +131,9 @@ static int target_make(const char *partial, int *out, struct err *err)
 			return err_set(err, -EBUSY, "%s is being written by someone else", partial);
 		if (!target_is_named(fd, partial))
 			continue;
-		if (ftruncate(fd, 0) < 0)
-			return err_errno(err, -errno, "cannot empty %s", partial);
+		r = target_empty(fd);
+		if (r < 0)
+			return err_errno(err, r, "cannot empty %s", partial);
 		*out = fd_take(fd);
 		return 0;
 	}

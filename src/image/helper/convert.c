@@ -68,7 +68,8 @@ static int convert_choose(struct helper *h, const json_t *args, struct blk *targ
 
 static int convert_copy(struct helper *h, const json_t *args, struct blk *source, struct err *err)
 {
-	const struct helper_open o = {.is_writable = true, .is_unsafe = arg_bool(args, "unsafe")};
+	const struct helper_open o = {
+		.is_writable = true, .is_unsafe = arg_bool(args, "unsafe"), .is_filled = true};
 	struct img_copy_options options;
 	struct blk *target;
 	int r = helper_open_image(h, CONVERT_TARGET, &o, &target, err);

@@ -18,6 +18,7 @@ int helper_open_file(struct helper *h, unsigned file, const struct helper_open *
 		.is_readonly = !o->is_writable,
 		.is_container = true,
 		.is_unsafe = o->is_unsafe,
+		.reserves = o->is_filled,
 		.engines = h->engines,
 	};
 	struct nbdc_options remote = {
@@ -43,7 +44,7 @@ struct files_opener {
 	struct img_opener opener; /* first */
 	struct helper *h;
 	unsigned file; /* whose image asks */
-	bool is_unsafe;
+	bool is_unsafe, is_filled;
 };
 
 /* The parts of a disk are containers, unless the image says that they are images themselves. */
@@ -51,7 +52,9 @@ static int files_open_child(void *opaque, const struct img_child *child, struct 
 			    struct err *err)
 {
 	struct files_opener *f = opaque;
-	const struct helper_open o = {.is_writable = child->is_writable, .is_unsafe = f->is_unsafe};
+	const struct helper_open o = {.is_writable = child->is_writable,
+				      .is_unsafe = f->is_unsafe,
+				      .is_filled = f->is_filled};
 	unsigned file;
 	int r = helper_ask(f->h, "open", f->file, child, &file, err);
 
@@ -120,6 +123,7 @@ int helper_open_image(struct helper *h, unsigned file, const struct helper_open 
 
 	opener.opener.opaque = &opener;
 	opener.is_unsafe = o->is_unsafe;
+	opener.is_filled = o->is_filled;
 	if (file >= h->n_files || !h->files[file].format)
 		return err_set(err, -EPROTO, "file %u has no format", file);
 	r = helper_open_file(h, file, o, &container, err);

@@ -63,6 +63,7 @@ bool arg_has(const json_t *args, const char *name);
 struct helper_open {
 	bool is_writable, is_alone;
 	bool is_unsafe; /* nothing waits for the disk */
+	bool is_filled; /* most of it is going to be written */
 	const char *snapshot;
 };
 /* The file as a container. */

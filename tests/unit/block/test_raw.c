@@ -129,6 +129,80 @@ static const enum blk_engine engines[] = {BLK_ENGINE_URING, BLK_ENGINE_THREADS};
 #define FOR_EACH_ENGINE(e) for (size_t e##_i = 0; e##_i < 2; e##_i++)
 #define ENGINE(e)          engines[e##_i]
 
+static u64 disk_space(const struct disk *d)
+{
+	struct stat st;
+
+	CHECK_EQ(fstat(d->probe, &st), 0);
+	return (u64)st.st_blocks * 512;
+}
+
+static void disk_open_reserving(struct disk *d, int fd, enum blk_engine engine)
+{
+	const struct blk_raw_options o = {.engine = engine, .is_container = true, .reserves = true};
+	struct err err = ERR_INIT;
+
+	*d = (struct disk){.probe = fcntl(fd, F_DUPFD_CLOEXEC, 0)};
+	current = d;
+	CHECK_EQ(loop_new(&d->loop, &err), 0);
+	CHECK_EQ(blk_raw_new(d->loop, fd, &o, &d->blk, &err), 0);
+}
+
+TEST(space_is_taken_ahead_and_what_is_unused_given_back)
+{
+	static u8 out[128 * KIB], in[128 * KIB];
+
+	FOR_EACH_ENGINE(e)
+	{
+		int fd = disk_file(MIB, 0);
+		struct disk d;
+		u64 size;
+
+		if (fd < 0)
+			SKIP("no temporary files here");
+		disk_open_reserving(&d, fd, ENGINE(e));
+		fill(out, sizeof(out), 7);
+		CHECK_EQ(io_run(&d, BLK_WRITE, 256 * KIB, out, 4096), 0);
+		CHECK(disk_space(&d) < 64 * KIB); /* not for so little */
+		CHECK_EQ(io_run(&d, BLK_WRITE, 512 * KIB, out, sizeof(out)), 0);
+		CHECK(disk_space(&d) < 256 * KIB); /* a hole inside is filled by what is written */
+		CHECK_EQ(io_run(&d, BLK_WRITE, MIB, out, sizeof(out)), 0);
+		CHECK(disk_space(&d) >= 8 * MIB);
+		CHECK_EQ(io_run(&d, BLK_WRITE, MIB + sizeof(out), out, sizeof(out)), 0);
+		CHECK_EQ(fd_size(d.probe, &size), 0);
+		CHECK_EQ(size, MIB + 2 * sizeof(out));
+		CHECK_EQ(io_run(&d, BLK_READ, MIB + sizeof(out), in, sizeof(in)), 0);
+		CHECK_MEM(in, out, sizeof(in));
+		blk_free(d.blk);
+		CHECK(disk_space(&d) < MIB);
+		CHECK_EQ(fd_size(d.probe, &size), 0);
+		CHECK_EQ(size, MIB + 2 * sizeof(out));
+		loop_free(d.loop);
+		close(d.probe);
+	}
+}
+
+/* A file that can't be allocated ahead (sealed against growing): what can be written still is. */
+TEST(a_refused_reservation_is_no_failed_write)
+{
+	static u8 out[128 * KIB], in[128 * KIB];
+
+	FOR_EACH_ENGINE(e)
+	{
+		int fd = disk_memfd(DISK_SIZE);
+		struct disk d;
+
+		CHECK_EQ(fcntl(fd, F_ADD_SEALS, F_SEAL_GROW), 0);
+		disk_open_reserving(&d, fd, ENGINE(e));
+		fill(out, sizeof(out), 8);
+		CHECK_EQ(io_run(&d, BLK_WRITE, DISK_SIZE, out, sizeof(out)), -EPERM);
+		CHECK_EQ(io_run(&d, BLK_WRITE, MIB, out, sizeof(out)), 0);
+		CHECK_EQ(io_run(&d, BLK_READ, MIB, in, sizeof(in)), 0);
+		CHECK_MEM(in, out, sizeof(in));
+		disk_close(&d);
+	}
+}
+
 TEST(what_is_written_is_read_back_in_pieces)
 {
 	static u8 out[256 * 1024], in[256 * 1024];
