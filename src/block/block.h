@@ -191,6 +191,11 @@ int blk_overlay_new(struct loop *loop, struct blk *base, int fd, const struct bl
  * exclusive. -EBUSY, "in use by another VM", when someone else holds it so.
  */
 int blk_lock_fd(int fd, bool is_readonly, struct err *err);
+/*
+ * The same for one of several who use it at once and know that (share=on): up to 256 of them may write. Readers
+ * and writers who don't are kept out by these.
+ */
+int blk_lock_fd_together(int fd, bool is_readonly, struct err *err);
 /* At once, whoever else still holds the file open: a ring lets go of it only some time after its end. */
 void blk_unlock_fd(int fd);
 

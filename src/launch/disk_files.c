@@ -29,7 +29,8 @@ static int disk_take_file(struct launch_image_file *f, bool is_direct, struct gu
 		return err_errno(err, r, "cannot use %s", f->path);
 	/* What is written goes the way of the disk; a layer that many guests read is better cached. */
 	if (is_direct && f->is_writable && !f->is_remote && fcntl(f->fd, F_SETFL, O_DIRECT) < 0)
-		return err_errno(err, -errno, "cache=none is not possible with %s", f->path);
+		return err_errno(err, -errno, "going around the page cache is not possible with %s",
+				 f->path);
 	out->parent = (unsigned)f->parent;
 	out->role = disk_roles[f->role];
 	out->index = f->index;
@@ -48,8 +49,8 @@ static int disk_take_files(struct launch_image *i, const struct launch_disk *d,
 		return err_set(err, -E2BIG, "it consists of %u files; a disk has at most %d",
 			       i->n_files, GUEST_MAX_DISK_FILES + 1);
 	for (unsigned n = 1; n < i->n_files; n++) {
-		if (disk_take_file(&i->files[n], d->cache == GUEST_CACHE_NONE, &out->files[n - 1],
-				   err) < 0)
+		if (disk_take_file(&i->files[n], guest_cache_is_direct(d->cache),
+				   &out->files[n - 1], err) < 0)
 			return err->code;
 		out->n_files = n;
 	}

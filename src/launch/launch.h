@@ -53,6 +53,7 @@ struct launch_disk {
 	const char
 		*backing_format; /* of backing files of which the image doesn't say it; or NULL */
 	bool is_readonly;
+	bool is_shared;   /* others write it, too, and know of each other; raw only */
 	bool is_unlocked; /* somebody else sees to its lock */
 	enum guest_cache cache;
 	enum guest_on_error on_error;

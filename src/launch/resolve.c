@@ -95,7 +95,8 @@ static int launch_check_disk(int fd, const struct launch_disk *d, struct err *er
 }
 
 /* A guest that was killed with its launcher holds its locks until the kernel has ended its rings. */
-int launch_lock_disk(int fd, bool is_readonly, struct err *err)
+static int launch_try_lock(int (*lock)(int fd, bool is_readonly, struct err *err), int fd,
+			   bool is_readonly, struct err *err)
 {
 	const struct timespec pause = {.tv_nsec = LAUNCH_LOCK_PAUSE_NS};
 	int r = -EBUSY;
@@ -103,9 +104,25 @@ int launch_lock_disk(int fd, bool is_readonly, struct err *err)
 	for (int i = 0; i < LAUNCH_LOCK_TRIES && r == -EBUSY; i++) {
 		if (i)
 			nanosleep(&pause, NULL);
-		r = blk_lock_fd(fd, is_readonly, err);
+		r = lock(fd, is_readonly, err);
 	}
 	return r;
+}
+
+int launch_lock_disk(int fd, bool is_readonly, struct err *err)
+{
+	return launch_try_lock(blk_lock_fd, fd, is_readonly, err);
+}
+
+static int launch_lock(const struct launch_disk *d, int fd, bool is_readonly, struct err *err)
+{
+	if (d->is_unlocked)
+		return 0;
+	if (!d->is_shared)
+		return launch_lock_disk(fd, is_readonly, err);
+	if (launch_try_lock(blk_lock_fd_together, fd, is_readonly, err) == -EBUSY)
+		return err_set(err, -EBUSY, "in use by who doesn't share it");
+	return err->code;
 }
 
 static int launch_open_disk_file(const struct launch_disk *d, bool is_readonly, int *out,
@@ -115,17 +132,17 @@ static int launch_open_disk_file(const struct launch_disk *d, bool is_readonly, 
 	AUTO_FD int fd = -1;
 	int r;
 
-	if (d->cache == GUEST_CACHE_NONE)
+	if (guest_cache_is_direct(d->cache))
 		flags |= O_DIRECT;
 	fd = open(d->path, flags);
 	if (fd < 0 && errno == EISDIR)
 		return err_set(err, -EISDIR,
 			       "%s is a directory; a disk is a file or a block device", d->path);
-	if (fd < 0 && errno == EINVAL && d->cache == GUEST_CACHE_NONE)
-		return err_set(err, -EINVAL,
-			       "the file system of %s can't do cache=none; "
-			       "use cache=writeback",
-			       d->path);
+	if (fd < 0 && errno == EINVAL && guest_cache_is_direct(d->cache))
+		return err_set(
+			err, -EINVAL, "the file system of %s can't do cache=%s; use cache=%s",
+			d->path, guest_cache_words.words[d->cache],
+			guest_cache_is_writethrough(d->cache) ? "writethrough" : "writeback");
 	if (fd < 0 && errno == EACCES && !is_readonly && !access(d->path, R_OK))
 		return err_set(err, -EACCES, "%s may not be written; use readonly=on or --snapshot",
 			       d->path);
@@ -137,9 +154,31 @@ static int launch_open_disk_file(const struct launch_disk *d, bool is_readonly, 
 	r = fd_set_nonblock(fd, false);
 	if (r < 0)
 		return err_errno(err, r, "cannot use %s", d->path);
-	if (!d->is_unlocked && launch_lock_disk(fd, is_readonly, err) < 0)
+	if (launch_lock(d, fd, is_readonly, err) < 0)
 		return err_wrap(err, "%s", d->path);
 	*out = fd_take(fd);
+	return 0;
+}
+
+/* Two who write its tables at once would spoil an image; and a layer over what others change is worth nothing. */
+static int launch_check_sharing(const struct launch_disk *d, bool is_snapshot, struct err *err)
+{
+	if (d->is_shared && !launch_is_raw(d) && !d->is_readonly)
+		return err_set(err, -EINVAL,
+			       "%s: share=on is for raw disks: two guests that write one %s image "
+			       "destroy it",
+			       d->path, d->format);
+	if (d->is_shared && !launch_is_raw(d))
+		return err_set(
+			err, -EINVAL,
+			"%s: share=on is for raw disks; without it, too, many guests read one "
+			"image",
+			d->path);
+	if (d->is_shared && is_snapshot)
+		return err_set(err, -EINVAL,
+			       "%s: what others write would change beneath a snapshot: share=on "
+			       "and --snapshot exclude each other",
+			       d->path);
 	return 0;
 }
 
@@ -150,6 +189,8 @@ int launch_open_disk(const struct launch_disk *d, bool is_snapshot, struct guest
 	AUTO_FD int fd = -1;
 	int r = launch_check_format(d, err);
 
+	if (r == 0)
+		r = launch_check_sharing(d, is_snapshot, err);
 	if (r < 0)
 		return r;
 	out->is_remote = blk_is_uri(d->path);
@@ -175,6 +216,7 @@ int launch_open_disk(const struct launch_disk *d, bool is_snapshot, struct guest
 			return err->code;
 	}
 	out->is_readonly = d->is_readonly;
+	out->is_shared = d->is_shared;
 	out->cache = d->cache;
 	out->on_error = d->on_error;
 	out->n_queues = d->n_queues;

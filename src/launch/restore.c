@@ -109,6 +109,7 @@ static void launch_take_opened(struct guest_disk *d, struct guest_disk *opened)
 	d->format = opened->format;
 	d->fd = opened->fd;
 	d->cache = opened->cache;
+	d->is_shared = opened->is_shared;
 	d->is_remote = opened->is_remote;
 }
 
@@ -122,6 +123,7 @@ static int launch_restore_disk(const struct launch_request *q, struct guest_conf
 		.path = path,
 		.format = given && given->format ? given->format : d->format,
 		.is_readonly = d->is_readonly,
+		.is_shared = given ? given->is_shared : d->is_shared,
 		.cache = given ? given->cache : d->cache,
 	};
 	struct guest_disk opened;

@@ -206,6 +206,9 @@ static int pc_prepare_job(struct machine *m, const char *name, const struct mach
 	if (d->is_overlaid)
 		return err_set(err, -ENOTSUP,
 			       "what the guest writes to '%s' is forgotten (--snapshot)", name);
+	if (d->is_shared)
+		return err_set(err, -ENOTSUP,
+			       "'%s' is shared: what other guests write, a job wouldn't see", name);
 	z->p->slot = s;
 	z->p->disk_fd = d->used_fd;
 	z->o = (struct img_job_options){

@@ -90,12 +90,17 @@ static int pc_open_file(struct machine *m, const struct guest_disk *d, unsigned 
 	const struct blk_raw_options raw = {
 		.is_readonly = is_readonly,
 		.is_container = is_container,
+		.is_unsafe = d->cache == GUEST_CACHE_UNSAFE,
 		.engines = m->engines,
 		.enter_thread = pc_enter_io,
 		.enter_opaque = m,
 	};
 	const struct nbdc_options remote = {
-		.is_readonly = is_readonly, .is_container = is_container, .connector = *fd};
+		.is_readonly = is_readonly,
+		.is_container = is_container,
+		.is_unsafe = d->cache == GUEST_CACHE_UNSAFE,
+		.connector = *fd,
+	};
 	bool is_remote = id ? d->files[id - 1].is_remote : d->is_remote;
 	int r = is_remote ? nbdc_new(vm_io_loop(m->vm), &remote, out, err)
 			  : blk_raw_new(vm_io_loop(m->vm), *fd, &raw, out, err);
@@ -131,8 +136,11 @@ static int pc_open_image(struct machine *m, struct guest_disk *d, unsigned id, c
 static int pc_add_overlay(struct machine *m, struct guest_disk *d, struct blk **disk,
 			  struct err *err)
 {
-	const struct blk_raw_options o = {
-		.engines = m->engines, .enter_thread = pc_enter_io, .enter_opaque = m};
+	/* Its file is gone with the guest, so that nothing in it is worth a flush. */
+	const struct blk_raw_options o = {.is_unsafe = true,
+					  .engines = m->engines,
+					  .enter_thread = pc_enter_io,
+					  .enter_opaque = m};
 	struct blk *overlay;
 
 	if (blk_overlay_new(vm_io_loop(m->vm), *disk, d->overlay_fd, &o, &overlay, err) < 0)

@@ -34,6 +34,7 @@ int pc_add_disk(struct machine *m, struct guest_disk *d, struct err *err)
 		.n_queues = (u16)(d->n_queues ? d->n_queues
 					      : MIN(m->config->n_cpus, GUEST_USUAL_DISK_QUEUES)),
 		.clock = vm_clock(m->vm),
+		.is_writethrough = guest_cache_is_writethrough(d->cache),
 		.is_ordered = m->config->clock == GUEST_CLOCK_INSN,
 		.on_error = vblk_on_error[d->on_error],
 		.held = pc_on_held,

@@ -16,7 +16,8 @@ const struct guest_words guest_accel_words = {(const char *const[]){"auto", "kvm
 const struct guest_words guest_clock_words = {(const char *const[]){"host", "insn", NULL}};
 const struct guest_words guest_engine_words = {
 	(const char *const[]){"auto", "interpreter", "translator", NULL}};
-const struct guest_words guest_cache_words = {(const char *const[]){"writeback", "none", NULL}};
+const struct guest_words guest_cache_words = {
+	(const char *const[]){"writeback", "none", "writethrough", "directsync", "unsafe", NULL}};
 const struct guest_words guest_on_error_words = {
 	(const char *const[]){"pause-if-full", "report", "pause", NULL}};
 static const struct guest_words guest_file_role_words = {
@@ -279,6 +280,8 @@ int guest_disk_check(const struct guest_disk *d, struct err *err)
 	if (d->n_queues > GUEST_MAX_DISK_QUEUES)
 		return err_set(err, -EINVAL, "%u queues: it has 1 to %u", d->n_queues,
 			       GUEST_MAX_DISK_QUEUES);
+	if (d->is_shared && (d->format || d->overlay_fd >= 0))
+		return err_set(err, -EINVAL, "only a raw disk can be shared");
 	for (unsigned i = 0; i < d->n_files; i++) {
 		if (d->files[i].parent > i)
 			return err_set(err, -EINVAL, "file %u belongs to a later one", i);
@@ -406,6 +409,7 @@ static const struct field guest_disk_fields[] = {
 	FIELD_LISTED("files", struct guest_disk, files, &guest_disk_file_list),
 	FIELD_OPTIONAL(FIELD_FD, "overlay", struct guest_disk, overlay_fd),
 	FIELD_OPTIONAL(FIELD_BOOL, "readonly", struct guest_disk, is_readonly),
+	FIELD_OPTIONAL(FIELD_BOOL, "shared", struct guest_disk, is_shared),
 	FIELD_WORDS_OPTIONAL("cache", struct guest_disk, cache, &guest_cache_words),
 	FIELD_WORDS_OPTIONAL("on-error", struct guest_disk, on_error, &guest_on_error_words),
 	FIELD_OPTIONAL(FIELD_UINT, "saved-bytes", struct guest_disk, saved_bytes),

@@ -37,7 +37,14 @@ struct json_t;
 enum guest_accel { GUEST_ACCEL_AUTO, GUEST_ACCEL_KVM, GUEST_ACCEL_SOFT };
 enum guest_engine { GUEST_ENGINE_AUTO, GUEST_ENGINE_INTERPRETER, GUEST_ENGINE_TRANSLATOR };
 enum guest_clock { GUEST_CLOCK_HOST, GUEST_CLOCK_INSN };
-enum guest_cache { GUEST_CACHE_WRITEBACK, GUEST_CACHE_NONE };
+/* What stands between a guest's write and the disk: the host's page cache or not, a write cache in the guest's eyes or not. */
+enum guest_cache {
+	GUEST_CACHE_WRITEBACK,
+	GUEST_CACHE_NONE,         /* no page cache */
+	GUEST_CACHE_WRITETHROUGH, /* no write cache: a write is done when it is on stable storage */
+	GUEST_CACHE_DIRECTSYNC,   /* neither */
+	GUEST_CACHE_UNSAFE,       /* both, and flushes do nothing */
+};
 enum guest_net { GUEST_NET_STREAM, GUEST_NET_TAP };
 enum guest_console { GUEST_CONSOLE_NONE, GUEST_CONSOLE_STREAM, GUEST_CONSOLE_LISTEN };
 enum guest_on_reboot { GUEST_REBOOT_RESTART, GUEST_REBOOT_STOP };
@@ -83,6 +90,7 @@ struct guest_disk {
 	bool is_overlaid;
 	int used_fd;
 	bool is_readonly;
+	bool is_shared; /* other guests write it, too */
 	enum guest_cache cache;
 	enum guest_on_error on_error;
 	/* Of a saved guest: what the file was then, to know it again. 0: not told. */
@@ -182,6 +190,16 @@ void guest_config_name_devices(struct guest_config *c);
 
 /* The same letters, at most GUEST_MAX_DEVICE_NAME. */
 bool guest_device_name_is_valid(const char *name);
+
+static inline bool guest_cache_is_direct(enum guest_cache c)
+{
+	return c == GUEST_CACHE_NONE || c == GUEST_CACHE_DIRECTSYNC;
+}
+
+static inline bool guest_cache_is_writethrough(enum guest_cache c)
+{
+	return c == GUEST_CACHE_WRITETHROUGH || c == GUEST_CACHE_DIRECTSYNC;
+}
 
 /* Within the limits above: sentences name the option's value. Pure. */
 int guest_config_check(const struct guest_config *c, struct err *err);

@@ -7,7 +7,8 @@
  * With limits, what comes too early waits in the device, not in the ring: a flush passes it.
  *
  * A device without a volatile write cache in the driver's eyes (it didn't take FLUSH, or turned
- * the cache off) finishes a write only when it is on stable storage (5.2.5.2, 5.2.6.2).
+ * the cache off, or left it off) finishes a write only when it is on stable storage (5.2.5.2,
+ * 5.2.6.2). A disk that was given to the guest without a cache has one only for a driver that turned it on.
  */
 #include "virtio/blk.h"
 
@@ -31,7 +32,8 @@ struct vblk {
 	struct vblk_config_wire config;
 	struct blk *disk;
 	struct limit limit;
-	struct list waiting; /* requests that are over the limit, oldest first */
+	struct list waiting;  /* requests that are over the limit, oldest first */
+	bool is_writethrough; /* what a reset goes back to */
 	bool is_ordered;
 	struct list order; /* then: all that aren't done, oldest first */
 	struct list held;  /* those that failed and wait for a resume */
@@ -76,7 +78,7 @@ static bool vblk_has_write_cache(const struct vblk *d)
 {
 	if (virtio_has(&d->vdev, VBLK_F_CONFIG_WCE))
 		return d->config.writeback;
-	return virtio_has(&d->vdev, VBLK_F_FLUSH);
+	return virtio_has(&d->vdev, VBLK_F_FLUSH) && !d->is_writethrough;
 }
 
 /* --- the disk's side: the loop's thread, without the lock --- */
@@ -465,7 +467,7 @@ int vblk_resize(struct virtio_device *v, u64 bytes, struct err *err)
 
 static void vblk_reset(struct virtio_device *v)
 {
-	vblk_of(v)->config.writeback = 1;
+	vblk_of(v)->config.writeback = !vblk_of(v)->is_writethrough;
 }
 
 static void vblk_drain(struct virtio_device *v)
@@ -580,7 +582,7 @@ static void vblk_set_config(struct vblk *d, u16 n_queues)
 		.seg_max = le32_of(VBLK_SEGS),
 		.blk_size = le32_of(d->disk->block_size),
 		.topology = {.physical_block_exp = block_sectors == 1 ? VBLK_PHYSICAL_EXP : 0},
-		.writeback = 1,
+		.writeback = !d->is_writethrough,
 		.num_queues = le16_of(n_queues),
 		.max_discard_sectors = le32_of(VBLK_RANGE_MAX),
 		.max_discard_seg = le32_of(1),
@@ -617,6 +619,7 @@ int vblk_new(const struct vblk_options *o, struct loop *loop, struct gmem *gmem,
 	virtio_device_init(&d->vdev, &vblk_ops, &vblk_device_ops, o->name, loop, gmem);
 	list_init(&d->waiting);
 	list_init(&d->order);
+	d->is_writethrough = o->is_writethrough;
 	d->is_ordered = o->is_ordered;
 	list_init(&d->held);
 	d->on_error = o->on_error;

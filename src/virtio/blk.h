@@ -33,6 +33,7 @@ struct vblk_options {
 	struct blk *disk;     /* of the same loop; taken over on success */
 	u16 n_queues;         /* up to VBLK_MAX_QUEUES; 0 stands for 1 */
 	struct vclock *clock; /* for limits; borrowed */
+	bool is_writethrough; /* no write cache, unless the driver turns it on */
 	bool is_ordered; /* requests are done in the order in which they came, whatever the disk does */
 	enum vblk_on_error on_error;
 	/*

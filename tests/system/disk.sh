@@ -56,6 +56,53 @@ reads_and_writes() {
 		same "what was written is in the file, cache=$cache_mode" "$disk" "$(filled)"
 }
 
+# How often an NBD server was asked to make something durable, in nbdkit's log.
+durable_writes() { grep -c 'Write .*fua=1' "$work/nbd.log"; }
+flushes() { grep -c '^.*[0-9] Flush ' "$work/nbd.log"; }
+
+# cached MODE WHAT-THE-GUEST-SEES: over a server that counts.
+cached() {
+	local mode=$1 seen=$2 server
+	rm -f "$work/nbd.sock" "$work/nbd.log"
+	nbdkit -f -U "$work/nbd.sock" --filter=log memory 8M logfile="$work/nbd.log" >/dev/null 2>&1 &
+	server=$!
+	jobs_to_end+=("$server")
+	timeout 20 bash -c 'until [ -S "$0" ]; do read -rt 0.05 <><(:); done' "$work/nbd.sock"
+	guest cached --disk "nbd+unix:///?socket=$work/nbd.sock,cache=$mode"
+	kill "$server"
+	wait "$server" 2>/dev/null
+	expect "cache=$mode: the guest sees '$seen'" 0 "t: cache '$seen'" 't: wrote without' 't: wrote with'
+}
+
+cache_modes() {
+	local mode disk=$work/disk-modes
+	if command -v nbdkit >/dev/null; then
+		cached writeback 'write back'
+		if [ "$(durable_writes)" = 0 ] && [ "$(flushes)" -ge 1 ]; then
+			pass "cache=writeback: writes wait for nothing, a flush arrives"
+		else fail "cache=writeback" "$(durable_writes) durable writes, $(flushes) flushes"; fi
+		cached writethrough 'write through'
+		if [ "$(durable_writes)" -ge 8 ]; then
+			pass "cache=writethrough: each write is durable"
+		else fail "cache=writethrough" "$(durable_writes) durable writes, $(flushes) flushes"; fi
+		cached unsafe 'write back'
+		if [ "$(durable_writes)" = 0 ] && [ "$(flushes)" = 0 ]; then
+			pass "cache=unsafe: no flush arrives"
+		else fail "cache=unsafe" "$(durable_writes) durable writes, $(flushes) flushes"; fi
+	else skip "cache modes over a server: nbdkit isn't installed"; fi
+	for mode in writeback none directsync; do
+		new_disk "$disk"
+		guest cached --disk "$disk,cache=$mode"
+		[ "$mode" = directsync ] && expect "cache=directsync: the guest has no write cache" 0 "cache 'write through'"
+		case $mode:$(fincore -nbo PAGES "$disk" | tr -d ' ') in
+		writeback:0) fail "cache=$mode and the page cache" "it isn't used" ;;
+		none:0 | directsync:0) pass "cache=$mode leaves nothing in the page cache" ;;
+		writeback:*) pass "cache=$mode uses the page cache" ;;
+		*) fail "cache=$mode and the page cache" "it is used: $(fincore "$disk" | tail -n 1)" ;;
+		esac
+	done
+}
+
 discard() {
 	local disk=$work/disk-trim before after
 	pattern disk >"$disk"
@@ -146,6 +193,41 @@ locks() {
 	wait "$holder"
 }
 
+shares() {
+	local disk=$work/disk-shared args first
+	new_disk "$disk"
+	readarray -t args < <(options first)
+	"$bin/posada" "${args[@]}" --disk "$disk,share=on" </dev/null >"$work/first" 2>&1 &
+	first=$!
+	jobs_to_end+=("$first")
+	guest second --disk "$disk,share=on,cache=none"
+	expect "a guest reads what another one wrote to their disk" 0 "t: read the other's word"
+	wait "$first"
+	status=$?
+	cp "$work/first" "$out"
+	expect "and the other one, what that wrote" 0 "t: read the other's word"
+	holder --disk "$disk,share=on"
+	try --disk "$disk,share=on,readonly=on"
+	expect "a third may read with them" 0 hello
+	try --disk "$disk,readonly=on"
+	expect "who doesn't share it may not read" 1 "in use by another VM"
+	try --disk "$disk"
+	expect "nor write" 1 "in use by another VM"
+	posada 30 image info "$disk"
+	expect "nor look" 1 "in use"
+	kill "$holder"
+	wait "$holder"
+	holder --disk "$disk"
+	try --disk "$disk,share=on"
+	expect "a disk that isn't shared is refused to who would" 1 "in use by who doesn't share it"
+	kill "$holder"
+	wait "$holder"
+	try --disk "$disk,format=qcow2,share=on"
+	expect "an image isn't shared" 1 "share=on is for raw disks"
+	try --disk "$disk,share=on" --snapshot
+	expect "nor beneath a snapshot" 1 "exclude each other"
+}
+
 # Guest after guest on one disk, without a pause.
 follows_at_once() {
 	local disk=$work/disk-next i
@@ -181,10 +263,12 @@ survives_a_kill() {
 
 reads_and_writes writeback
 reads_and_writes none
+cache_modes
 discard
 protected
 two_disks
 locks
+shares
 follows_at_once
 survives_a_kill
 [ -z "$(processes_left)" ] && pass "no process is left" || fail "no process is left" "$(processes_left)"

@@ -253,6 +253,8 @@ static int run_disk_word(struct launch_disk *d, char *word, struct err *err)
 	}
 	if (value && !strcmp(word, "readonly"))
 		return run_parse_on_off(value, &d->is_readonly, err);
+	if (value && !strcmp(word, "share"))
+		return run_parse_on_off(value, &d->is_shared, err);
 	if (value && !strcmp(word, "on-error")) {
 		r = run_parse_word(&guest_on_error_words, value, &on_error, err);
 		if (!r)
@@ -285,7 +287,7 @@ static int run_disk_word(struct launch_disk *d, char *word, struct err *err)
 	return err_set(
 		err, -EINVAL,
 		"a disk has no option '%s'; there is: format=qcow2, allow=PATH, "
-		"backing-format=raw, readonly=on, cache=none, "
+		"backing-format=raw, readonly=on, cache=none, share=on, "
 		"on-error=pause, queues=2, "
 		"packed=on, limit-bps=10M, limit-iops=1000, burst-bytes=64M, burst-ops=5000, "
 		"name=data, slot=4",

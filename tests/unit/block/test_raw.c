@@ -527,6 +527,49 @@ TEST(a_lock_keeps_writers_out_and_readers_in)
 	close(c);
 }
 
+TEST(those_who_share_a_disk_keep_all_others_out)
+{
+	struct err err = ERR_INIT;
+	int all[300], a = disk_memfd(4096), other, reader;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", a);
+	other = open(path, O_RDWR | O_CLOEXEC);
+	reader = open(path, O_RDONLY | O_CLOEXEC);
+	CHECK_EQ(blk_lock_fd_together(a, false, &err), 0);
+	CHECK_EQ(blk_lock_fd(other, false, &err), -EBUSY);
+	CHECK_EQ(blk_lock_fd(reader, true, &err), -EBUSY);
+	CHECK_EQ(blk_lock_fd_together(reader, true, &err), 0);
+	for (unsigned i = 1; i < 256; i++) {
+		all[i] = open(path, O_RDWR | O_CLOEXEC);
+		CHECK_EQ(blk_lock_fd_together(all[i], false, &err), 0);
+	}
+	CHECK_EQ(blk_lock_fd_together(other, false, &err), -EBUSY);
+	close(a);
+	CHECK_EQ(blk_lock_fd_together(other, false, &err), 0);
+	blk_unlock_fd(other);
+	for (unsigned i = 1; i < 256; i++)
+		close(all[i]);
+
+	/* Those who only read it, shared or not, are readers. */
+	CHECK_EQ(blk_lock_fd(other, true, &err), 0);
+	CHECK_EQ(blk_lock_fd_together(reader, true, &err), 0);
+	CHECK_EQ(blk_lock_fd(other, false, &err), -EBUSY);
+	blk_unlock_fd(other);
+	blk_unlock_fd(reader);
+
+	/* A writer, or a reader who doesn't share it, keeps them out, and nothing stays locked. */
+	CHECK_EQ(blk_lock_fd(other, false, &err), 0);
+	CHECK_EQ(blk_lock_fd_together(reader, true, &err), -EBUSY);
+	blk_unlock_fd(other);
+	CHECK_EQ(blk_lock_fd(reader, true, &err), 0);
+	CHECK_EQ(blk_lock_fd_together(other, false, &err), -EBUSY);
+	blk_unlock_fd(reader);
+	CHECK_EQ(blk_lock_fd(other, false, &err), 0);
+	close(other);
+	close(reader);
+}
+
 /* What a ring answers to one entry. */
 static int ring_try(struct io_uring *ring, void (*prepare)(struct io_uring_sqe *sqe), u8 flags)
 {

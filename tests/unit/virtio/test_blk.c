@@ -111,6 +111,7 @@ static struct fake_disk *fake_new(bool is_readonly)
 
 static struct vclock *the_clock; /* of the tests that have limits */
 static enum vblk_on_error on_error = VBLK_REPORT;
+static bool is_writethrough;
 static int held; /* what the device said last */
 
 static void note_held(unused void *opaque, int result)
@@ -126,6 +127,7 @@ static struct virtio_device *new_blk(struct vdrv *d, struct blk *disk, u16 n_que
 				       .n_queues = n_queues,
 				       .clock = the_clock,
 				       .on_error = on_error,
+				       .is_writethrough = is_writethrough,
 				       .held = note_held};
 	struct err err = ERR_INIT;
 	struct virtio_device *v;
@@ -369,6 +371,35 @@ TEST(without_a_write_cache_writes_are_done_when_they_are_stable)
 	vdrv_reset(&d);
 	vdrv_start(&d, d.v, VIRTIO_F_VERSION_1);
 	write_cache_mode(&d, 1);
+	add(&d, VBLK_T_OUT, 0, NULL, 512, false);
+	CHECK(f->last.is_fua);
+	vdrv_fini(&d);
+}
+
+TEST(a_disk_without_a_write_cache_has_one_for_who_turns_it_on_only)
+{
+	struct vblk_config_wire c;
+	struct fake_disk *f;
+	struct vdrv d;
+
+	is_writethrough = true;
+	f = start_fake(&d, FEATURES);
+	is_writethrough = false;
+	virtio_read_config(d.v, 0, &c, sizeof(c));
+	CHECK_EQ(c.writeback, 0);
+	add(&d, VBLK_T_OUT, 0, NULL, 512, false);
+	CHECK(f->last.is_fua);
+	fake_finish(f, 0);
+	write_cache_mode(&d, 1);
+	add(&d, VBLK_T_OUT, 0, NULL, 512, false);
+	CHECK(!f->last.is_fua);
+	fake_finish(f, 0);
+
+	/* A reset forgets that; a driver that flushes, but can't turn it on, has none. */
+	vdrv_reset(&d);
+	virtio_read_config(d.v, 0, &c, sizeof(c));
+	CHECK_EQ(c.writeback, 0);
+	vdrv_start(&d, d.v, VIRTIO_F_VERSION_1 | VBLK_F_FLUSH);
 	add(&d, VBLK_T_OUT, 0, NULL, 512, false);
 	CHECK(f->last.is_fua);
 	vdrv_fini(&d);
