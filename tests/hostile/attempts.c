@@ -141,7 +141,7 @@ static void printf_like(1, 2) report_line(const char *fmt, ...)
 	report_size += (size_t)n;
 }
 
-static void report(const char *role, const char *name, long r, int began)
+void attempt_report(const char *role, const char *name, long r, int began)
 {
 	if (r >= 0 || r == -began)
 		report_line("hostile: %s: %s: done\n", role, name);
@@ -166,7 +166,7 @@ void attempts_print(void)
 static void run_list(const char *role, const struct attempt *list)
 {
 	for (; list->name; list++)
-		report(role, list->name, list->run(), list->began);
+		attempt_report(role, list->name, list->run(), list->began);
 }
 
 /* The I/O thread isn't told of our completions: it would take them for its own. */
@@ -174,8 +174,8 @@ static void run_ring(const char *role, struct io_uring *ring)
 {
 	io_uring_cq_eventfd_toggle(ring, false);
 	for (size_t i = 0; i < ARRAY_SIZE(ring_attempts); i++)
-		report(role, ring_attempts[i].name, try_ring(ring, &ring_attempts[i]),
-		       ring_attempts[i].began);
+		attempt_report(role, ring_attempts[i].name, try_ring(ring, &ring_attempts[i]),
+			       ring_attempts[i].began);
 	io_uring_cq_eventfd_toggle(ring, true);
 }
 
@@ -194,12 +194,13 @@ void attempts_run_int80(void)
 	long r = I386_GETPID;
 
 	__asm__ volatile("int $0x80" : "+a"(r) : : "memory", "r8", "r9", "r10", "r11");
-	report("vcpu", "the 32-bit entry", r, 0);
+	attempt_report("vcpu", "the 32-bit entry", r, 0);
 }
 
 void attempts_run_x32(void)
 {
-	report("vcpu", "an x32 system call", attempt_result(syscall(X32_BIT | SYS_getpid)), 0);
+	attempt_report("vcpu", "an x32 system call", attempt_result(syscall(X32_BIT | SYS_getpid)),
+		       0);
 }
 
 void attempts_run_memory(void)
@@ -212,5 +213,5 @@ void attempts_run_memory(void)
 		if (p != MAP_FAILED)
 			memset(p, 1, MEMORY_CHUNK);
 	} while (p != MAP_FAILED);
-	report("vcpu", "memory without end", -errno, 0);
+	attempt_report("vcpu", "memory without end", -errno, 0);
 }

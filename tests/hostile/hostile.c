@@ -4,7 +4,8 @@
  * The linker puts __wrap_machine_new where the monitor calls machine_new, so that everything else,
  * confinement above all, is the product's own code in its own order. A byte written to the port says
  * who tries: v the vCPU's thread, i the I/O thread, m the main thread; or what the vCPU's thread
- * does that should end the process: 3 a 32-bit system call, x one of x32, M memory without end.
+ * does that should end the process: 3 a 32-bit system call, x one of x32, M memory without end. P
+ * wakes the translator's planted bugs (planted.c), W and R report what came of them.
  */
 #include <liburing.h>
 #include <pthread.h>
@@ -80,6 +81,15 @@ static void hostile_write(struct device *dev, unused u64 off, u64 value, unused 
 	case 'M':
 		attempts_run_memory();
 		break;
+	case 'P':
+		planted_begin(h->vm);
+		break;
+	case 'W':
+		planted_report_write();
+		break;
+	case 'R':
+		planted_report_calls();
+		break;
 	}
 	h->is_main_hostile = value == 'm';
 	loop_task_post(vm_main_loop(h->vm), &h->main_task);
@@ -136,5 +146,6 @@ int __wrap_machine_new(struct guest_config *config, struct loop *main_loop,
 
 	if (!r)
 		hostile_add(machine_vm(*out));
+	planted_init();
 	return r;
 }

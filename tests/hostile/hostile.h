@@ -9,6 +9,7 @@
 #include "base/base.h"
 
 struct io_uring;
+struct vm;
 
 #define HOSTILE_PORT 0x5a0
 
@@ -48,7 +49,16 @@ void attempts_run_x32(void);
 /* Takes memory until the process is ended. */
 void attempts_run_memory(void);
 
+/* Notes one that was made elsewhere. */
+void attempt_report(const char *role, const char *name, long r, int began);
+
 /* What was noted, to stderr; on the main thread, in one piece. */
 void attempts_print(void);
+
+/* planted.c: before the process is confined; on the vCPU's thread, from the port. */
+void planted_init(void);
+void planted_begin(struct vm *vm);
+void planted_report_write(void);
+void planted_report_calls(void);
 
 #endif

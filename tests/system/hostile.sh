@@ -2,7 +2,7 @@
 # A guest process that has been taken over tries what an attacker would, from each of its threads, and
 # must not get anywhere: with all layers of its confinement. Then with none, in which everything gets
 # through: proof that this test can fail. Then with each layer alone: what that stops by itself is the
-# table in docs/threat-model.md, which is held to it.
+# table in docs/threat-model.md, which is held to it. And a guest with a translator that has bugs planted for it.
 # timeout: 600
 # shellcheck source=tests/system/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -170,17 +170,73 @@ alone() {
 	fi
 }
 
+# --- the translator's boundary: docs/design/translator-boundary.md ---
+
+# planted LAYERS LETTERS: tests/hostile/planted.S.
+planted() {
+	local kernel=$release/tests/hostile/planted
+	attack "$@"
+	sed -n 's/^hostile: planted: //p' "$out" >"$work/planted"
+}
+
+# What the guest does by its own bytes, as host code.
+planted_confined() {
+	local line
+	planted all wco
+	if [ "$status" != 0 ] || ! grep -qx 'write outside guest memory: done' "$work/planted"; then
+		fail "$1: planted: the bugs let the guest write, and run its own bytes" "exit status $status"
+		return
+	fi
+	pass "$1: planted: the bugs let the guest write, and run its own bytes"
+	[ "$(wc -l <"$work/planted")" -ge 11 ] || fail "$1: planted: all attempts" "only $(wc -l <"$work/planted")"
+	while IFS= read -r line; do
+		case $line in
+		'write outside guest memory: done') ;;
+		*': refused '*) pass "$1: planted: $line" ;;
+		*) fail "$1: planted: ${line%:*}" "${line##*: }" ;;
+		esac
+	done <"$work/planted"
+}
+
+# planted_stopped NAME LETTER SAID: the process ends where the same bug led elsewhere before.
+planted_stopped() {
+	planted all "$2"
+	expect "planted: $1 ends the process" 1 "$3" 'ended unexpectedly'
+}
+
+planted_all() {
+	planted all o
+	if said 'interpreting only'; then
+		skip "planted: this host has no translator"
+		return
+	fi
+	planted_confined "as $(id -un)"
+	planted_stopped "a write behind guest memory" b 'planted: stopped where it aimed'
+	planted_stopped "a write in front of guest memory" f 'planted: stopped where it aimed'
+	planted_stopped "a write to code where it is executed" x 'planted: stopped where it aimed'
+	planted_stopped "a jump into guest memory" d 'planted: stopped where it aimed'
+	planted_stopped "an address that isn't code's, handed back as if it were," a 'Assertion .is_own_code'
+	planted none wco
+	if [ "$status" = 0 ] && [ "$(grep -c ': done$' "$work/planted")" -ge 11 ] && ! grep -q refused "$work/planted"; then
+		pass "planted: unconfined, every attempt gets through"
+	else
+		fail "planted: unconfined, every attempt gets through" "exit status $status"
+	fi
+}
+
 set_up "$(id -u)"
 confined "as $(id -un)"
 killed "a 32-bit system call" 3
 killed "an x32 system call" x
 memory
+planted_all
 unconfined
 if [ "$(id -u)" = 0 ]; then
 	alone
 	tear_down
 	set_up 65534
 	confined "as a user"
+	planted_confined "as a user"
 else
 	skip "each layer alone: needs root"
 fi
