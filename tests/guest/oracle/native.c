@@ -10,6 +10,7 @@
  */
 #include <asm/ldt.h>
 #include <cpuid.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -225,6 +226,33 @@ void oracle_native_ldt(u64 out[ORACLE_LDT_ENTRIES])
 	assert(n == ORACLE_LDT_ENTRIES * 8);
 }
 
+/* Linux's descriptor with the CPU's number as its limit: the same for all cases if we stay on this one. */
+static void native_stay(void)
+{
+	cpu_set_t set;
+	int cpu = sched_getcpu();
+
+	if (cpu < 0)
+		return;
+	CPU_ZERO(&set);
+	CPU_SET((unsigned)cpu, &set);
+	sched_setaffinity(0, sizeof(set), &set);
+}
+
+u64 oracle_native_cpu_segment(void)
+{
+	u32 limit, rights;
+	bool is_there;
+
+	asm volatile("lsl %3, %0; setz %2; lar %3, %1"
+		     : "=&r"(limit), "=&r"(rights), "=&q"(is_there)
+		     : "r"(ORACLE_CPU_SEGMENT)
+		     : "cc");
+	if (!is_there || rights & X86_ATTR_G << 8)
+		return 0;
+	return (limit & 0xffff) | (u64)(limit & 0xf0000) << 32 | (u64)(rights & 0xf0ff00) << 32;
+}
+
 static int native_catch_signals(void)
 {
 	static const int numbers[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGALRM};
@@ -252,6 +280,7 @@ int oracle_native_init(const u8 *image)
 		return -ENOTSUP;
 	}
 	native.image = image;
+	native_stay();
 	asm volatile("rdfsbase %0" : "=r"(native.fs_base));
 	asm volatile("rdgsbase %0" : "=r"(native.gs_base));
 	r = native_map(ORACLE_CODE, ORACLE_CODE_SIZE, PROT_READ | PROT_WRITE | PROT_EXEC);

@@ -29,6 +29,8 @@
 #define ORACLE_CS32 0x23
 #define ORACLE_SS   0x2b
 
+#define ORACLE_CPU_SEGMENT 0x7b /* Linux's, whose limit is the CPU's number */
+
 /* Code in which a case may stand. The last two have segments of their own, with bases and limits,
  * in a local descriptor table. */
 enum oracle_mode {
@@ -144,6 +146,8 @@ void oracle_native_run(const struct oracle_case *c, struct oracle_result *out);
 /* The local descriptor table, as the host's kernel made it. */
 void oracle_native_ldt(u64 out[ORACLE_LDT_ENTRIES]);
 u64 oracle_native_fs_base(void);
+/* The descriptor behind ORACLE_CPU_SEGMENT; 0: there is none. */
+u64 oracle_native_cpu_segment(void);
 u64 oracle_native_features(void); /* of this host: BIT(enum sx_feature) */
 
 /* --- soft.c --- */

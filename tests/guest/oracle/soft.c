@@ -194,7 +194,7 @@ static void soft_build_page_tables(struct oracle_soft *s)
 }
 
 /* As Linux has it (arch/x86/include/asm/segment.h): kernel code 32, 64, kernel data, user code 32,
- * user data, user code 64, all accessed; the TSS. */
+ * user data, user code 64, all accessed; the TSS; the CPU's number. */
 static void soft_build_gdt(struct oracle_soft *s)
 {
 	const u64 tss = SOFT_KERNEL + SOFT_TSS;
@@ -209,6 +209,7 @@ static void soft_build_gdt(struct oracle_soft *s)
 		   SOFT_TSS_LIMIT | (tss & 0xffffff) << 16 | 0x8bul << 40 |
 			   (tss >> 24 & 0xff) << 56);
 	soft_put64(s, SOFT_GDT + SOFT_TSS_SEL + 8, tss >> 32);
+	soft_put64(s, SOFT_GDT + (ORACLE_CPU_SEGMENT & ~7), oracle_native_cpu_segment());
 }
 
 static void soft_build_idt(struct oracle_soft *s)
