@@ -62,7 +62,7 @@ void sx_cache_fini(struct sx_cpu *c)
 	c->cache = NULL;
 }
 
-void sx_cache_drop(struct sx_cpu *c)
+static void drop(struct sx_cpu *c)
 {
 	struct sx_cache *k = c->cache;
 
@@ -74,6 +74,38 @@ void sx_cache_drop(struct sx_cpu *c)
 	k->is_dropped = false;
 	sx_count(c, SX_N_BLOCK_DROP);
 	sx_native_drop(c);
+}
+
+void sx_cache_start_over(struct sx_cpu *c)
+{
+	struct sx_cache *k = c->cache;
+
+	drop(c);
+	if (k->n_segments < SX_SEGMENTS_MAX)
+		return;
+	memset(k->segments, 0, sizeof(k->segments));
+	k->n_segments = 0;
+	sx_mode_update(c);
+}
+
+/* When there is no number left, it is the run loop's to give them away again: nothing runs by the number meanwhile. */
+u32 sx_cache_segment(struct sx_cpu *c, u32 base, u32 limit)
+{
+	struct sx_cache *k = c->cache;
+	u64 key = ~((u64)limit << 32 | base);
+	u32 slot = (u32)(key * 0x9e3779b97f4a7c15 >> (64 - SX_MODE_SEGMENT_BITS));
+
+	for (; k->segments[slot]; slot = (slot + 1) % SX_SEGMENTS) {
+		if (k->segments[slot] == key)
+			return (slot + 1) * SX_MODE_SEGMENT;
+	}
+	if (k->n_segments == SX_SEGMENTS_MAX) {
+		k->is_dropped = true;
+		return SX_MODE_STEP | (SX_SEGMENTS + 1) * SX_MODE_SEGMENT;
+	}
+	k->n_segments++;
+	k->segments[slot] = key;
+	return (slot + 1) * SX_MODE_SEGMENT;
 }
 
 bool sx_cache_has_room(const struct sx_cpu *c)
@@ -207,8 +239,17 @@ static bool decode_run(struct sx_cpu *c, struct sx_block *b, const u8 *bytes, un
 	return true;
 }
 
+/* CS's limit holds for every byte of a block. One that it cuts is the run loop's, an instruction at a time. */
+static bool exceeds_limit(const struct sx_cpu *c, const struct sx_block *b)
+{
+	return (c->mode & SX_MODE_LIMITED) &&
+	       c->gpr[SX_RIP] + b->n_bytes + b->ends_in_fault - 1 > c->seg[X86_CS].limit;
+}
+
 static void remember(struct sx_cpu *c, u64 lin, bool is_global, struct sx_block *b)
 {
+	if (exceeds_limit(c, b))
+		return;
 	*sx_jump_slot(c->cache, lin, c->mode) = (struct sx_jump){
 		.lin = lin,
 		.mode = c->mode,
@@ -329,7 +370,7 @@ static struct sx_block *block_new(struct sx_cpu *c, const struct sx_itlb_entry *
 	unsigned off = (unsigned)(gpa & ~PAGE_MASK);
 
 	if (!sx_cache_has_room(c))
-		sx_cache_drop(c);
+		drop(c);
 	b = (struct sx_block *)(void *)(k->arena + k->used);
 	*b = (struct sx_block){
 		.code = &e->block->code[e->block_page],
@@ -388,19 +429,12 @@ static struct sx_block *find_physical(struct sx_cpu *c, const struct sx_itlb_ent
 
 /* --- finding --- */
 
-/* CS's limit holds for every byte of the block; if it does not reach, one instruction at a time. */
 static void check_limit(struct sx_cpu *c, const struct sx_block *b)
 {
 	u32 limit = c->seg[X86_CS].limit;
 
 	if (c->gpr[SX_RIP] + b->insn[0].len - 1 > limit)
 		sx_throw_gp(c, NULL, 0);
-}
-
-static bool exceeds_limit(const struct sx_cpu *c, const struct sx_block *b)
-{
-	return (c->mode & SX_MODE_LIMITED) && b->n_bytes &&
-	       c->gpr[SX_RIP] + b->n_bytes - 1 > c->seg[X86_CS].limit;
 }
 
 static struct sx_block *find_at(struct sx_cpu *c, u64 lin)

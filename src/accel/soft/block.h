@@ -56,13 +56,23 @@ struct sx_jump {
 	struct sx_block *block;
 };
 
+/*
+ * Code segments with a base or a limit, numbered, since a block of their code is good for one of them: where its RIP
+ * is a function of the linear address, and whether the limit reaches was looked at before the jump cache had it.
+ * Numbers are given away once; when too many are, all blocks go.
+ */
+#define SX_SEGMENTS     (1u << SX_MODE_SEGMENT_BITS)
+#define SX_SEGMENTS_MAX (SX_SEGMENTS / 4 * 3)
+
 struct sx_cache {
 	struct sx_jump jump[1u << SX_JUMP_BITS];
+	u64 segments[SX_SEGMENTS]; /* by a hash; limit << 32 | base, inverted: 0 is free */
+	unsigned n_segments;
 	struct sx_block **hash;
 	u8 *arena;
 	u64 used;
 	u8 *crossing;    /* blocks of instructions that cross pages */
-	bool is_dropped; /* native code's room is full: start over in the run loop */
+	bool is_dropped; /* native code's room is full, or the segments': start over in the run loop */
 };
 
 /*
@@ -75,7 +85,9 @@ struct sx_cache {
 
 void sx_cache_init(struct sx_cpu *c);
 void sx_cache_fini(struct sx_cpu *c);
-void sx_cache_drop(struct sx_cpu *c);           /* run loop only */
+void sx_cache_start_over(struct sx_cpu *c); /* run loop only, where is_dropped */
+/* The code segment's number, as the mode word has it. */
+u32 sx_cache_segment(struct sx_cpu *c, u32 base, u32 limit);
 bool sx_cache_has_room(const struct sx_cpu *c); /* for a block, without dropping all */
 
 struct sx_decode_mode sx_block_decode_mode(const struct sx_cpu *c, u32 mode);

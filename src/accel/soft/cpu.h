@@ -57,10 +57,13 @@ enum sx_mode {
 	SX_MODE_V86 = 1 << 5,  /* virtual-8086 */
 	/* Outside 64-bit code: CS's base is 0, DS, ES, SS have base 0, limit 4 GiB, and are usable as they should be. */
 	SX_MODE_FLAT = 1 << 6,
-	SX_MODE_LIMITED = 1 << 7, /* CS's limit is below 4 GiB: checked at each block's entry */
+	SX_MODE_LIMITED = 1 << 7, /* CS's limit is below 4 GiB */
 	SX_MODE_STEP = 1 << 8,    /* blocks of one instruction: TF, breakpoints, interrupt shadow */
 	SX_MODE_MIDDLE = 1 << 9,  /* CPL 1 or 2: not translated */
+	/* Above: which CS it is, by base and limit: a number of block.h's table. 0: base 0, 4 GiB, or 64-bit code. */
+	SX_MODE_SEGMENT = 1 << 12,
 };
+#define SX_MODE_SEGMENT_BITS 12
 
 /* Bits of `request`: any thread sets them (sx_request), the vCPU serves them between blocks. */
 enum sx_request {
@@ -169,8 +172,9 @@ struct sx_cpu {
 	u64 host_rsp;      /* the thread's own stack, while native code runs */
 	struct sx_tlb_way native_ways[2]; /* the supervisor's, with EFLAGS.AC clear and set */
 	u64 seg_base[SX_SEGS];            /* as in seg[], for address arithmetic */
-	/* Outside 64-bit code: where accesses end at most that need no other look at the segment. 0: nowhere. */
-	u64 seg_end[X86_SEGS];
+	/* Outside 64-bit code: where accesses end at most that need no other look at the segment, reads and
+	 * writes. 0: nowhere. */
+	u64 seg_end[2][X86_SEGS];
 
 	u64 sysflags; /* RFLAGS without the arithmetic flags */
 	unsigned cpl;
@@ -276,6 +280,7 @@ static inline void sx_native_key_update(struct sx_cpu *c)
 		c->native_key = low << 33 | high << 2 | is_user;
 	else
 		c->native_key = (u64)c->jump_generation[0] << 33 | (u64)c->mode << 2 | 2 | is_user;
+	static_assert((u64)SX_MODE_SEGMENT << (SX_MODE_SEGMENT_BITS + 1) << 2 <= 1ull << 33, "");
 }
 
 static inline bool sx_is_64(const struct sx_cpu *c)

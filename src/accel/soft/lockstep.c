@@ -247,8 +247,8 @@ static void restore(struct sx_cpu *c, const struct lockstep_cpu *in)
 /* What ends a stretch in any case, and what does where either engine may leave off. */
 static bool has_ended(const struct sx_cpu *c)
 {
-	return c->run_state != X86_RUNNABLE || c->event.is_set ||
-	       c->mode & (SX_MODE_STEP | SX_MODE_LIMITED) || c->cache->is_dropped;
+	return c->run_state != X86_RUNNABLE || c->event.is_set || c->mode & SX_MODE_STEP ||
+	       c->cache->is_dropped;
 }
 
 static bool is_wanted(const struct sx_cpu *c)

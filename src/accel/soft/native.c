@@ -167,6 +167,12 @@ static struct sx_block *find_one(struct sx_cpu *c)
 	return one;
 }
 
+/* RIP as native code has it, a linear address, and back. */
+static u64 rip_of_linear(const struct sx_cpu *c, u64 lin)
+{
+	return (lin - c->code_base) & c->code_mask;
+}
+
 /* At RIP. False: nothing was done. */
 static bool step(struct sx_cpu *c, unsigned *out_len)
 {
@@ -192,13 +198,14 @@ bool sx_native_callout(struct sx_cpu *c, u32 what, u32 off, struct sx_native_blo
 	unsigned len;
 
 	sx_count(c, what & NATIVE_UNKNOWN ? SX_N_CALLOUT_UNKNOWN : SX_N_CALLOUT_MEMORY);
-	c->gpr[SX_RIP] = (page + off) & c->code_mask;
+	c->gpr[SX_RIP] = rip_of_linear(c, page + off);
 	c->retired -= rest;
 	if (!step(c, &len) || __atomic_load_n(&c->request, __ATOMIC_RELAXED) ||
 	    c->mode != n->mode || c->native_key != key ||
 	    __atomic_load_n(n->code, __ATOMIC_ACQUIRE) != n->word ||
-	    c->gpr[SX_RIP] != ((page + off + len) & c->code_mask)) {
+	    c->gpr[SX_RIP] != rip_of_linear(c, page + off + len)) {
 		sx_count(c, SX_N_CALLOUT_LEAVES);
+		c->gpr[SX_RIP] = sx_code_lin(c);
 		return true;
 	}
 	c->gpr[SX_RIP] = page;
@@ -212,14 +219,17 @@ bool sx_native_callout(struct sx_cpu *c, u32 what, u32 off, struct sx_native_blo
 bool sx_native_end_callout(struct sx_cpu *c, u32 what, u32 off, unused struct sx_native_block *n)
 {
 	unsigned len;
+	bool is_done;
 
 	sx_count(c, SX_N_CALLOUT_UNKNOWN);
 	if ((what & NATIVE_SYSCALL && sx_syscall_fast(c, c->gpr[SX_RIP] + off + SYSCALL_BYTES)) ||
 	    (what & NATIVE_SYSRET && sx_sysret_fast(c)))
 		return false;
-	c->gpr[SX_RIP] = (c->gpr[SX_RIP] + off) & c->code_mask;
+	c->gpr[SX_RIP] = rip_of_linear(c, c->gpr[SX_RIP] + off);
 	c->retired -= what & ~NATIVE_FLAGS;
-	return !step(c, &len) || !sx_native_takes(c->mode) || c->run_state != X86_RUNNABLE;
+	is_done = step(c, &len);
+	c->gpr[SX_RIP] = sx_code_lin(c);
+	return !is_done || !sx_native_takes(c->mode) || c->run_state != X86_RUNNABLE;
 }
 
 u64 sx_native_fill(struct sx_cpu *c, u64 lin, u32 what)
@@ -243,6 +253,12 @@ static struct sx_native_block *head_of(const struct sx_cpu *c, const struct sx_b
 
 	return (struct sx_native_block *)(void *)(b->native - sizeof(struct sx_native_block) -
 						  n->exec + n->write);
+}
+
+/* Was it made for the linear address at RIP, if that matters to it? */
+static bool is_here(const struct sx_cpu *c, const struct sx_block *b)
+{
+	return !sx_native_is_bound(b->mode) || head_of(c, b)->page == (sx_code_lin(c) & PAGE_MASK);
 }
 
 /* Leads a jump of native code, or the entry of a stale block, to what is there now. */
@@ -277,6 +293,7 @@ static enum sx_count left_counter(enum native_left left)
 static uintptr_t enter_at(struct sx_cpu *c, u8 *code)
 {
 	u64 lin = sx_code_lin(c);
+	uintptr_t left;
 
 	if (unlikely(sx_is_odd_code(c, lin) && !c->has_odd_code)) {
 		c->has_odd_code = true;
@@ -285,7 +302,9 @@ static uintptr_t enter_at(struct sx_cpu *c, u8 *code)
 	c->native_targets[(lin ^ lin >> PAGE_SHIFT) & ((1u << SX_TARGET_BITS) - 1)] =
 		(struct sx_native_target){.lin = lin, .key = c->native_key, .code = code};
 	c->gpr[SX_RIP] = lin & PAGE_MASK;
-	return ((sx_native_enter_fn *)(uintptr_t)c->native->enter)(code);
+	left = ((sx_native_enter_fn *)(uintptr_t)c->native->enter)(code);
+	c->gpr[SX_RIP] = rip_of_linear(c, c->gpr[SX_RIP]);
+	return left;
 }
 
 /* Runs native code until it wants something else than SIMD made ready; what it left is told. */
@@ -305,7 +324,7 @@ static enum native_left run_native(struct sx_cpu *c, u8 *code, u8 **out)
 		head = (struct sx_native_block *)(void *)*out;
 		if (!sx_fpu_is_ready(c, head->fpu_needs))
 			return NATIVE_INTERPRET;
-		code = head->block->native;
+		code = (u8 *)(head + 1) - c->native->write + c->native->exec;
 	}
 }
 
@@ -338,17 +357,9 @@ static noinline sx_insn_fn *run_on(struct sx_cpu *c)
 	if (unlikely(sx_is_wanted(c) || c->run_state != X86_RUNNABLE))
 		return NULL;
 	b = sx_jump_find(c);
-	if (b && left >= NATIVE_LINK && b->native && !b->code2)
+	if (b && left >= NATIVE_LINK && b->native && !b->code2 && is_here(c, b))
 		link_to(c, at, left, b);
 	return SX_CHAINS_BLOCKS && b ? go_on_with(c, b, b->insn[0].fn) : NULL;
-}
-
-static void sx_native_enter(struct sx_cpu *c, unused const struct sx_insn *i)
-{
-	sx_insn_fn *next = run_on(c);
-
-	if (next)
-		next(c, c->block->insn);
 }
 
 /* Where another handler stands in front of it already, that one calls fn. */
@@ -357,6 +368,30 @@ static void set_first(struct sx_block *b, sx_insn_fn *fn)
 	b->whole_fn = fn;
 	if (!b->code2)
 		b->insn[0].fn = fn;
+}
+
+static void sx_native_warm(struct sx_cpu *c, const struct sx_insn *i);
+
+static void make_anew(struct sx_block *b)
+{
+	b->native = NULL;
+	b->heat = 0;
+	set_first(b, sx_native_warm);
+}
+
+static void sx_native_enter(struct sx_cpu *c, const struct sx_insn *i)
+{
+	struct sx_block *b = c->block;
+	sx_insn_fn *next;
+
+	if (unlikely(!is_here(c, b))) {
+		make_anew(b);
+		b->first_fn(c, i);
+		return;
+	}
+	next = run_on(c);
+	if (next)
+		next(c, c->block->insn);
 }
 
 static void sx_native_warm(struct sx_cpu *c, const struct sx_insn *i)
@@ -377,13 +412,6 @@ void sx_native_watch(struct sx_cpu *c, struct sx_block *b)
 {
 	if (c->native && sx_native_takes(b->mode))
 		set_first(b, sx_native_warm);
-}
-
-static void make_anew(struct sx_block *b)
-{
-	b->native = NULL;
-	b->heat = 0;
-	set_first(b, sx_native_warm);
 }
 
 static void unlink_edges(const struct sx_native_block *n)

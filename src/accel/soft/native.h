@@ -1,8 +1,7 @@
 /*
  * Native code: hot blocks of decoded instructions as host instructions.
  *
- * A block of 64-bit code, or of flat 32-bit code, that was entered often is translated; its first handler then enters the
- * native code (sx_native_enter). Guest registers live in host registers there, 12 of them in the same
+ * A block that was entered often is translated; its first handler then enters the native code (sx_native_enter). Guest registers live in host registers there, 12 of them in the same
  * one; RSP is in R15, and R10, R11, R14, R15 stay in memory, because their host registers are the
  * translator's scratch. Flags are in EFLAGS, or in c->cc in the interpreter's form.
  *
@@ -12,7 +11,8 @@
  * got the page, it is filled by a call (fill) and the instruction goes on.
  *
  * While native code runs, gpr[SX_RIP] is the linear address of the block's page: jumps inside it leave RIP
- * alone. Everywhere else it is RIP.
+ * alone. In 16- and 32-bit code whose CS has a base it isn't even RIP, and both ways are converted where native code
+ * is entered, left, or calls out. Everywhere else it is RIP.
  *
  * A block that is entered from another page, by a return, or by a jump backwards, looks whether its page was
  * written and whether somebody wants the vCPU; jumps forward in the page, patched, come behind that. Other
@@ -42,6 +42,7 @@ struct sx_native_block {
 	u32 *code2; /* of an instruction across two pages: the same of the second; else NULL */
 	u32 word2;
 	u32 fpu_needs; /* enum sx_fpu_need */
+	u64 page;      /* linear, which it is bound to: native_mode.h */
 	u8 *inner;     /* its code behind the checks */
 	struct sx_block *block;
 	/* Bytes of the page that it was made of or that were looked at, and a copy of them. */

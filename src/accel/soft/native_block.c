@@ -47,6 +47,14 @@ static bool is_end(const struct item *it)
 	return it->i.flags & SX_IF_END && !(it->is_native && sx_native_is_system(&it->i));
 }
 
+/* Bytes of `wanted` up to CS's limit. */
+static u32 room_in_segment(const struct translation *t, u32 wanted)
+{
+	u64 room = (u64)t->c->seg[X86_CS].limit + 1 - sx_native_ip(t, t->first);
+
+	return room < wanted ? (u32)room : wanted;
+}
+
 /* From the page, which may be changed meanwhile: looked at when all is done. */
 static bool decode_items(struct translation *t)
 {
@@ -55,6 +63,8 @@ static bool decode_items(struct translation *t)
 	const u8 *bytes = t->page ? t->page + t->first : b->bytes;
 	u32 off = 0, limit = t->page ? (u32)PAGE_SIZE - t->first : b->n_bytes;
 
+	if (t->is_bound)
+		limit = room_in_segment(t, limit);
 	while (off < limit && t->n_items < ARRAY_SIZE(t->items)) {
 		struct item *it = &t->items[t->n_items];
 		int r = sx_decode(&mode, bytes + off, limit - off, &it->i);
@@ -63,7 +73,8 @@ static bool decode_items(struct translation *t)
 			break;
 		it->off = t->first + off;
 		sx_native_classify(it, b->mode);
-		it->is_native = (it->is_native && is_near(it)) || sx_native_system_classify(t, it);
+		it->is_native = (it->is_native && is_near(it) && sx_native_jumps_well(t, it)) ||
+				sx_native_system_classify(t, it);
 		off += it->i.len;
 		if (it->is_native)
 			t->fpu_needs |= sx_native_fpu_needs(&it->i);
@@ -105,7 +116,7 @@ static bool kills_flags(struct translation *t, i64 off)
 static bool are_flags_live_at_end(struct translation *t)
 {
 	const struct item *last = &t->items[t->n_items - 1];
-	i64 next = last->off + last->i.len, target = next + (i64)last->i.imm;
+	i64 next = last->off + last->i.len, target = sx_native_target(t, last);
 
 	if (!t->page)
 		return true;
@@ -416,6 +427,7 @@ static void emit_head(struct translation *t)
 		.code2 = t->b->code2,
 		.word2 = t->b->word2,
 		.fpu_needs = t->fpu_needs,
+		.page = t->lin,
 		.block = t->b,
 	};
 	e->at += sizeof(*t->head);
@@ -446,6 +458,9 @@ static void begin(struct translation *t, struct sx_cpu *c, struct sx_block *b)
 
 	t->c = c;
 	t->b = b;
+	t->lin = sx_code_lin(c) & PAGE_MASK;
+	t->base = (u32)c->code_base;
+	t->is_bound = sx_native_is_bound(b->mode);
 	/* An instruction across two pages is known by its linear address, and by its bytes. */
 	t->page = b->code2 ? NULL : sx_phys_page(c, b->gpa & PAGE_MASK, &range);
 	t->first = (u32)(b->gpa & ~PAGE_MASK);

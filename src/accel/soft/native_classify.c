@@ -188,7 +188,7 @@ void sx_native_classify(struct item *it, u32 mode)
 		return;
 	case SX_JCC:
 		it->flags = FLAGS_READ;
-		it->is_native = i->size == sx_native_near(mode);
+		it->is_native = sx_native_is_near(mode, i->size);
 		return;
 	case SX_JMP:
 	case SX_CALL:
@@ -196,7 +196,7 @@ void sx_native_classify(struct item *it, u32 mode)
 	case SX_JMP_RM:
 	case SX_CALL_RM:
 		it->flags = 0;
-		it->is_native = i->size == sx_native_near(mode);
+		it->is_native = sx_native_is_near(mode, i->size);
 		return;
 	}
 	it->flags = FLAGS_READ | FLAGS_MERGE;

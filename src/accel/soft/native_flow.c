@@ -11,6 +11,22 @@ static bool is_in_page(i64 off)
 	return (u64)off < PAGE_SIZE;
 }
 
+i64 sx_native_target(const struct translation *t, const struct item *it)
+{
+	i64 target = it->off + it->i.len + (i64)it->i.imm;
+
+	if (!t->is_bound)
+		return target;
+	return (i32)((sx_native_ip(t, target) & (u32)bytes_mask(it->i.size)) - sx_native_ip(t, 0));
+}
+
+bool sx_native_jumps_well(const struct translation *t, const struct item *it)
+{
+	if (!t->is_bound || sx_insn_form(&it->i)->shape != SX_SHAPE_REL)
+		return true;
+	return sx_native_ip(t, sx_native_target(t, it)) <= t->c->seg[X86_CS].limit;
+}
+
 /* --- jumps to what is known --- */
 
 /* Is it an instruction whole in the page? One that goes on in the next is found by its linear address only. */
@@ -36,7 +52,7 @@ static void add_target(struct translation *t, u8 *field, i64 target, i64 from)
 	t->slow[t->n_slow - 1].is_to_entry = target <= from;
 }
 
-/* R11 = the RIP of what is at off in the page. */
+/* R11 = the linear address of what is at off in the page: RIP, but for a base. */
 static void load_rip(struct translation *t, i64 off)
 {
 	unsigned size = sx_native_rip_size(t->b->mode);
@@ -91,13 +107,13 @@ static void end_jcc(struct translation *t, const struct item *it)
 		sx_native_load_flags(t);
 	else
 		sx_native_spill_at_end(t); /* leaves them in EFLAGS as well */
-	add_target(t, e_jcc(&t->e, it->i.cc), next + (i64)it->i.imm, it->off);
+	add_target(t, e_jcc(&t->e, it->i.cc), sx_native_target(t, it), it->off);
 	sx_native_go(t, next, it->off);
 }
 
 /* --- calls --- */
 
-/* Pushes R11 = RIP behind the call; on a miss the interpreter does the call. */
+/* Pushes RIP behind the call, whose linear address goes to R11; on a miss the interpreter does the call. */
 static void push_return(struct translation *t, unsigned index)
 {
 	const struct item *it = &t->items[index];
@@ -105,12 +121,19 @@ static void push_return(struct translation *t, unsigned index)
 	struct access a = sx_native_stack_access(t, X86_RSP, -size, it->i.size, true);
 	struct opd to = sx_native_memory(t, index, &a, false);
 
+	if (t->is_bound) {
+		u32 ip = sx_native_ip(t, it->off + it->i.len);
+
+		e_op(&t->e, it->i.size, 0xc7, 0, to, it->i.size);
+		e_bytes(&t->e, &ip, it->i.size);
+	}
 	load_rip(t, it->off + it->i.len);
-	e_op(&t->e, it->i.size, 0x89, H_R11, to, 0);
+	if (!t->is_bound)
+		e_op(&t->e, it->i.size, 0x89, H_R11, to, 0);
 	sx_native_stack_move(t, GUEST_RSP, -size);
 }
 
-/* R11: where it returns to. The frame but for its code, which a call instruction pushes. */
+/* R11: where it returns to, linear. The frame but for its code, which a call instruction pushes. */
 static void push_frame(struct translation *t, unsigned index)
 {
 	struct emit *e = &t->e;
@@ -168,7 +191,7 @@ static bool is_call_without_return(struct translation *t, i64 target)
 static void end_call(struct translation *t, unsigned index)
 {
 	const struct item *it = &t->items[index];
-	i64 target = it->off + it->i.len + (i64)it->i.imm;
+	i64 target = sx_native_target(t, it);
 
 	push_return(t, index);
 	if (is_call_without_return(t, target)) {
@@ -180,6 +203,21 @@ static void end_call(struct translation *t, unsigned index)
 	emit_return_site(t, it);
 }
 
+/* R11 = a target of so many bytes from there. */
+static void load_target(struct emit *e, unsigned size, struct opd from)
+{
+	e_op(e, size == 8 ? 8 : 4, size == 2 ? E_0F | 0xb7 : 0x8b, H_R11, from, 0);
+}
+
+/* R11: RIP to a linear address. */
+static void add_base(struct translation *t)
+{
+	if (!t->base)
+		return;
+	e_op(&t->e, 4, 0x81, 0, opd_reg(H_R11), 4); /* add */
+	e_i32(&t->e, t->base);
+}
+
 static void target_to_r11(struct translation *t, unsigned index)
 {
 	const struct item *it = &t->items[index];
@@ -188,12 +226,13 @@ static void target_to_r11(struct translation *t, unsigned index)
 		struct access a = sx_native_access(t, it, it->i.size, false);
 		struct opd from = sx_native_memory(t, index, &a, false);
 
-		e_op(&t->e, it->i.size, 0x8b, H_R11, from, 0);
+		load_target(&t->e, it->i.size, from);
 	} else if (host_of(it->i.rm) == IN_MEMORY) {
 		e_load(&t->e, H_R11, opd_gpr(t->c, it->i.rm));
 	} else {
-		e_op(&t->e, it->i.size, 0x8b, H_R11, opd_reg(host_of(it->i.rm)), 0);
+		load_target(&t->e, it->i.size, opd_reg(host_of(it->i.rm)));
 	}
+	add_base(t);
 }
 
 /* Targets that aren't known are the interpreter's, which looks whether they are canonical. */
@@ -253,13 +292,27 @@ static void return_by_jump(struct translation *t, unsigned index)
 	sx_native_emit_go_to_found(e, t->c);
 }
 
+/* R11: RIP. Beyond the segment it is the interpreter's to raise. */
+static void check_code_limit(struct translation *t, unsigned index)
+{
+	u32 limit = t->c->seg[X86_CS].limit;
+
+	if (!t->is_bound || bytes_mask(t->items[index].i.size) <= limit)
+		return;
+	e_op(&t->e, 4, 0x81, 7, opd_reg(H_R11), 4); /* cmp */
+	e_i32(&t->e, limit);
+	sx_native_add_slow(t, SLOW_STEP, e_jcc(&t->e, 7), index); /* above */
+}
+
 static void end_ret(struct translation *t, unsigned index)
 {
 	const struct item *it = &t->items[index];
 	struct access a = sx_native_stack_access(t, X86_RSP, 0, it->i.size, false);
 	struct emit *e = &t->e;
 
-	e_op(e, it->i.size, 0x8b, H_R11, sx_native_memory(t, index, &a, false), 0);
+	load_target(e, it->i.size, sx_native_memory(t, index, &a, false));
+	check_code_limit(t, index);
+	add_base(t);
 	if (index && overwrites_return(&t->items[index - 1])) {
 		return_by_jump(t, index);
 		return;
@@ -323,7 +376,7 @@ void sx_native_end(struct translation *t, unsigned index)
 		end_jcc(t, it);
 		break;
 	case SX_JMP:
-		sx_native_go(t, it->off + it->i.len + (i64)it->i.imm, it->off);
+		sx_native_go(t, sx_native_target(t, it), it->off);
 		break;
 	case SX_CALL:
 		end_call(t, index);

@@ -89,7 +89,7 @@ static void check_limit(struct translation *t, unsigned index, const struct acce
 	struct emit *e = &t->e;
 
 	e_lea(e, 8, H_R11, H_R10, H_RSP, 0, a->size);
-	e_op(e, 8, 0x3b, H_R11, opd_near(&t->c->seg_end[a->seg]), 0);
+	e_op(e, 8, 0x3b, H_R11, opd_near(&t->c->seg_end[a->is_write][a->seg]), 0);
 	sx_native_add_slow(t, may_rejoin ? SLOW_CALLOUT : SLOW_STEP, e_jcc(e, 7),
 			   index); /* above */
 }

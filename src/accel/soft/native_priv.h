@@ -134,6 +134,9 @@ struct translation {
 	unsigned n_items;
 	struct sx_native_block *head; /* as written */
 	u8 *entry, *inner;            /* as written: with the checks and behind them */
+	u64 lin;                      /* of the block's page, */
+	u32 base;                     /* CS's base */
+	bool is_bound;                /* ... and they are constants to it */
 	const u8 *page; /* the block's, in host memory: it may change; NULL: not to be had */
 	u32 first, end; /* bytes of it that were looked at */
 	enum flags_home flags;
@@ -154,7 +157,17 @@ struct translation {
 void sx_native_classify(struct item *it, u32 mode);
 bool sx_native_is_high_byte(const struct sx_insn *i);
 
-/* native_flow.c: the instruction ends the block. */
+/* RIP of what is at off in the page, where the block is bound. */
+static inline u32 sx_native_ip(const struct translation *t, i64 off)
+{
+	return (u32)((i64)t->lin + off) - t->base;
+}
+
+/* native_flow.c: where a relative jump, which is at `it`, leads, from the page's start. */
+i64 sx_native_target(const struct translation *t, const struct item *it);
+/* Does it stay in the segment? */
+bool sx_native_jumps_well(const struct translation *t, const struct item *it);
+/* The instruction ends the block. */
 void sx_native_end(struct translation *t, unsigned index);
 /* To the code at target in the page, from the instruction at `from`. */
 void sx_native_go(struct translation *t, i64 target, i64 from);

@@ -60,9 +60,14 @@ void sx_native_store_fip(struct translation *t, u32 off)
 
 	if (off == X87_NONE)
 		return;
-	e_op(e, size, 0x8b, H_R14, opd_near(&t->c->gpr[SX_RIP]), 0);
-	if (off)
-		e_lea(e, size, H_R14, H_R14, H_RSP, 0, (i32)off);
+	if (t->is_bound) {
+		e_op(e, 4, 0xc7, 0, opd_reg(H_R14), 4);
+		e_i32(e, sx_native_ip(t, off));
+	} else {
+		e_op(e, size, 0x8b, H_R14, opd_near(&t->c->gpr[SX_RIP]), 0);
+		if (off)
+			e_lea(e, size, H_R14, H_R14, H_RSP, 0, (i32)off);
+	}
 	e_store(e, H_R14, opd_near(&t->c->fpu.fip));
 }
 

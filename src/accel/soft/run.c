@@ -3,7 +3,7 @@
  *
  * Exceptions come back here by a long jump, with RIP at the instruction and the event noted. Blocks
  * chain to each other without returning as long as nothing is requested; what has to be looked at
- * between instructions (TF, breakpoints, an interrupt shadow, a CS limit) sets SX_REQ_STEP, so
+ * between instructions (TF, breakpoints, an interrupt shadow) sets SX_REQ_STEP, so
  * that each block returns.
  */
 #include "accel/soft/run.h"
@@ -137,8 +137,6 @@ static bool serve(struct sx_cpu *c, enum vcpu_stop *stop)
 
 static void execute(struct sx_cpu *c)
 {
-	if (unlikely(c->cache->is_dropped))
-		sx_cache_drop(c);
 	if (unlikely(c->lockstep)) {
 		sx_lockstep_run(c);
 		return;
@@ -217,6 +215,8 @@ static noinline enum vcpu_stop run_loop(struct sx_cpu *c)
 			sx_settle_devices(c); /* a counted clock has come to a timer */
 		else if (unlikely(c->run_state != X86_RUNNABLE))
 			sx_wait_request(c);
+		else if (unlikely(c->cache->is_dropped))
+			sx_cache_start_over(c);
 		else if (unlikely(c->mode & SX_MODE_STEP))
 			execute_step(c);
 		else
@@ -267,6 +267,8 @@ static noinline bool step_raw(struct sx_cpu *c)
 		sx_event_deliver(c);
 		return true;
 	}
+	if (c->cache->is_dropped)
+		sx_cache_start_over(c);
 	c->mode |= SX_MODE_STEP;
 	__atomic_fetch_or(&c->request, SX_REQ_STEP, __ATOMIC_RELAXED);
 	execute(c);

@@ -42,7 +42,7 @@ static bool all_flat(const struct sx_cpu *c)
 	return true;
 }
 
-static u32 mode_of_segments(const struct sx_cpu *c)
+static u32 mode_of_segments(struct sx_cpu *c)
 {
 	const struct sx_seg *cs = &c->seg[X86_CS];
 	u32 mode = 0;
@@ -57,14 +57,16 @@ static u32 mode_of_segments(const struct sx_cpu *c)
 		mode |= SX_MODE_FLAT;
 	if (cs->limit != 0xffffffff)
 		mode |= SX_MODE_LIMITED;
+	if (cs->base || cs->limit != 0xffffffff)
+		mode |= sx_cache_segment(c, (u32)cs->base, cs->limit);
 	return mode;
 }
 
-static u64 end_of(u32 mode, const struct sx_seg *s)
+static u64 end_of(u32 mode, const struct sx_seg *s, bool is_write)
 {
 	bool is_down = !(s->attr & SX_TYPE_CODE) && (s->attr & SX_TYPE_DOWN);
 
-	if (is_down || (mode & SX_MODE_PE && !permits(s, true)))
+	if (is_down || (mode & SX_MODE_PE && !permits(s, is_write)))
 		return 0;
 	return s->limit == 0xffffffff ? ~(u64)0 : (u64)s->limit + 1;
 }
@@ -75,8 +77,10 @@ static void update_segments(struct sx_cpu *c)
 		c->seg_base[s] = c->seg[s].base;
 	if (c->mode & SX_MODE_64)
 		return;
-	for (unsigned s = 0; s < X86_SEGS; s++)
-		c->seg_end[s] = end_of(c->mode, &c->seg[s]);
+	for (unsigned s = 0; s < X86_SEGS; s++) {
+		c->seg_end[0][s] = end_of(c->mode, &c->seg[s], false);
+		c->seg_end[1][s] = end_of(c->mode, &c->seg[s], true);
+	}
 }
 
 void sx_mode_update(struct sx_cpu *c)
@@ -98,8 +102,7 @@ void sx_mode_update(struct sx_cpu *c)
 	c->code_base = mode & SX_MODE_64 ? 0 : c->seg[X86_CS].base;
 	c->code_mask = mode & SX_MODE_64 ? ~(u64)0 : 0xffffffff;
 	update_segments(c);
-	/* Blocks are checked one by one where each must be. */
-	bool steps = mode & (SX_MODE_STEP | SX_MODE_LIMITED);
+	bool steps = mode & SX_MODE_STEP;
 	bool stepped = __atomic_load_n(&c->request, __ATOMIC_RELAXED) & SX_REQ_STEP;
 
 	if (steps != stepped)
