@@ -4,8 +4,9 @@
  *     header | block map, an u32 for each block of the disk | blocks (1 MiB), in the order they were first
  *                                                             written in
  *
- * The header says how many blocks there are in the data area. It is written before the map is, so a
- * crash between any two writes leaves at worst a count that is too high: blocks that nobody uses.
+ * The header says how many blocks there are in the data area. It is written when the file has them, and
+ * before the map is, so a crash between any two writes leaves at worst a count that is too high: blocks
+ * that nobody uses.
  * Growing moves the map where it has no room, in steps each of which leaves a whole image; the last is
  * the header, which is one sector.
  *
@@ -133,9 +134,8 @@ static int vdi_link(struct img_blocks *b, const struct img_place *p)
 			     (u32)((p->host - v->data_offset) / v->block_bytes));
 }
 
-static int vdi_write_header(struct vdi *v)
+static int vdi_write_header(struct vdi *v, u32 n)
 {
-	u32 n = v->n_allocated;
 	int r;
 
 	v->header.n_allocated = le32_of(n);
@@ -148,8 +148,14 @@ static int vdi_write_header(struct vdi *v)
 static int vdi_prepare(struct img_blocks *b)
 {
 	struct vdi *v = vdi_of(b);
+	u32 n = v->n_allocated;
+	int r;
 
-	return v->n_allocated == v->n_allocated_written ? 0 : vdi_write_header(v);
+	if (n == v->n_allocated_written)
+		return 0;
+	/* The file's new size first: others take a count beyond it for damage. */
+	r = blk_flush(b->file);
+	return r < 0 ? r : vdi_write_header(v, n);
 }
 
 static int vdi_collect(struct img_blocks *b, struct img_batch *batch)
@@ -251,7 +257,7 @@ static int vdi_grow(struct vdi *v, u64 size, u32 n_blocks)
 	v->header.offset_data = le32_of((u32)v->data_offset);
 	v->header.n_blocks = le32_of(n_blocks);
 	v->header.disk_size = le64_of(size);
-	r = vdi_write_header(v);
+	r = vdi_write_header(v, v->n_allocated);
 	if (r == 0)
 		r = blk_flush(v->blocks.file);
 	return r == 0 ? vdi_use_map(v) : r;

@@ -326,16 +326,17 @@ struct cut {
 	u64 size;
 };
 
+static void cut_resize(struct cut *c, u64 size)
+{
+	if (size < c->size)
+		memset(c->bytes + size, 0, c->size - size);
+	c->size = size;
+}
+
 static void cut_apply(struct cut *c, const struct entry *e, bool is_safe, u64 *random)
 {
-	if (e->kind == ENTRY_FLUSH)
+	if (e->kind == ENTRY_FLUSH || e->kind == ENTRY_RESIZE)
 		return;
-	if (e->kind == ENTRY_RESIZE) {
-		if (e->bytes < c->size)
-			memset(c->bytes + e->bytes, 0, c->size - e->bytes);
-		c->size = e->bytes;
-		return;
-	}
 	if (!is_safe && next_random(random) % 2)
 		return;
 	for (u64 at = 0; at < e->bytes; at += BLK_SECTOR) {
@@ -361,14 +362,20 @@ static size_t last_flush_before(const struct log_disk *d, size_t cut)
 static void cut_make(struct cut *c, const struct log_disk *d, size_t at, u64 *random)
 {
 	size_t safe = last_flush_before(d, at);
+	/* A file's sizes reach the disk in their order, but when is open. */
+	size_t sized = safe + next_random(random) % (at - safe + 1);
 
 	c->fd = memfd_create("cut", MFD_CLOEXEC);
 	CHECK_EQ(ftruncate(c->fd, (off_t)CRASH_FILE_MAX), 0);
 	c->bytes = mmap(NULL, CRASH_FILE_MAX, PROT_READ | PROT_WRITE, MAP_SHARED, c->fd, 0);
 	CHECK(c->bytes != MAP_FAILED);
 	c->size = 0;
-	for (size_t i = 0; i < at; i++)
-		cut_apply(c, &d->log[i], i < safe, random);
+	for (size_t i = 0; i < at; i++) {
+		if (d->log[i].kind == ENTRY_RESIZE && i < sized)
+			cut_resize(c, d->log[i].bytes);
+		else
+			cut_apply(c, &d->log[i], i < safe, random);
+	}
 	CHECK_EQ(ftruncate(c->fd, (off_t)c->size), 0);
 }
 
@@ -455,13 +462,15 @@ static const char *image_wrong(const struct guest *g, struct blk *image, size_t 
 	return sectors_wrong(g, bytes, cut);
 }
 
+/* Sound but for leaks. What qemu-img calls a mismatch in VDI are blocks that are counted and nobody's. */
 static const char *qemu_wrong(const struct guest *g, const struct cut *c)
 {
-	char command[200];
+	char command[400];
 
 	snprintf(command, sizeof(command),
-		 "qemu-img check -q -f %s /proc/%d/fd/%d >/dev/null 2>&1; r=$?; [ $r = 0 ] || [ $r "
-		 "= 3 ] || [ $r = 63 ]",
+		 "out=$(qemu-img check -q -f %s /proc/%d/fd/%d 2>&1)\n"
+		 "case $? in 0 | 3 | 63) exit 0 ;; 2) ;; *) exit 1 ;; esac\n"
+		 "! echo \"$out\" | grep ERROR | grep -qv 'allocated blocks mismatch'",
 		 g->plan->format->name, (int)getpid(), c->fd);
 	return system(command) ? "qemu-img check finds corruptions" : NULL;
 }
