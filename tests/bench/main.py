@@ -12,11 +12,15 @@ import live
 import memory
 import net
 import report
+import serve
 import soft
 import start
 from guest import Tools
 
-GROUPS = {"start": start, "memory": memory, "boot": boot, "disk": disk, "image": image, "net": net, "guest": live, "soft": soft}
+GROUPS = {"start": start, "memory": memory, "boot": boot, "disk": disk, "image": image, "serve": serve, "net": net,
+          "guest": live, "soft": soft}
+
+REALTIME_PRIORITY = 5
 
 
 def main():
@@ -25,10 +29,15 @@ def main():
     parser.add_argument("--release", required=True, help="posada's build directory")
     parser.add_argument("--cache", required=True, help="where ./bench put kernels and guest files")
     parser.add_argument("--output", required=True, help="the page to write")
+    parser.add_argument("--realtime", action="store_true", help="a real-time priority for all that is run")
     parser.add_argument("--only", help="rows of the group soft, which are printed and not written")
     parser.add_argument("groups", nargs="+", choices=GROUPS)
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what runs is ended, too
+
+    if args.realtime:
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(REALTIME_PRIORITY))
+    command = f"./bench {{}} --rounds {args.rounds}{' --realtime' if args.realtime else ''}"
 
     tools = Tools(args.release, args.cache, args.only.split(",") if args.only else None)
     is_failed = False
@@ -36,7 +45,7 @@ def main():
         group = GROUPS[name]
         before = os.getloadavg()[0]
         sides, rows = group.measure(tools, args.rounds)
-        text = report.section(group, name, sides, rows, args.rounds, (before, os.getloadavg()[0]))
+        text = report.section(group, command.format(name), sides, rows, (before, os.getloadavg()[0]))
         print(text, flush=True)
         if not tools.only:
             report.write(args.output, [g.TITLE for g in GROUPS.values()], {group.TITLE: text})

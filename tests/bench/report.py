@@ -49,8 +49,8 @@ def problems(sides):
             for side in sides if side.problem] + [f"FAIL: {side.row_problem}" for side in sides if side.row_problem]
 
 
-def section(group, name, sides, rows, rounds, load):
-    made = (f"`./bench {name} --rounds {rounds}`; load average {load[0]:.1f} before, {load[1]:.1f} after. "
+def section(group, command, sides, rows, load):
+    made = (f"`{command}`; load average {load[0]:.1f} before, {load[1]:.1f} after. "
             f"{describe_host()}; {describe_qemu()}.")
     parts = [f"## {group.TITLE}", group.ABOUT, made, table(rows)] + problems(sides)
     return "\n\n".join(parts) + "\n"

@@ -1,10 +1,10 @@
 /*
- * disk DEVICE [CPUS]: 4 KiB requests of a block device, past the page cache.
+ * disk DEVICE [CPUS]: requests of a block device, past the page cache, of 4 KiB unless it says more.
  *
- * Without CPUS one at a time, in four phases: reads in order, reads at random, writes in order, writes
- * at random. With CPUS in two, reads and writes at random, of so many CPUs at once with a few threads
- * bound to each. A phase is between two lines for the host, which takes the times. The random numbers
- * are the same in every run.
+ * Without CPUS one at a time, in six phases: reads in order, reads at random, writes in order, writes
+ * at random, reads and writes of 256 KiB in order. With CPUS in two, reads and writes at random, of so
+ * many CPUs at once with a few threads bound to each. A phase is between two lines for the host, which
+ * takes the times. The random numbers are the same in every run.
  */
 #include <fcntl.h>
 #include <pthread.h>
@@ -19,6 +19,8 @@
 
 #define BLOCK    4096u
 #define REQUESTS 2000u
+#define LARGE    (256u << 10)
+#define N_LARGE  512u
 #define MAX_CPUS 8u
 #define DEPTH    4u /* threads of a CPU, hence its requests under way */
 
@@ -28,6 +30,7 @@ struct client {
 	unsigned cpu;
 	int fd;
 	int is_write, is_random;
+	unsigned bytes, count; /* of a request; requests */
 	unsigned long long n_blocks;
 	unsigned long long random_state;
 	char *block;
@@ -47,25 +50,30 @@ static int client_init(struct client *client, int fd, unsigned long long n_block
 	*client = (struct client){
 		.cpu = number / DEPTH,
 		.fd = fd,
+		.bytes = BLOCK,
+		.count = REQUESTS,
 		.n_blocks = n_blocks,
 		.random_state = 88172645463325252ull + number,
-		.block = aligned_alloc(BLOCK, BLOCK),
+		.block = aligned_alloc(BLOCK, LARGE),
 	};
 	if (!client->block)
 		return -1;
-	memset(client->block, 0x5a, BLOCK);
+	memset(client->block, 0x5a, LARGE);
 	return 0;
 }
 
 static int make_requests(struct client *client)
 {
-	for (unsigned i = 0; i < REQUESTS; i++) {
-		unsigned long long at = client->is_random ? random_next(&client->random_state) : i;
-		off_t offset = (off_t)(at % client->n_blocks * BLOCK);
-		ssize_t n = client->is_write ? pwrite(client->fd, client->block, BLOCK, offset)
-					     : pread(client->fd, client->block, BLOCK, offset);
+	unsigned long long n_places = client->n_blocks / (client->bytes / BLOCK);
 
-		if (n != BLOCK) {
+	for (unsigned i = 0; i < client->count; i++) {
+		unsigned long long at = client->is_random ? random_next(&client->random_state) : i;
+		off_t offset = (off_t)(at % n_places * client->bytes);
+		ssize_t n = client->is_write
+				    ? pwrite(client->fd, client->block, client->bytes, offset)
+				    : pread(client->fd, client->block, client->bytes, offset);
+
+		if (n != (ssize_t)client->bytes) {
 			printf("bench: failed disk: request %u: %m\n", i);
 			return -1;
 		}
@@ -80,7 +88,7 @@ static int run_phase(const char *name, struct client *client, int is_write, int 
 	printf("bench: begin %s\n", name);
 	if (make_requests(client) < 0)
 		return -1;
-	printf("bench: end %s %u\n", name, REQUESTS);
+	printf("bench: end %s %u\n", name, client->count);
 	return 0;
 }
 
@@ -94,6 +102,11 @@ static int run_alone(int fd, unsigned long long n_blocks)
 	    run_phase("disk-read-random", &client, 0, 1) < 0 ||
 	    run_phase("disk-write-seq", &client, 1, 0) < 0 ||
 	    run_phase("disk-write-random", &client, 1, 1) < 0)
+		return -1;
+	client.bytes = LARGE;
+	client.count = N_LARGE;
+	if (run_phase("disk-read-large", &client, 0, 0) < 0 ||
+	    run_phase("disk-write-large", &client, 1, 0) < 0)
 		return -1;
 	return 0;
 }
@@ -154,7 +167,7 @@ int main(int argc, char **argv)
 	unsigned long long size = 0;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	if (fd < 0 || cpus > MAX_CPUS || ioctl(fd, BLKGETSIZE64, &size) < 0 || size < BLOCK) {
+	if (fd < 0 || cpus > MAX_CPUS || ioctl(fd, BLKGETSIZE64, &size) < 0 || size < LARGE) {
 		printf("bench: failed disk: cannot open the device: %m\n");
 		return 1;
 	}
