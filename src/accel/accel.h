@@ -179,6 +179,7 @@ struct accel_config {
 	bool is_counted;
 	u64 seed;         /* of a counted one */
 	bool is_lockstep; /* with it: translated code is run beside the interpreter, and compared */
+	int perf_fd; /* soft: names of translated code go there, for perf; 0 or less: nowhere */
 };
 
 static inline enum vcpu_stop vcpu_run(struct vcpu *v)

@@ -97,6 +97,7 @@ struct launch_request {
 	u64 seed;
 	bool has_seed; /* else it is 1 where one is needed */
 	bool is_lockstep;
+	bool has_perf_map; /* perf is to know the names of translated code */
 	unsigned n_cpus;
 	u64 memory;
 	struct launch_disk disks[GUEST_MAX_DISKS];

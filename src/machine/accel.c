@@ -145,6 +145,7 @@ int machine_make_accel(struct machine *m, struct err *err)
 		.is_counted = m->config->clock == GUEST_CLOCK_INSN,
 		.seed = m->config->seed,
 		.is_lockstep = m->config->is_lockstep,
+		.perf_fd = m->config->perf_fd,
 	};
 	struct accel *a;
 	int r = m->is_soft ? soft_accel_new(&config, &a, err) : kv_accel_new(&config, &a, err);

@@ -99,6 +99,7 @@ void guest_config_init(struct guest_config *c)
 		.cpu = str_dup("posada-v2"),
 		.n_cpus = 1,
 		.memory = 512 * MIB,
+		.perf_fd = -1,
 		.kvm_fd = -1,
 		.kernel_fd = -1,
 		.initrd_fd = -1,
@@ -129,6 +130,7 @@ void guest_config_fini(struct guest_config *c)
 		guest_nic_fini(&c->nics[i]);
 	for (unsigned i = 0; i < GUEST_MAX_CHANNELS; i++)
 		guest_channel_fini(&c->channels[i]);
+	fd_close(c->perf_fd);
 	fd_close(c->kvm_fd);
 	fd_close(c->kernel_fd);
 	fd_close(c->initrd_fd);
@@ -480,6 +482,7 @@ static const struct field guest_config_fields[] = {
 	FIELD_WORDS_OPTIONAL("clock", struct guest_config, clock, &guest_clock_words),
 	FIELD_OPTIONAL(FIELD_UINT, "seed", struct guest_config, seed),
 	FIELD_OPTIONAL(FIELD_BOOL, "lockstep", struct guest_config, is_lockstep),
+	FIELD_OPTIONAL(FIELD_FD, "perf", struct guest_config, perf_fd),
 	FIELD(FIELD_UINT, "cpus", struct guest_config, n_cpus),
 	FIELD(FIELD_UINT, "memory", struct guest_config, memory),
 	FIELD_OPTIONAL(FIELD_FD, "kvm", struct guest_config, kvm_fd),

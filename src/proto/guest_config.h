@@ -138,6 +138,7 @@ struct guest_config {
 		clock;    /* insn: its time is instructions, and what it does can be repeated */
 	u64 seed;         /* of such a guest's random numbers, not 0 */
 	bool is_lockstep; /* such a guest's translated code is held to the interpreter */
+	int perf_fd;      /* names of the software CPU's translated code go there; -1: nowhere */
 	unsigned n_cpus;
 	u64 memory; /* bytes */
 	int kvm_fd; /* /dev/kvm, -1: not to be had; kvm_why says why */
@@ -210,7 +211,7 @@ int guest_config_check(const struct guest_config *c, struct err *err);
  * that say what guest it is.
  */
 #define GUEST_CONFIG_MAX_FDS                                                                       \
-	(9 + (2 + GUEST_MAX_DISK_FILES) * GUEST_MAX_DISKS +                                        \
+	(10 + (2 + GUEST_MAX_DISK_FILES) * GUEST_MAX_DISKS +                                       \
 	 GUEST_MAX_NICS * GUEST_MAX_NET_QUEUES + GUEST_MAX_CHANNELS)
 char *guest_config_encode(const struct guest_config *c, int *out_fds, size_t *out_n_fds);
 /* Takes over every descriptor of fds, also on failure. c need not be initialized. */

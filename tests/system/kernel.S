@@ -6,6 +6,7 @@
  *   r  resets the board (port 0xcf9)        t  triple fault
  *   k  resets it by the keyboard controller p  tells a panic (pvpanic)
  *   e  shows each key in hexadecimal, up to a Z      b  waits for the power button
+ *   l  computes, for ever
  *   w  halts, for ever                      x  ends by the debug exit port, with 5
  *   H  writes what follows to the port that the hostile guest process listens to (tests/hostile)
  *
@@ -56,11 +57,15 @@ next:
 	jmp *1(%edi)
 
 table:
-	.irp letter, h, n, o, 3, r, k, t, p, e, b, w, x, H
+	.irp letter, h, n, o, 3, r, k, t, p, e, b, w, x, H, l
 	.ascii "\letter"
 	.long do_\letter
 	.endr
 	.byte 0
+
+do_l:
+	inc %eax
+	jmp do_l
 
 do_h:
 	mov $hello, %edi

@@ -16,6 +16,7 @@ struct sx_accel {
 	bool is_counted; /* accel_config's */
 	u64 seed;
 	bool is_lockstep;
+	int perf_fd;                          /* -1: none */
 	struct sx_cpu *vcpu[ACCEL_MAX_VCPUS]; /* atomic; by id, NULL where there is none */
 	/* Held from the marking of a code page until no vCPU can write it any more. Outermost. */
 	pthread_mutex_t code_lock;

@@ -42,7 +42,7 @@ static u64 reserved_bytes(void)
 }
 
 /* Both mappings of one file that nobody else has. */
-static int map_code(struct sx_native *n, u8 *at, struct err *err)
+static int map_file(struct sx_native *n, u8 *at, struct err *err)
 {
 	int fd = memfd_create("posada-code", MFD_CLOEXEC | MFD_EXEC);
 	int r = 0;
@@ -64,8 +64,23 @@ static int map_code(struct sx_native *n, u8 *at, struct err *err)
 	}
 	if (fd >= 0)
 		close(fd);
-	n->size = NATIVE_SIZE;
 	return r;
+}
+
+/* Both of memory that is in no file: perf asks nobody for names of what is. */
+static int map_anonymous(struct sx_native *n, u8 *at, struct err *err)
+{
+	n->write =
+		mmap(NULL, NATIVE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (n->write == MAP_FAILED)
+		return err_errno(err, -errno, "memory for translated code");
+	/* Of no bytes: shared memory gets a second mapping, the first stays. */
+	n->exec = mremap(n->write, 0, NATIVE_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED, at);
+	if (n->exec == MAP_FAILED)
+		return err_errno(err, -errno, "memory for translated code");
+	if (mprotect(n->exec, NATIVE_SIZE, PROT_READ | PROT_EXEC) < 0)
+		return err_errno(err, -errno, "translated code may not be executed here");
+	return 0;
 }
 
 void sx_native_forget(struct sx_cpu *c)
@@ -91,25 +106,29 @@ void sx_native_drop(struct sx_cpu *c)
 		start_over(c);
 }
 
-static int make_native(struct sx_cpu *c, enum accel_engine engine, struct err *err)
+static int make_native(struct sx_cpu *c, enum accel_engine engine, int perf_fd, struct err *err)
 {
 	struct sx_native *n = NEW(struct sx_native);
-	int r = map_code(n, (u8 *)c + cpu_bytes() + NATIVE_GUARD, err);
+	u8 *at = (u8 *)c + cpu_bytes() + NATIVE_GUARD;
+	int r = perf_fd < 0 ? map_file(n, at, err) : map_anonymous(n, at, err);
 
 	if (r < 0) {
 		free(n);
 		return r;
 	}
+	n->size = NATIVE_SIZE;
+	n->perf_fd = perf_fd;
 	n->heat = engine == ACCEL_ENGINE_TRANSLATOR ? 1 : NATIVE_HEAT;
 	c->native = n;
 	c->native_limit = (u64)(uintptr_t)&c->native_returns[1];
 	sx_native_emit_common(c);
+	sx_native_name_common(n);
 	start_over(c);
 	return 0;
 }
 
-int sx_native_new(enum accel_engine engine, struct sx_cpu **out, char *note, size_t note_size,
-		  struct err *err)
+int sx_native_new(enum accel_engine engine, int perf_fd, struct sx_cpu **out, char *note,
+		  size_t note_size, struct err *err)
 {
 	struct sx_cpu *c = mmap(NULL, reserved_bytes(), PROT_NONE,
 				MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -118,7 +137,7 @@ int sx_native_new(enum accel_engine engine, struct sx_cpu **out, char *note, siz
 	if ((void *)c == MAP_FAILED || mprotect(c, cpu_bytes(), PROT_READ | PROT_WRITE) < 0)
 		return err_errno(err, -errno, "memory for a vCPU");
 	if (engine != ACCEL_ENGINE_INTERPRETER)
-		r = make_native(c, engine, err);
+		r = make_native(c, engine, perf_fd, err);
 	if (r < 0 && engine == ACCEL_ENGINE_AUTO) {
 		snprintf(note, note_size, "interpreting only: %.120s", err->text);
 		r = 0;

@@ -72,17 +72,18 @@ struct sx_native {
 	/* Executable addresses of that: in, out, out with RIP in R11; see native_common.c for others. */
 	const u8 *enter, *leave, *leave_to, *return_miss, *call_out, *end_out, *fill, *tsc;
 	const u8 *string, *string_short[2][4]; /* native_string.c; STOS, MOVS */
-	u32 heat; /* how often a block is entered before it is translated */
+	u32 heat;    /* how often a block is entered before it is translated */
+	int perf_fd; /* where names of code go; -1: nowhere */
 	struct sx_native_step steps[1u << SX_STEP_BITS];
 };
 
 /*
  * The memory of one vCPU, zeroed, with room for native code as the engine wants it. Before the process
  * is confined: afterwards nothing can be made executable. Where nothing can be from the start, AUTO
- * goes on without and writes the reason into note. Freed by sx_native_free.
+ * goes on without and writes the reason into note. perf_fd: as accel_config's. Freed by sx_native_free.
  */
-int sx_native_new(enum accel_engine engine, struct sx_cpu **out, char *note, size_t note_size,
-		  struct err *err);
+int sx_native_new(enum accel_engine engine, int perf_fd, struct sx_cpu **out, char *note,
+		  size_t note_size, struct err *err);
 void sx_native_free(struct sx_cpu *c);
 
 /* All code goes; with the decoded blocks, when none is being executed. */
@@ -97,6 +98,10 @@ void sx_native_revalidated(struct sx_cpu *c, struct sx_block *b, const u8 *page)
 
 /* One of an instruction across two pages (code2) was found again, perhaps on other pages, or written ones. */
 void sx_native_refound(struct sx_cpu *c, struct sx_block *b);
+
+/* native_perf.c: tells perf whose code it is. exec: where it is executed. */
+void sx_native_name_common(struct sx_native *n);
+void sx_native_name_block(struct sx_native *n, u64 lin, u32 mode, const u8 *exec, u64 size);
 
 /* native_block.c: false: it isn't worth it, or there is no room. */
 bool sx_native_translate(struct sx_cpu *c, struct sx_block *b);

@@ -507,5 +507,6 @@ bool sx_native_translate(struct sx_cpu *c, struct sx_block *b)
 	c->counts.n[SX_N_TRANSLATED_INSN] += t.n_items;
 	c->counts.n[SX_N_TRANSLATED_BYTE] += (u64)(t.e.at - (u8 *)t.head);
 	b->native = t.entry + t.e.to_exec;
+	sx_native_name_block(n, sx_code_lin(c), b->mode, b->native, (u64)(t.e.at - t.entry));
 	return true;
 }

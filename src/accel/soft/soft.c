@@ -79,7 +79,7 @@ static int vcpu_new(struct accel *a, unsigned id, const struct x86_cpuid *cpuid,
 	struct x86_cpu_state power_on;
 
 	assert(id < ACCEL_MAX_VCPUS && !s->vcpu[id] && apic && !(s->is_counted && id));
-	if (sx_native_new(s->engine, &c, a->note, sizeof(a->note), err) < 0)
+	if (sx_native_new(s->engine, s->perf_fd, &c, a->note, sizeof(a->note), err) < 0)
 		return err->code;
 	c->vcpu = (struct vcpu){.ops = &vcpu_ops, .accel = a, .id = id, .apic = apic};
 	c->accel = s;
@@ -184,6 +184,7 @@ int soft_accel_new(const struct accel_config *config, struct accel **out, unused
 	s->is_counted = config->is_counted;
 	s->is_lockstep = config->is_lockstep;
 	s->seed = config->seed;
+	s->perf_fd = config->perf_fd > 0 ? config->perf_fd : -1;
 	choose_features(&s->accel.features);
 	pthread_mutex_init(&s->code_lock, NULL);
 	pthread_mutex_init(&s->split_lock, NULL);

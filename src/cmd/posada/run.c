@@ -119,10 +119,14 @@ static int run_accel_word(struct launch_request *q, char *word, struct err *err)
 		return run_seed(q, value, err);
 	if (value && !strcmp(word, "lockstep"))
 		return run_parse_on_off(value, &q->is_lockstep, err);
-	return err_set(
-		err, -EINVAL,
-		"an accelerator has no option '%s'; soft has: clock=insn, seed=N, lockstep=on",
-		word);
+	if (value && !strcmp(word, "perf") && !strcmp(value, "map")) {
+		q->has_perf_map = true;
+		return 0;
+	}
+	return err_set(err, -EINVAL,
+		       "an accelerator has no option '%s'; soft has: clock=insn, seed=N, "
+		       "lockstep=on, perf=map",
+		       word);
 }
 
 static int run_accel(struct launch_request *q, char *value, struct err *err)
@@ -615,7 +619,7 @@ static const struct run_option run_options[] = {
 	{"name", "NAME", run_name, "the guest's name, for messages (default: guest)"},
 	{"accel", "auto|kvm|soft[,OPTION]...", run_accel,
 	 "who runs its instructions; auto takes KVM where the hardware helps\n"
-	 "(default: auto); soft takes clock=insn, seed=N, lockstep=on"},
+	 "(default: auto); soft takes clock=insn, seed=N, lockstep=on, perf=map"},
 	{"engine", "auto|interpreter|translator", run_engine,
 	 "how the software CPU executes; auto translates hot code (default: auto)"},
 	{"machine", "pc-1", run_machine, "the board and its version (default: pc-1)"},

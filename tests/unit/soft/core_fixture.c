@@ -193,7 +193,13 @@ static bool skip_time(void *opaque)
 	return vclock_skip(((struct core *)opaque)->clock);
 }
 
-static void make(struct core *k, bool is_lockstep, unsigned n_cpus)
+static enum accel_engine engine(int perf_fd)
+{
+	return perf_fd > 0 || getenv("SOFT_ENGINE") ? ACCEL_ENGINE_TRANSLATOR
+						    : ACCEL_ENGINE_INTERPRETER;
+}
+
+static void make(struct core *k, bool is_lockstep, int perf_fd, unsigned n_cpus)
 {
 	struct err err = ERR_INIT;
 
@@ -217,9 +223,8 @@ static void make(struct core *k, bool is_lockstep, unsigned n_cpus)
 		.is_counted = is_lockstep,
 		.is_lockstep = is_lockstep,
 		.seed = 1,
-		/* Each program runs on both engines: meson.build. */
-		.engine =
-			getenv("SOFT_ENGINE") ? ACCEL_ENGINE_TRANSLATOR : ACCEL_ENGINE_INTERPRETER,
+		.engine = engine(perf_fd), /* each program runs on both: meson.build */
+		.perf_fd = perf_fd,
 	};
 	CHECK_EQ(soft_accel_new(&config, &k->accel, &err), 0);
 	for (unsigned id = 0; id < n_cpus; id++)
@@ -229,12 +234,17 @@ static void make(struct core *k, bool is_lockstep, unsigned n_cpus)
 
 void core_init(struct core *k)
 {
-	make(k, false, CORE_CPUS);
+	make(k, false, -1, CORE_CPUS);
 }
 
 void core_init_lockstep(struct core *k)
 {
-	make(k, true, 1);
+	make(k, true, -1, 1);
+}
+
+void core_init_named(struct core *k, int fd)
+{
+	make(k, false, fd, 1);
 }
 
 void core_fini(struct core *k)

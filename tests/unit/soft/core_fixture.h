@@ -61,6 +61,8 @@ struct core {
 
 void core_init(struct core *k);
 void core_init_lockstep(struct core *k); /* one vCPU, in lockstep, whose clock is counted */
+/* One vCPU, which translates all, and writes the names of its code to fd. */
+void core_init_named(struct core *k, int fd);
 void core_fini(struct core *k);
 
 /* State of a vCPU: 64-bit kernel code at CORE_CODE, all RAM mapped at its own address by 2 MiB

@@ -1,0 +1,147 @@
+/*
+ * Names of translated code, as perf reads them: whose code it is, and that no piece of it is without one.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "accel/soft/cpu.h"
+#include "accel/soft/native.h"
+#include "core_fixture.h"
+#include "test.h"
+
+#define MAX_LINES 256
+
+struct line {
+	u64 start, size;
+	char name[80];
+};
+
+struct map {
+	FILE *file;
+	struct line lines[MAX_LINES];
+	unsigned n;
+};
+
+static void read_map(struct map *m)
+{
+	char text[200];
+
+	rewind(m->file);
+	for (m->n = 0; fgets(text, sizeof(text), m->file); m->n++) {
+		struct line *l = &m->lines[m->n];
+
+		CHECK(m->n < MAX_LINES);
+		CHECK_EQ(sscanf(text, "%lx %lx %79[^\n]", &l->start, &l->size, l->name), 3);
+	}
+}
+
+static bool has_name(const struct map *m, const char *name)
+{
+	for (unsigned n = 0; n < m->n; n++) {
+		if (!strcmp(m->lines[n].name, name))
+			return true;
+	}
+	return false;
+}
+
+/* In the order of places, which is that in which they were made: nothing but heads and alignment between them. */
+static void check_cover(const struct map *m, const struct sx_native *native)
+{
+	u64 at = (u64)(uintptr_t)native->exec;
+
+	for (unsigned n = 0; n < m->n; n++) {
+		const struct line *l = &m->lines[n];
+
+		CHECK(l->start >= at && l->start - at < sizeof(struct sx_native_block) + 64);
+		at = l->start + l->size;
+	}
+	CHECK((u64)(uintptr_t)native->exec + native->used - at < 64);
+}
+
+/* A kernel's loop and a call; a program of 32 bits (compatibility mode), which calls it by INT. */
+/* clang-format off */
+CODE(kernel64, "mov $5, %ecx\n 1: dec %ecx\n jnz 1b\n call 2f\n"
+	"pushq $0x2b\n pushq $0x208000\n pushq $2\n pushq $0x23\n pushq $0x210000\n iretq\n"
+	".org kernel64 + 0x40\n" STOP "0: jmp 0b\n .org kernel64 + 0x80\n 2: inc %ebx\n ret\n");
+CODE(program32, ".code32\n mov $5, %ecx\n 1: dec %ecx\n jnz 1b\n int $0x80\n");
+CODE(real16, ".code16\n mov $5, %cx\n 1: dec %cx\n jnz 1b\n" STOP "0: jmp 0b\n");
+/* clang-format on */
+
+TEST(names_tell_address_mode_and_privilege_of_all_code)
+{
+	struct map m = {.file = tmpfile()};
+	struct core k;
+	struct x86_cpu_state s;
+
+	core_init_named(&k, fileno(m.file));
+	core_long_mode(&k, &s);
+	core_load(&k, CORE_CODE, kernel64, CODE_SIZE(kernel64));
+	core_load(&k, 0x210000, program32, CODE_SIZE(program32));
+	core_set_gate(&k, 0x80, CORE_CODE + 0x40, CORE_CS64, 0, 0xee);
+	CHECK_EQ(core_run(&k, &s), VCPU_STOP_REQUEST);
+	core_real_mode(&k, &s);
+	core_load(&k, CORE_CODE + 0x1000, real16, CODE_SIZE(real16));
+	s.rip = 0x1000;
+	CHECK_EQ(core_run(&k, &s), VCPU_STOP_REQUEST);
+	read_map(&m);
+
+	CHECK_EQ(m.lines[0].start, (u64)(uintptr_t)sx_cpu_of(k.vcpu[0])->native->exec);
+	CHECK_STR(m.lines[0].name, "posada: between guest code");
+	CHECK(has_name(&m, "guest 0x10005 64-bit cpl0"));
+	CHECK(has_name(&m, "guest 0x10080 64-bit cpl0"));
+	CHECK(has_name(&m, "guest 0x210005 32-bit cpl3"));
+	CHECK(has_name(&m, "guest 0x11003 real cpl0"));
+	check_cover(&m, sx_cpu_of(k.vcpu[0])->native);
+	core_fini(&k);
+	fclose(m.file);
+}
+
+/* What can't be written is let go, and the guest goes on. */
+TEST(names_that_find_no_room_are_no_trouble)
+{
+	FILE *full = fopen("/dev/full", "w");
+	struct core k;
+	struct x86_cpu_state s;
+
+	CHECK(full);
+	core_init_named(&k, fileno(full));
+	core_real_mode(&k, &s);
+	core_load(&k, CORE_CODE, real16, CODE_SIZE(real16));
+	CHECK_EQ(core_run(&k, &s), VCPU_STOP_REQUEST);
+	CHECK_EQ(sx_cpu_of(k.vcpu[0])->native->perf_fd, -1);
+	core_fini(&k);
+	fclose(full);
+}
+
+/* Code memory without a file is as strict: written at one address, executed at the other, never both. */
+TEST(code_that_has_names_is_never_writable_where_it_is_executed)
+{
+	struct map m = {.file = tmpfile()};
+	FILE *maps = fopen("/proc/self/maps", "r");
+	const struct sx_native *n;
+	char text[300], rights[5];
+	unsigned n_seen = 0;
+	struct core k;
+	u64 from, to;
+
+	core_init_named(&k, fileno(m.file));
+	n = sx_cpu_of(k.vcpu[0])->native;
+	while (fgets(text, sizeof(text), maps)) {
+		CHECK_EQ(sscanf(text, "%lx-%lx %4s", &from, &to, rights), 3);
+		CHECK(rights[1] != 'w' || rights[2] != 'x');
+		if (from == (u64)(uintptr_t)n->exec) {
+			CHECK_STR(rights, "r-xs");
+			n_seen++;
+		}
+		if (from == (u64)(uintptr_t)n->write) {
+			CHECK_STR(rights, "rw-s");
+			n_seen++;
+		}
+	}
+	CHECK_EQ(n_seen, 2);
+	core_fini(&k);
+	fclose(maps);
+	fclose(m.file);
+}
