@@ -332,6 +332,7 @@ static int blocks_write(struct blk_node *n, struct blk_request *r)
 	result = blocks_begin(b);
 	while (result == 0 && r->progress < r->bytes)
 		result = blocks_write_run(b, r);
+	b->is_changed = true; /* a flush meanwhile knew nothing of the end */
 	blocks_leave(b);
 	return result;
 }

@@ -88,19 +88,25 @@ static int vmdk_map(struct img_blocks *b, u64 offset, u64 bytes, struct img_run 
 
 /* --- writing --- */
 
-/* Another content id, so that those who have this image beneath them see that it was changed. */
+/*
+ * Another content id, so that those who have this image beneath them see that it was changed. It has as many
+ * digits as the old one: QEMU writes no zeros in front.
+ */
 static int vmdk_begin(struct img_blocks *b)
 {
 	struct vmdk *v = vmdk_of(b);
+	struct vmdk_descriptor *d = &v->descriptor;
+	u32 n = MIN(d->cid_digits, 8u), cid;
 	u8 random[16];
 	char digits[9];
-	int r = v->descriptor.cid_at ? img_guid_new(random) : 0;
+	int r = n ? img_guid_new(random) : 0;
 
-	if (r < 0 || !v->descriptor.cid_at)
+	if (r < 0 || !n)
 		return r;
-	v->descriptor.cid = le32_load(random) & 0xfffffffe; /* ffffffff is none */
-	snprintf(digits, sizeof(digits), "%08x", v->descriptor.cid);
-	return blk_write(b->file, v->descriptor_offset + v->descriptor.cid_at, digits, 8);
+	cid = 1 + le32_load(random) % (u32)(BIT(4 * n) - 2); /* all ones is none */
+	d->cid = cid != d->cid ? cid : cid == 1 ? 2 : cid - 1;
+	snprintf(digits, sizeof(digits), "%0*x", (int)n, d->cid);
+	return blk_write(b->file, v->descriptor_offset + d->cid_at, digits, n);
 }
 
 static int vmdk_place(struct img_blocks *b, u64 offset, struct img_place *out)

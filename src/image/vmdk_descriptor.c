@@ -137,6 +137,7 @@ static int descriptor_line(struct vmdk_descriptor *d, const char *text, const ch
 
 	if ((value = descriptor_value(line, "CID")) != NULL) {
 		d->cid_at = (u64)(value - text);
+		d->cid_digits = (u32)strspn(value, "0123456789abcdefABCDEF");
 		d->cid = (u32)strtoul(value, NULL, 16);
 	} else if ((value = descriptor_value(line, "parentCID")) != NULL) {
 		d->parent_cid = (u32)strtoul(value, NULL, 16);

@@ -28,7 +28,8 @@ struct vmdk_extent_line {
 struct vmdk_descriptor {
 	char *create_type, *parent_hint; /* owned; NULL: not said */
 	u32 cid, parent_cid;             /* parent_cid: 0xffffffff: there is none */
-	u64 cid_at;                      /* where the eight digits are in the text; 0: nowhere */
+	u64 cid_at;                      /* where its digits are in the text */
+	u32 cid_digits;                  /* 0: there is none */
 	struct vmdk_extent_line *extents;
 	unsigned n_extents;
 };

@@ -213,3 +213,35 @@ TEST(the_check_finds_shared_wild_and_unused_blocks)
 	close(fd);
 	loop_free(loop);
 }
+
+static void no_matter(struct blk_request *r, int result)
+{
+	(void)r;
+	CHECK_EQ(result, 0);
+}
+
+/* Closing writes what no flush did: also what was begun before one, and ended after it had looked. */
+TEST(what_overtook_a_flush_is_there_after_closing)
+{
+	static u8 buf[512] = {7}, back[512];
+	struct iovec iov = {buf, sizeof(buf)};
+	struct blk_request w = {
+		.op = BLK_WRITE, .bytes = sizeof(buf), .iov = &iov, .n_iov = 1, .done = no_matter};
+	struct blk_request f = {.op = BLK_FLUSH, .done = no_matter};
+	struct blk *b;
+	int fd;
+
+	setup();
+	fd = format_new(loop, &img_vdi, 4 * MIB, NULL);
+	b = format_open(loop, &img_vdi, fd, NULL);
+	blk_submit(b, &w);
+	blk_submit(b, &f);
+	blk_drain(b);
+	blk_free(b);
+	b = format_open(loop, &img_vdi, fd, NULL);
+	CHECK_EQ(blk_read(b, 0, back, sizeof(back)), 0);
+	CHECK_MEM(back, buf, sizeof(buf));
+	blk_free(b);
+	close(fd);
+	loop_free(loop);
+}

@@ -324,6 +324,32 @@ TEST(what_may_not_be_written_is_not)
 	cleanup();
 }
 
+/* QEMU writes ids without zeros in front: one in sixteen is shorter. */
+TEST(a_short_content_id_stays_as_short)
+{
+	char text[1024] = "";
+	u64 at = 0;
+	struct blk *b;
+	char *cid;
+	int fd;
+
+	setup();
+	fd = new_image("a", 3 * MIB, NULL);
+	while (!(cid = memmem(text, sizeof(text), "\nCID=", 5))) {
+		CHECK(at < MIB);
+		CHECK_EQ(fd_pread_full(fd, text, sizeof(text), at += BLK_SECTOR), 0);
+	}
+	at += (u64)(cid + 5 - text);
+	CHECK_EQ(fd_pwrite_full(fd, "123\n#123", 8, at), 0);
+	b = format_open(loop, &img_vmdk, fd, NULL);
+	CHECK_EQ(blk_write(b, 0, "data", 4), 0);
+	blk_free(b);
+	CHECK_EQ(fd_pread_full(fd, text, 8, at), 0);
+	CHECK_MEM(text + 3, "\n#123", 5);
+	CHECK(memcmp(text, "123", 3));
+	cleanup();
+}
+
 TEST(damage_harms_nobody)
 {
 	struct blk *b;
