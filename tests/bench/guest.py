@@ -49,9 +49,8 @@ class Tools:
 
     def posada(self, guest, accel):
         argv = [self.program, "run", "--quiet", "--accel", accel, "--memory", f"{guest.memory}M",
-                "--cpus", str(guest.cpus), "--kernel", guest.kernel, "--on-reboot", "stop"]
-        if accel == "kvm":
-            argv += ["--cpu", "host"]
+                "--cpus", str(guest.cpus), "--cpu", "host", "--kernel", guest.kernel,
+                "--on-reboot", "stop"]
         if guest.initrd:
             argv += ["--initrd", guest.initrd]
         if guest.append:
