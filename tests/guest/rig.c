@@ -16,7 +16,7 @@
 #include "irqchip/lapic.h"
 #include "mem/gmem.h"
 
-const char *const rig_accel_names[] = {"soft", "translator", "kvm", NULL};
+const char *const rig_accel_names[] = {"soft", "translator", "lockstep", "kvm", NULL};
 
 /* --- the board that only listens --- */
 
@@ -154,11 +154,27 @@ static int rig_open_soft(struct rig *r, const struct accel_config *config, unsig
 	return 0;
 }
 
+static void rig_settle(void *opaque)
+{
+	vclock_fire(((struct rig *)opaque)->clock);
+}
+
+static bool rig_skip(void *opaque)
+{
+	return vclock_skip(((struct rig *)opaque)->clock);
+}
+
 static int rig_open_accel(struct rig *r, const char *accel, unsigned n_vcpus, struct err *err)
 {
 	struct accel_config config;
 
 	rig_config(r, &config);
+	if (!strcmp(accel, "lockstep")) {
+		config.is_counted = config.is_lockstep = true;
+		config.seed = 1;
+		config.host.settle = rig_settle;
+		config.host.skip = rig_skip;
+	}
 	if (!strcmp(accel, "kvm"))
 		return kv_accel_new(&config, &r->accel, err);
 	config.engine =

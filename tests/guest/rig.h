@@ -57,7 +57,8 @@ struct rig {
 	u8 last_eoi;
 };
 
-/* Which accelerators this build has, by name; NULL ends. */
+/* Which accelerators this build has, by name; NULL ends. The software CPU thrice: its interpreter, its translator, and
+ * the one held to the other. */
 extern const char *const rig_accel_names[];
 
 /*

@@ -1,7 +1,7 @@
 /*
  * Runs guest programs on every accelerator that works here, and compares bit for bit.
  *
- * guest_run [--hardware] [--alone] PROGRAM.bin...: 0 when all agree, 1 when two differ, one got stuck or a
+ * guest_run [--hardware] [--alone] [--hot] PROGRAM.bin...: 0 when all agree, 1 when two differ, one got stuck or a
  * program that checks itself exits with another code than 0, 77
  * (skipped) when fewer than two accelerators run them. Compared are all events in their order (port
  * writes and reads, accesses to unmapped memory), the registers at the end, and all of RAM. The
@@ -10,6 +10,7 @@
  * --hardware: a KVM that only emulates doesn't count. Such kernels know but a part of the
  * instructions, and take short cuts: CPUID is the host's, writes across pages are not one.
  * --alone: the programs check themselves; one accelerator is enough.
+ * --hot: nearly all of what they execute is to be translated code, where there is a translator.
  *
  * What differs between processors by the architecture's own leave is not compared: where x87 left
  * its last instruction, and what is in segments that are unusable.
@@ -41,6 +42,8 @@ struct outcome {
 	char broken[160];
 	struct rig_event log[RIG_LOG_MAX];
 	unsigned n_log;
+	u64 insns;                 /* 0: not counted */
+	u64 translated, by_others; /* blocks; callouts and exits of their code */
 	struct x86_cpu_state state;
 	u8 *ram;
 };
@@ -116,6 +119,18 @@ static unsigned find_accels(bool needs_hardware, const char *names[MAX_ACCELS],
 	return n;
 }
 
+/* Adds up what the software CPU counted. */
+static void visit_counter(void *opaque, const struct vcpu_counter *n)
+{
+	struct outcome *out = opaque;
+
+	if (!strcmp(n->group, "translations") && !strcmp(n->name, "blocks"))
+		out->translated += n->value;
+	if ((!strcmp(n->group, "callouts") && strcmp(n->name, "left") != 0) ||
+	    !strcmp(n->group, "native-exits"))
+		out->by_others += n->value;
+}
+
 static int run_on(const char *accel, const struct x86_features *features, const u8 *program,
 		  size_t size, struct outcome *out)
 {
@@ -123,7 +138,7 @@ static int run_on(const char *accel, const struct x86_features *features, const 
 	struct err err = ERR_INIT;
 	struct vcpu *v;
 
-	out->accel = accel;
+	*out = (struct outcome){.accel = accel};
 	if (rig_open(&rig, accel, 1, features, &err) < 0) {
 		fprintf(stderr, "guest_run: %s: %s\n", accel, err.text);
 		return -1;
@@ -133,6 +148,9 @@ static int run_on(const char *accel, const struct x86_features *features, const 
 	alarm(TIME_LIMIT);
 	out->stop = rig_run(&rig, 0);
 	alarm(0);
+	out->insns = v->insns;
+	if (v->ops->count)
+		v->ops->count(v, visit_counter, out);
 	memcpy(out->broken, v->broken, sizeof(out->broken));
 	out->has_exited = rig.has_exited;
 	out->exit_code = rig.exit_code;
@@ -256,6 +274,20 @@ static bool is_sound(const struct outcome *o)
 	return false;
 }
 
+/* By the interpreter's count of instructions. */
+static bool is_hot(const struct outcome *o, u64 insns)
+{
+	if (strcmp(o->accel, "translator") != 0)
+		return true;
+	printf("  %lu instructions, %lu blocks translated, %lu times by the interpreter\n", insns,
+	       o->translated, o->by_others);
+	if (o->translated && o->by_others < insns / 20)
+		return true;
+	fprintf(stderr, "guest_run: on %s too much of the program isn't translated code\n",
+		o->accel);
+	return false;
+}
+
 static int compare(const struct outcome *a, const struct outcome *b)
 {
 	differences = 0;
@@ -270,7 +302,7 @@ static int compare(const struct outcome *a, const struct outcome *b)
 
 /* One program on all accelerators: 0, or 1 when they differ. */
 static int run_program(const char *path, const char *const *accels, unsigned n,
-		       const struct x86_features *common)
+		       const struct x86_features *common, bool is_hot_one)
 {
 	static struct outcome outcomes[MAX_ACCELS];
 	static u8 program[MAX_PROGRAM];
@@ -282,7 +314,8 @@ static int run_program(const char *path, const char *const *accels, unsigned n,
 		if (run_on(accels[i], common, program, size, &outcomes[i]) < 0)
 			return 1;
 		printf("  %s: %u events\n", accels[i], outcomes[i].n_log);
-		result |= !is_sound(&outcomes[i]);
+		result |= !is_sound(&outcomes[i]) ||
+			  (is_hot_one && !is_hot(&outcomes[i], outcomes[0].insns));
 	}
 	for (unsigned i = 1; i < n && !result; i++)
 		result |= compare(&outcomes[0], &outcomes[i]);
@@ -292,7 +325,7 @@ static int run_program(const char *path, const char *const *accels, unsigned n,
 }
 
 struct options {
-	bool needs_hardware, is_alone;
+	bool needs_hardware, is_alone, is_hot;
 	int first; /* program in argv */
 };
 
@@ -305,11 +338,13 @@ static struct options parse_options(int argc, char **argv)
 			o.needs_hardware = true;
 		else if (!strcmp(argv[o.first], "--alone"))
 			o.is_alone = true;
+		else if (!strcmp(argv[o.first], "--hot"))
+			o.is_hot = true;
 		else
 			o.first = argc;
 	}
 	if (o.first >= argc) {
-		fprintf(stderr, "usage: guest_run [--hardware] [--alone] PROGRAM.bin...\n");
+		fprintf(stderr, "usage: guest_run [--hardware] [--alone] [--hot] PROGRAM.bin...\n");
 		exit(1);
 	}
 	return o;
@@ -326,7 +361,7 @@ int main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	unsigned n = find_accels(o.needs_hardware, accels, &common);
 	for (int i = o.first; i < argc; i++)
-		result |= run_program(argv[i], accels, n, &common);
+		result |= run_program(argv[i], accels, n, &common, o.is_hot);
 	if (!result && n < (o.is_alone ? 1 : 2)) {
 		printf("SKIP: %u accelerators work here: nothing to compare\n", n);
 		return SKIPPED;

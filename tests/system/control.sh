@@ -33,6 +33,23 @@ no_names() {
 	expect "$1: no name is left" 0 'No guest is running'
 }
 
+# documented: the groups of counters that it shows are those that the reference has, and all of them count.
+documented() {
+	python3 - "$out" "$top/docs/control-socket.md" <<'END'
+import json, re, sys
+shown = json.load(open(sys.argv[1]))["accelerator"]
+table = open(sys.argv[2]).read().split("| group | |")[1].split("\n\n")[0]
+told = set(re.findall(r"`([a-z-]+)`", "".join(row.split("|")[1] for row in table.split("\n") if row.count("|") > 2)))
+sometimes = {"exceptions", "callout-instructions"}  # what there was
+if set(shown) - told or told - set(shown) - sometimes:
+    sys.exit(f"shown: {sorted(shown)}, told: {sorted(told)}")
+for group, counter in [("blocks", "decoded"), ("translations", "blocks"), ("tlb-misses", "read"),
+                       ("native-exits", "link"), ("callouts", "untranslated"), ("exits", "port-write")]:
+    if not shown[group][counter]:
+        sys.exit(f"{group}: no {counter}")
+END
+}
+
 everyday() {
 	no_names "at first"
 	start web hbo
@@ -46,6 +63,11 @@ everyday() {
 	expect "stats" 0 'memory +512 MiB; of the host: [0-9.]+ [KM]iB' '^  0 +[0-9]+ +(-|[0-9]+) +[0-9.]+'
 	posada 30 stats web --json
 	expect "stats --json" 0 '"exits": [1-9]' '"resident": [1-9]' '"decoded": [1-9]' '"port-write": [1-9]'
+	if documented >"$work/groups" 2>&1; then
+		pass "the software CPU's counters, all in docs/control-socket.md"
+	else
+		fail "the software CPU's counters, all in docs/control-socket.md" "$(tail -n 1 "$work/groups")"
+	fi
 	posada 30 pause web
 	expect "pause" 0
 	posada 30 pause web
