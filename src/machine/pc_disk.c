@@ -100,6 +100,7 @@ static int pc_open_file(struct machine *m, const struct guest_disk *d, unsigned 
 		.is_container = is_container,
 		.is_unsafe = d->cache == GUEST_CACHE_UNSAFE,
 		.connector = *fd,
+		.answer_ns = NBDC_ANSWER_NS,
 	};
 	bool is_remote = id ? d->files[id - 1].is_remote : d->is_remote;
 	int r = is_remote ? nbdc_new(vm_io_loop(m->vm), &remote, out, err)

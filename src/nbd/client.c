@@ -10,6 +10,7 @@
 #include "base/alloc.h"
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/time.h"
 #include "block/io.h"
 #include "block/iov.h"
 #include "nbd/client_priv.h"
@@ -82,18 +83,21 @@ static i64 client_send(struct nbd_handle *h, const struct nbdc_command *m, struc
 static int client_do(struct nbdc *d, const struct nbdc_command *m)
 {
 	struct nbdc_conn *c;
+	int r = -ENOTCONN;
 
-	while ((c = nbdc_choose(d))) {
+	if (!d->n_owed++)
+		d->owed_ns = time_mono_ns();
+	while (r == -ENOTCONN && (c = nbdc_choose(d))) {
 		struct nbdc_call call = {.conn = c, .co = co_self(), .status = m->status};
-		int r;
 
 		list_append(&c->calls, &call.node);
 		c->n_calls++;
 		r = nbdc_wait(c, &call, client_send(c->h, m, &call));
-		if (r != -ENOTCONN)
-			return r;
 	}
-	return -ENOTCONN;
+	d->n_owed--;
+	if (r != -ENOTCONN)
+		d->owed_ns = time_mono_ns();
+	return r;
 }
 
 static int client_do_ranges(struct nbdc *d, enum blk_op op, struct blk_request *r, u32 flags)

@@ -21,6 +21,7 @@ struct err;
 struct loop;
 
 #define NBDC_PATIENCE_NS (30 * 1000000000ul)
+#define NBDC_ANSWER_NS   (5 * 1000000000ul) /* for who may not be held up by a server */
 
 /*
  * Where a process that may make connections finds the server by itself: with TLS, always, for which it
@@ -39,8 +40,13 @@ struct nbdc_options {
 	bool is_readonly;
 	bool is_container; /* as blk_raw_options */
 	bool is_unsafe;
-	int connector;                    /* a SOCK_SEQPACKET socket; taken over on success */
-	u64 patience_ns;                  /* that requests have for a server that is gone */
+	int connector;   /* a SOCK_SEQPACKET socket; taken over on success */
+	u64 patience_ns; /* that requests have for a server that is gone */
+	/*
+	 * How long a server may be silent where the loop doesn't run meanwhile, which is in a drain and in a call
+	 * outside of coroutines; then what is out fails with -ENOTCONN. 0: for as long as it likes.
+	 */
+	u64 answer_ns;
 	const struct nbdc_server *server; /* borrowed, instead of a connector; or NULL */
 };
 

@@ -426,6 +426,7 @@ static void conn_on_tick(struct loop_timer *t)
 {
 	struct nbdc *d = container_of(t, struct nbdc, tick);
 
+	d->has_given_up = false; /* the loop runs */
 	conn_look_at_time(d);
 	conn_settle(d);
 	loop_timer_arm(d->node.blk.loop, t, time_mono_ns() + CONN_TICK_NS);
@@ -433,7 +434,20 @@ static void conn_on_tick(struct loop_timer *t)
 
 static bool conn_is_patient(const struct nbdc *d)
 {
-	return !d->lost_ns || time_mono_ns() - d->lost_ns < d->o.patience_ns;
+	return !d->has_given_up && (!d->lost_ns || time_mono_ns() - d->lost_ns < d->o.patience_ns);
+}
+
+/* The loop stands still for this server, which has had its time. */
+static void conn_look_at_silence(struct nbdc *d)
+{
+	if (!d->o.answer_ns || !d->n_owed || time_mono_ns() - d->owed_ns < d->o.answer_ns)
+		return;
+	d->has_given_up = true;
+	for (unsigned i = 0; i < NBDC_CONNECTIONS; i++) {
+		if (d->conns[i].state == NBDC_READY && d->conns[i].n_calls)
+			conn_lose(&d->conns[i], "the server doesn't answer");
+	}
+	co_queue_wake_all(&d->changed);
 }
 
 /* --- for the node --- */
@@ -466,6 +480,7 @@ void nbdc_poll(struct nbdc *d)
 		}
 	}
 	conn_look_at_time(d);
+	conn_look_at_silence(d);
 	conn_settle(d);
 }
 

@@ -57,6 +57,9 @@ struct nbdc {
 	struct loop_timer tick;
 	struct co_queue changed; /* there is a connection, or no more patience */
 	u64 lost_ns;             /* since when there is none; 0: there is one */
+	unsigned n_owed;         /* answers that somebody waits for ... */
+	u64 owed_ns;             /* ... since when there was none */
+	bool has_given_up;       /* while the loop stood still */
 	bool has_greeted;        /* what follows is known */
 	bool is_closing;
 	u64 bytes; /* as the server says */

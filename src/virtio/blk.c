@@ -123,12 +123,19 @@ static void vblk_finish_in_order(struct vblk *d)
 	}
 }
 
+/* A pause doesn't wait for a server that is away. Nobody need be told: the resume waits for it. */
+static bool vblk_is_cut_short(const struct vblk *d, int result)
+{
+	return d->vdev.is_quiesced && result == -ENOTCONN;
+}
+
 static bool vblk_must_hold(const struct vblk *d, const struct blk_request *b, int result)
 {
 	bool is_full = b->op != BLK_READ && (result == -ENOSPC || result == -EDQUOT);
 
 	return result < 0 && !d->is_ordered &&
-	       (d->on_error == VBLK_PAUSE || (d->on_error == VBLK_PAUSE_IF_FULL && is_full));
+	       (d->on_error == VBLK_PAUSE || (d->on_error == VBLK_PAUSE_IF_FULL && is_full) ||
+		vblk_is_cut_short(d, result));
 }
 
 /* Unless the driver has given it up meanwhile. */
@@ -169,7 +176,8 @@ static void vblk_done(struct blk_request *b, int result)
 		return;
 	}
 	if (vblk_must_hold(d, b, result) && vblk_hold(d, b)) {
-		d->on_held(d->opaque, result);
+		if (!vblk_is_cut_short(d, result))
+			d->on_held(d->opaque, result);
 		return;
 	}
 	device_lock(&d->vdev.dev);

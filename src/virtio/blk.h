@@ -38,7 +38,8 @@ struct vblk_options {
 	enum vblk_on_error on_error;
 	/*
 	 * A request waits, for a pause and the resume after it, which does it again; result is its errno, negative.
-	 * The loop's thread, no lock held. Required unless on_error is VBLK_REPORT.
+	 * The loop's thread, no lock held. Required unless on_error is VBLK_REPORT. Not for those that a pause cut
+	 * short as their server was away (-ENOTCONN): they wait, too.
 	 */
 	void (*held)(void *opaque, int result);
 	void *opaque;

@@ -14,6 +14,7 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/loop.h"
+#include "base/time.h"
 #include "block/io.h"
 #include "nbd/client.h"
 #include "nbd/connector.h"
@@ -393,17 +394,16 @@ static void put_chunk(u32 flags, u32 type, u64 cookie, const void *data, u32 siz
 	put(data, size);
 }
 
-/* A server that has said all that it will ever say. */
-static int play(bool is_container, struct err *err)
+/* A server that has said all that it will ever say, and closes, unless it is silent. */
+static int play_with(struct nbdc_options o, bool is_silent, struct err *err)
 {
-	struct nbdc_options o = {
-		.is_readonly = true, .is_container = is_container, .patience_ns = 1};
 	int ask[2], talk[2], r;
 
 	CHECK_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ask), 0);
 	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, talk), 0);
 	CHECK_EQ(write(talk[1], script, script_size), script_size);
-	shutdown(talk[1], SHUT_WR);
+	if (!is_silent)
+		shutdown(talk[1], SHUT_WR);
 	CHECK_EQ(fd_send(ask[1], "+x", 2, &talk[0], 1), 0);
 	close(talk[0]);
 	fd_set_nonblock(ask[0], true);
@@ -416,6 +416,14 @@ static int play(bool is_container, struct err *err)
 	peer.sock = ask[1];
 	peer.memory = talk[1];
 	return r;
+}
+
+static int play(bool is_container, struct err *err)
+{
+	return play_with((struct nbdc_options){.is_readonly = true,
+					       .is_container = is_container,
+					       .patience_ns = 1},
+			 false, err);
 }
 
 static void end_play(void)
@@ -554,5 +562,42 @@ TEST(a_server_that_is_gone_at_once_is_no_disk)
 	script_size = 0;
 	CHECK(play(false, &err) < 0);
 	CHECK(err.text[0]);
+	end_play();
+}
+
+/* A minute is what this test would take if anything but answer_ns ended the waiting. */
+static int play_silent(void)
+{
+	const struct lie l = {.size = SIZE, .flags = FLAGS};
+	const struct nbdc_options o = {.is_readonly = true,
+				       .patience_ns = 60 * NSEC_PER_SEC,
+				       .answer_ns = 100 * NSEC_PER_MSEC};
+	struct err err = ERR_INIT;
+
+	put_greeting(&l);
+	return play_with(o, true, &err);
+}
+
+TEST(a_drain_does_not_wait_for_ever_for_a_silent_server)
+{
+	u64 start = time_mono_ns();
+
+	CHECK_EQ(play_silent(), 0);
+	launch(BLK_READ);
+	blk_drain(disk);
+	for (unsigned i = 0; i < IN_FLIGHT; i++)
+		CHECK_EQ(flights[i].result, -ENOTCONN);
+	CHECK(time_mono_ns() - start < 20 * NSEC_PER_SEC);
+	end_play();
+}
+
+TEST(nor_does_a_call_that_holds_up_the_loop)
+{
+	u64 start = time_mono_ns();
+	u8 back[512];
+
+	CHECK_EQ(play_silent(), 0);
+	CHECK_EQ(blk_read(disk, 0, back, sizeof(back)), -ENOTCONN);
+	CHECK(time_mono_ns() - start < 20 * NSEC_PER_SEC);
 	end_play();
 }

@@ -25,6 +25,7 @@ struct fake_disk {
 	struct blk blk;
 	struct list waiting;
 	unsigned n_submitted, n_kicked;
+	int drained;             /* what becomes of requests in a drain */
 	struct blk_request last; /* a copy of the last one */
 	u8 data[SECTORS * BLK_SECTOR];
 };
@@ -78,7 +79,7 @@ static void fake_finish(struct fake_disk *f, int result)
 static void fake_drain(struct blk *b)
 {
 	while (!list_is_empty(&fake_of(b)->waiting))
-		fake_finish(fake_of(b), 0);
+		fake_finish(fake_of(b), fake_of(b)->drained);
 }
 
 static void fake_free(struct blk *b)
@@ -653,6 +654,33 @@ TEST(a_full_disk_makes_writes_wait_for_a_resume)
 	CHECK_MEM(f->data + 7 * 512, out, 1024);
 	vdrv_fini(&d);
 	on_error = VBLK_REPORT;
+}
+
+TEST(what_a_pause_cut_short_is_done_by_the_resume)
+{
+	struct vdrv d;
+	struct fake_disk *f;
+	struct request r;
+
+	on_error = VBLK_REPORT;
+	f = start_fake(&d, FEATURES);
+	held = 0;
+	r = add(&d, VBLK_T_IN, 9, NULL, 512, true);
+	f->drained = -ENOTCONN;
+	virtio_dev_quiesce(&d.v->dev);
+	f->drained = 0;
+	CHECK_EQ(vdrv_used(&d, 0), 0);
+	CHECK_EQ(held, 0);
+	CHECK(vblk_is_held(d.v));
+	virtio_dev_resume(&d.v->dev);
+	CHECK(!vblk_is_held(d.v));
+	fake_finish(f, 0);
+	CHECK_EQ(status_of(&d, r), VBLK_S_OK);
+	/* While it runs, the guest hears of it. */
+	r = add(&d, VBLK_T_IN, 9, NULL, 512, true);
+	fake_finish(f, -ENOTCONN);
+	CHECK_EQ(status_of(&d, r), VBLK_S_IOERR);
+	vdrv_fini(&d);
 }
 
 TEST(what_waits_for_a_resume_is_dropped_by_a_reset)
