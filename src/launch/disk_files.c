@@ -74,7 +74,7 @@ static int disk_resolve(struct launch_image *i, const struct launch_disk *d, int
 	i->names.backing_format = d->backing_format;
 	i->names.n_allowed = d->n_allowed;
 	memcpy(i->names.allowed, d->allowed, sizeof(d->allowed));
-	r = launch_image_add_fd(i, own, real, d->format, !is_readonly, err);
+	r = launch_image_add_fd(i, own, real, d->format ? d->format : "raw", !is_readonly, err);
 	if (r < 0) {
 		fd_close(own);
 		return r;

@@ -210,11 +210,12 @@ int launch_open_disk(const struct launch_disk *d, bool is_snapshot, struct guest
 	if (d->slot)
 		out->slot = d->slot;
 	out->path = str_dup(d->path);
-	if (!launch_is_raw(d)) {
+	if (!launch_is_raw(d))
 		out->format = str_dup(d->format);
-		if (launch_open_disk_files(d, fd, is_readonly, out, err) < 0)
-			return err->code;
-	}
+	/* A server that isn't as it should be is found here, and not by a guest that waits for it. */
+	if ((!launch_is_raw(d) || out->is_remote) &&
+	    launch_open_disk_files(d, fd, is_readonly, out, err) < 0)
+		return err->code;
 	out->is_readonly = d->is_readonly;
 	out->is_shared = d->is_shared;
 	out->cache = d->cache;

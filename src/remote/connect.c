@@ -26,13 +26,16 @@ static int connect_wait(int fd, const struct sockaddr *a, socklen_t size)
 	struct pollfd p = {.fd = fd, .events = POLLOUT};
 	int error = 0;
 	socklen_t error_size = sizeof(error);
+	int r;
 
 	if (connect(fd, a, size) == 0)
 		return 0;
 	if (errno != EINPROGRESS)
 		return -errno;
-	if (poll(&p, 1, CONNECT_PATIENCE_MS) == 0)
-		return -ETIMEDOUT;
+	while ((r = poll(&p, 1, CONNECT_PATIENCE_MS)) < 0 && errno == EINTR)
+		;
+	if (r <= 0)
+		return r < 0 ? -errno : -ETIMEDOUT;
 	getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &error_size);
 	return -error;
 }

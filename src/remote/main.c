@@ -1,11 +1,14 @@
 /*
  * What posada-nbd and posada-rbd have in common.
  */
+#include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <unistd.h>
 
 #include "base/err.h"
 #include "base/log.h"
@@ -36,6 +39,28 @@ static int main_lock_in(struct err *err)
 	return 0;
 }
 
+/* Only what is allowed in a signal's handler. */
+static void main_on_starter_gone(unused int signal)
+{
+	int null = open("/dev/null", O_WRONLY | O_CLOEXEC), error = errno;
+
+	if (null >= 0) {
+		dup2(null, STDOUT_FILENO);
+		dup2(null, STDERR_FILENO);
+		close(null);
+	}
+	errno = error;
+}
+
+/* A disk that was attached stays with its guest; who waits for the end of `posada attach`'s words doesn't. */
+static void main_let_go_of_starter(void)
+{
+	const struct sigaction a = {.sa_handler = main_on_starter_gone, .sa_flags = SA_RESTART};
+
+	sigaction(SIGUSR1, &a, NULL);
+	prctl(PR_SET_PDEATHSIG, SIGUSR1);
+}
+
 int remote_main(int argc, char **argv, const char *program,
 		int (*run)(const struct remote_options *o, struct err *err))
 {
@@ -46,6 +71,7 @@ int remote_main(int argc, char **argv, const char *program,
 
 	log_setup_env(program);
 	signal(SIGPIPE, SIG_IGN);
+	main_let_go_of_starter();
 	while ((opt = getopt_long(argc, argv, "", main_options, NULL)) != -1) {
 		if (opt == OPT_HELP) {
 			main_help(program);

@@ -120,7 +120,16 @@ failing_servers() {
 
 # A server that is there and says nothing: what is asked of its guest is done all the same.
 silent_server() {
+	# The pipe ends with the command, though the disk's connector lives on.
+	[ -n "$(timeout 20 "$bin/posada" attach remote --disk "$(uri g),readonly=on" 2>&1 | cat)" ]
+	status=$?
+	expect "a server's disk is attached" 0
 	kill -STOP "$server"
+	timeout 30 "$bin/posada" attach remote --disk "$(uri g),readonly=on" >"$work/asked" 2>&1 &
+	local attach=$!
+	ask "a guest doesn't wait for a silent server to be attached" devices remote
+	wait "$attach"
+	if grep -q "doesn't greet" "$work/asked"; then pass "which is told"; else fail "which is told" "$(cat "$work/asked")"; fi
 	echo "write 300" >&7
 	wait_for "$out" 'write 300' "$1"
 	ask "a pause doesn't wait for a silent server" pause remote
@@ -138,7 +147,7 @@ silent_server() {
 ask() {
 	local what=$1
 	shift
-	if timeout 30 "$bin/posada" "$@" >"$work/asked" 2>&1; then pass "$what"; else fail "$what" "$(cat "$work/asked")"; fi
+	if timeout 30 "$bin/posada" "$@" >"$work/answer" 2>&1; then pass "$what"; else fail "$what" "$(cat "$work/answer")"; fi
 }
 
 guests() {
