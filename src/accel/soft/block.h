@@ -35,6 +35,7 @@ struct sx_block {
 	struct sx_block *next;   /* in the hash */
 	struct sx_block *out[2]; /* where its end leads, not taken and taken, inside the page */
 	u8 *native;              /* host code of it, or NULL; see native.h */
+	u8 *plain;               /* ... without shared checks: native_window.c */
 	sx_insn_fn *first_fn;    /* its first handler, where insn[0] has another in front of it */
 	u32 *code2;              /* an instruction across two pages: the second's; else NULL */
 	u32 word2;

@@ -28,6 +28,7 @@ struct vcpu_counter;
 	X(TRANSLATED, "translations", "blocks") \
 	X(TRANSLATED_INSN, "translations", "instructions") \
 	X(TRANSLATED_BYTE, "translations", "bytes") \
+	X(TRANSLATED_PLAIN, "translations", "plain") /* of the blocks: once more, without shared checks */ \
 	X(TRANSLATION_REFUSED, "translations", "refused") /* not worth it */ \
 	X(MISS_READ, "tlb-misses", "read") \
 	X(MISS_WRITE, "tlb-misses", "write") \
@@ -51,6 +52,7 @@ struct vcpu_counter;
 	X(CALLOUT_LEAVES, "callouts", "left") /* of them: native code was left after it */ \
 	X(LEFT_GO_ON, "native-exits", "go-on") /* nothing found, an end that isn't translated, a request */ \
 	X(LEFT_LINK, "native-exits", "link") \
+	X(LEFT_SPLIT, "native-exits", "split") /* a shared check failed, the plain code wasn't linked yet */ \
 	X(LEFT_REPLACE, "native-exits", "replace") \
 	X(LEFT_INTERPRET, "native-exits", "simd") \
 	X(LEFT_STEP, "native-exits", "step") /* the TLB hadn't got what ended the block */ \

@@ -165,6 +165,11 @@ struct sx_cpu {
 	u64 (*native_tsc)(const struct sx_cpu *c);
 	bool (*native_string)(struct sx_cpu *c, u32 what);
 	u64 native_target, native_target_lin, native_lin;
+	u64 native_windows
+		[32]; /* what is to be added to addresses, of each of a block's: native_window.c */
+	/* The page that the stack was in last, good as long as the limits aren't 0: below the k-th are the offsets in
+	 * it where SX_STACK_SPAN(k) bytes may begin. */
+	u64 stack_page, stack_addend, stack_limit[SX_STACK_SPANS];
 	u64 native_key;    /* under which jumps and returns are remembered: sx_native_key_update */
 	bool has_odd_code; /* native code ran as supervisor at low addresses, as user at high ones */
 	u64 native_rsp;    /* top of the return stack */

@@ -251,11 +251,35 @@ bool sx_native_end_callout(struct sx_cpu *c, u32 what, u32 off, unused struct sx
 	return !is_done || !sx_native_takes(c->mode) || c->run_state != X86_RUNNABLE;
 }
 
+/* What the TLB has of size bytes at lin, in one page. */
+static u8 *find_in_tlb(struct sx_cpu *c, u64 lin, u32 size, u32 what)
+{
+	const struct sx_tlb_entry *e = sx_tlb_slot(c->tlb, c->tlb_mask, lin);
+	u64 page = lin & PAGE_MASK;
+
+	if (((lin + size - 1) & PAGE_MASK) != page)
+		return NULL;
+	if (e->write == page)
+		sx_tlb_note_stack(c, e);
+	else if (what & SX_NATIVE_WRITE || e->read != page)
+		return NULL;
+	return (u8 *)(uintptr_t)(lin + e->addend);
+}
+
 u64 sx_native_fill(struct sx_cpu *c, u64 lin, u32 what)
 {
 	enum sx_access access = what & SX_NATIVE_WRITE ? SX_WRITE : SX_READ;
+	u32 size = (u16)what;
+	u8 *host = NULL;
 
-	return (u64)(uintptr_t)sx_translate_fill(c, lin, what & ~SX_NATIVE_WRITE, access);
+	if (what & SX_NATIVE_STACK)
+		host = find_in_tlb(c, lin, size, what);
+	if (!host && !(what & SX_NATIVE_PROBE)) {
+		host = sx_translate_fill(c, lin, size, access);
+		if (host && what & SX_NATIVE_STACK)
+			find_in_tlb(c, lin, size, what);
+	}
+	return (u64)(uintptr_t)host;
 }
 
 /* --- in and out --- */
@@ -266,12 +290,17 @@ static bool is_own_code(const struct sx_native *n, const void *at)
 	return (const u8 *)at >= n->write + n->common && (const u8 *)at < n->write + n->used;
 }
 
-static struct sx_native_block *head_of(const struct sx_cpu *c, const struct sx_block *b)
+static struct sx_native_block *head_at(const struct sx_cpu *c, const u8 *code)
 {
 	const struct sx_native *n = c->native;
 
-	return (struct sx_native_block *)(void *)(b->native - sizeof(struct sx_native_block) -
-						  n->exec + n->write);
+	return (struct sx_native_block *)(void *)(n->write + (code - n->exec) -
+						  sizeof(struct sx_native_block));
+}
+
+static struct sx_native_block *head_of(const struct sx_cpu *c, const struct sx_block *b)
+{
+	return head_at(c, b->native);
 }
 
 /* Was it made for the linear address at RIP, if that matters to it? */
@@ -297,22 +326,42 @@ static void link_to(struct sx_cpu *c, u8 *at, enum native_left left, const struc
 	}
 }
 
+/*
+ * Leads a split to the plain code of the block at RIP, and returns that. NULL: none can be had; who steps
+ * by the interpreter gets on.
+ */
+static u8 *link_plain(struct sx_cpu *c, u8 *at)
+{
+	const struct sx_native *n = c->native;
+	struct sx_block *b = sx_jump_find(c);
+
+	assert(is_own_code(n, at));
+	if (!b && sx_cache_has_room(c)) {
+		c->block = NULL;
+		b = sx_block_find(c);
+	}
+	if (!b || b->code2 || (!b->plain && !sx_native_translate_plain(c, b)))
+		return NULL;
+	e_patch(at, head_at(c, b->plain)->inner - n->exec + n->write);
+	return b->plain;
+}
+
 static enum sx_count left_counter(enum native_left left)
 {
 	static const enum sx_count counters[] = {
-		[NATIVE_GO_ON] = SX_N_LEFT_GO_ON,     [NATIVE_STEP] = SX_N_LEFT_STEP,
-		[NATIVE_LINK] = SX_N_LEFT_LINK,       [NATIVE_LINK_ENTRY] = SX_N_LEFT_LINK,
-		[NATIVE_REPLACE] = SX_N_LEFT_REPLACE, [NATIVE_INTERPRET] = SX_N_LEFT_INTERPRET,
+		[NATIVE_GO_ON] = SX_N_LEFT_GO_ON,      [NATIVE_STEP] = SX_N_LEFT_STEP,
+		[NATIVE_LINK] = SX_N_LEFT_LINK,        [NATIVE_LINK_ENTRY] = SX_N_LEFT_LINK,
+		[NATIVE_REPLACE] = SX_N_LEFT_REPLACE,  [NATIVE_INTERPRET] = SX_N_LEFT_INTERPRET,
+		[NATIVE_LINK_PLAIN] = SX_N_LEFT_SPLIT,
 	};
 
 	return counters[left];
 }
 
-/* Enters it at RIP. So jumps to it find it next time. */
-static uintptr_t enter_at(struct sx_cpu *c, u8 *code)
+/* So jumps to RIP find it next time. */
+static void remember_target(struct sx_cpu *c, u8 *code)
 {
 	u64 lin = sx_code_lin(c);
-	uintptr_t left;
 
 	if (unlikely(sx_is_odd_code(c, lin) && !c->has_odd_code)) {
 		c->has_odd_code = true;
@@ -320,30 +369,47 @@ static uintptr_t enter_at(struct sx_cpu *c, u8 *code)
 	}
 	c->native_targets[(lin ^ lin >> PAGE_SHIFT) & ((1u << SX_TARGET_BITS) - 1)] =
 		(struct sx_native_target){.lin = lin, .key = c->native_key, .code = code};
-	c->gpr[SX_RIP] = lin & PAGE_MASK;
+}
+
+static uintptr_t enter_at(struct sx_cpu *c, u8 *code)
+{
+	uintptr_t left;
+
+	c->gpr[SX_RIP] = sx_code_lin(c) & PAGE_MASK;
 	left = ((sx_native_enter_fn *)(uintptr_t)c->native->enter)(code);
 	c->gpr[SX_RIP] = rip_of_linear(c, c->gpr[SX_RIP]);
 	return left;
 }
 
-/* Runs native code until it wants something else than SIMD made ready; what it left is told. */
+/* Whose SIMD wasn't ready: it is now, or NULL. */
+static u8 *make_ready(struct sx_cpu *c, u8 *at)
+{
+	struct sx_native_block *head = (struct sx_native_block *)(void *)at;
+
+	assert(is_own_code(c->native, at));
+	if (!sx_fpu_is_ready(c, head->fpu_needs))
+		return NULL;
+	return (u8 *)(head + 1) - c->native->write + c->native->exec;
+}
+
+/* Runs native code until it wants something that can't be had at once; what it left is told. */
 static enum native_left run_native(struct sx_cpu *c, u8 *code, u8 **out)
 {
+	remember_target(c, code);
 	for (;;) {
 		uintptr_t left = enter_at(c, code);
-		struct sx_native_block *head;
-
 		enum native_left tag = left & (BIT32(NATIVE_TAG_BITS) - 1);
 
 		sx_count(c, left_counter(tag));
 		*out = (u8 *)(left >> NATIVE_TAG_BITS);
-		if (tag != NATIVE_INTERPRET)
+		if (tag == NATIVE_INTERPRET)
+			code = make_ready(c, *out);
+		else if (tag == NATIVE_LINK_PLAIN)
+			code = link_plain(c, *out);
+		else
 			return tag;
-		assert(is_own_code(c->native, *out));
-		head = (struct sx_native_block *)(void *)*out;
-		if (!sx_fpu_is_ready(c, head->fpu_needs))
-			return NATIVE_INTERPRET;
-		code = (u8 *)(head + 1) - c->native->write + c->native->exec;
+		if (!code)
+			return tag;
 	}
 }
 
@@ -370,13 +436,14 @@ static noinline sx_insn_fn *run_on(struct sx_cpu *c)
 		b = ((struct sx_native_block *)(void *)at)->block;
 		return go_on_with(c, b, b->first_fn);
 	}
-	if (left == NATIVE_STEP && !step(c, &len))
+	if ((left == NATIVE_STEP || left == NATIVE_LINK_PLAIN) && !step(c, &len))
 		return NULL;
 	/* HLT is a callout: a vCPU that sleeps is the run loop's. */
 	if (unlikely(sx_is_wanted(c) || c->run_state != X86_RUNNABLE))
 		return NULL;
 	b = sx_jump_find(c);
-	if (b && left >= NATIVE_LINK && b->native && !b->code2 && is_here(c, b))
+	if (b && left >= NATIVE_LINK && left <= NATIVE_REPLACE && b->native && !b->code2 &&
+	    is_here(c, b))
 		link_to(c, at, left, b);
 	return SX_CHAINS_BLOCKS && b ? go_on_with(c, b, b->insn[0].fn) : NULL;
 }
@@ -393,7 +460,7 @@ static void sx_native_warm(struct sx_cpu *c, const struct sx_insn *i);
 
 static void make_anew(struct sx_block *b)
 {
-	b->native = NULL;
+	b->native = b->plain = NULL;
 	b->heat = 0;
 	set_first(b, sx_native_warm);
 }
@@ -439,23 +506,27 @@ static void unlink_edges(const struct sx_native_block *n)
 		e_patch(n->edges[k].field, n->edges[k].stub);
 }
 
+/* False: bytes that it was made of, or that were looked at, are others now. */
+static bool revalidate(struct sx_cpu *c, const struct sx_block *b, const u8 *code, const u8 *page)
+{
+	struct sx_native_block *n = head_at(c, code);
+
+	if (memcmp(n->bytes, page + n->first, n->n_bytes))
+		return false;
+	unlink_edges(n);
+	n->word = b->word;
+	return true;
+}
+
 /*
  * The others of its page may not be good any more, so its jumps to them go. It may have looked at bytes that are
  * none of the block's: when these changed it is made anew; who still leads to it finds it stale.
  */
 void sx_native_revalidated(struct sx_cpu *c, struct sx_block *b, const u8 *page)
 {
-	struct sx_native_block *n;
-
-	if (!b->native)
-		return;
-	n = head_of(c, b);
-	if (memcmp(n->bytes, page + n->first, n->n_bytes)) {
+	if ((b->native && !revalidate(c, b, b->native, page)) ||
+	    (b->plain && !revalidate(c, b, b->plain, page)))
 		make_anew(b);
-		return;
-	}
-	unlink_edges(n);
-	n->word = b->word;
 }
 
 void sx_native_refound(struct sx_cpu *c, struct sx_block *b)

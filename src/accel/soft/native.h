@@ -105,6 +105,7 @@ void sx_native_name_block(struct sx_native *n, u64 lin, u32 mode, const u8 *exec
 
 /* native_block.c: false: it isn't worth it, or there is no room. */
 bool sx_native_translate(struct sx_cpu *c, struct sx_block *b);
+bool sx_native_translate_plain(struct sx_cpu *c, struct sx_block *b);
 /* Called by native code: the instruction at off in the page, by the interpreter. what: with it, so many were
  * counted and not executed; NATIVE_UNKNOWN: it isn't translated. True: leave native code, RIP says where to go on. */
 bool sx_native_callout(struct sx_cpu *c, u32 what, u32 off, struct sx_native_block *n);
@@ -115,8 +116,10 @@ bool sx_native_callout(struct sx_cpu *c, u32 what, u32 off, struct sx_native_blo
 /* The same for one that ends the block: RIP is set. False: native code may go on there. */
 bool sx_native_end_callout(struct sx_cpu *c, u32 what, u32 off, struct sx_native_block *n);
 /* Called by native code where the TLB hasn't got lin: the host address for an access of size bytes, or 0:
- * the instruction is the interpreter's. what: size | SX_NATIVE_WRITE. */
-#define SX_NATIVE_WRITE 0x100u
+ * the instruction is the interpreter's. what: size and these. */
+#define SX_NATIVE_WRITE BIT32(16)
+#define SX_NATIVE_STACK BIT32(17) /* it is RSP's: the page may become the stack's */
+#define SX_NATIVE_PROBE BIT32(18) /* no write yet: only if the TLB lets it be one already */
 u64 sx_native_fill(struct sx_cpu *c, u64 lin, u32 what);
 /* Called by native code: MOVS, STOS, CMPS, SCAS whose addresses are 64 bits wide, or 32 in flat segments, page by page,
  * by the registers in memory; false: what is left of it is the interpreter's (interp_string.c). what: enum sx_op and these. */

@@ -72,6 +72,7 @@ static bool decode_items(struct translation *t)
 		if (r < 0)
 			break;
 		it->off = t->first + off;
+		it->window[0] = it->window[1] = 0;
 		sx_native_classify(it, b->mode);
 		it->is_native = (it->is_native && is_near(it) && sx_native_jumps_well(t, it)) ||
 				sx_native_system_classify(t, it);
@@ -325,6 +326,7 @@ static void emit_items(struct translation *t)
 				spill_if_host(t);
 			else if (sx_insn_op(&it->i) != SX_JCC)
 				sx_native_spill_at_end(t);
+			sx_native_emit_checks(t, k);
 			sx_native_end(t, k);
 			return;
 		}
@@ -355,16 +357,33 @@ static void emit_slow_callout(struct translation *t, const struct slow *s)
 	sx_native_jump_to_exec(t, e_exec(&t->e, s->rejoin));
 }
 
+static u64 tagged(const void *at, enum native_left tag)
+{
+	return (u64)(uintptr_t)at << NATIVE_TAG_BITS | tag;
+}
+
+/* To the plain code of the block that begins with the instruction, which isn't begun: linked when it is there. */
+static void emit_slow_split(struct translation *t, const struct slow *s)
+{
+	struct sx_native_edge *edge = &t->edges[t->n_edges];
+
+	sx_native_store_fip(t, s->x87_off);
+	add_retired(t, -(i64)(t->n_items - s->index));
+	if (t->n_edges == EDGE_MAX || t->e.is_full) {
+		t->e.is_full = true;
+		return;
+	}
+	t->n_edges++;
+	edge->field = e_jump(&t->e);
+	edge->stub = t->e.at;
+	sx_native_leave_with(t, tagged(edge->field, NATIVE_LINK_PLAIN), t->items[s->index].off);
+}
+
 /* The instructions from index on were counted, but are the interpreter's now. */
 static void go_on_at(struct translation *t, unsigned index, u32 off, u64 left)
 {
 	add_retired(t, -(i64)(t->n_items - index));
 	sx_native_leave_with(t, left, off);
-}
-
-static u64 tagged(const void *at, enum native_left tag)
-{
-	return (u64)(uintptr_t)at << NATIVE_TAG_BITS | tag;
 }
 
 static void emit_slow(struct translation *t, const struct slow *s)
@@ -380,6 +399,9 @@ static void emit_slow(struct translation *t, const struct slow *s)
 	switch (s->kind) {
 	case SLOW_CALLOUT:
 		emit_slow_callout(t, s);
+		break;
+	case SLOW_SPLIT:
+		emit_slow_split(t, s);
 		break;
 	case SLOW_STEP: /* the last instruction, not begun */
 		go_on_at(t, s->index, it->off, NATIVE_STEP);
@@ -451,7 +473,7 @@ static bool emit_tail(struct translation *t)
 	return sx_block_is_fresh(t->b);
 }
 
-static void begin(struct translation *t, struct sx_cpu *c, struct sx_block *b)
+static void begin(struct translation *t, struct sx_cpu *c, struct sx_block *b, bool is_plain)
 {
 	struct sx_native *n = c->native;
 	const struct gmem_range *range;
@@ -461,6 +483,7 @@ static void begin(struct translation *t, struct sx_cpu *c, struct sx_block *b)
 	t->lin = sx_code_lin(c) & PAGE_MASK;
 	t->base = (u32)c->code_base;
 	t->is_bound = sx_native_is_bound(b->mode);
+	t->is_plain = is_plain;
 	/* An instruction across two pages is known by its linear address, and by its bytes. */
 	t->page = b->code2 ? NULL : sx_phys_page(c, b->gpa & PAGE_MASK, &range);
 	t->first = (u32)(b->gpa & ~PAGE_MASK);
@@ -475,23 +498,25 @@ static void begin(struct translation *t, struct sx_cpu *c, struct sx_block *b)
 			     .to_exec = n->exec - n->write};
 }
 
-bool sx_native_translate(struct sx_cpu *c, struct sx_block *b)
+/* Its code, executable; NULL: it isn't worth it, or there is no room. */
+static u8 *translate(struct sx_cpu *c, struct sx_block *b, bool is_plain)
 {
 	static __thread struct translation t;
 	struct sx_native *n = c->native;
 
 	if (b->ends_in_fault)
-		return false;
+		return NULL;
 	if (n->size - n->used < BLOCK_ROOM) {
 		c->cache->is_dropped = true;
-		return false;
+		return NULL;
 	}
-	begin(&t, c, b);
+	begin(&t, c, b, is_plain);
 	if (!decode_items(&t) || !t.n_items || !is_worth_it(&t)) {
 		sx_count(c, SX_N_TRANSLATION_REFUSED);
-		return false;
+		return NULL;
 	}
 	find_live_flags(&t);
+	sx_native_plan_windows(&t);
 	emit_head(&t);
 	emit_entry(&t);
 	emit_items(&t);
@@ -501,12 +526,26 @@ bool sx_native_translate(struct sx_cpu *c, struct sx_block *b)
 		emit_slow(&t, &s);
 	}
 	if (!emit_tail(&t) || t.e.is_full)
-		return false;
+		return NULL;
 	n->used = align_up((u64)(t.e.at - n->write), 32);
 	sx_count(c, SX_N_TRANSLATED);
 	c->counts.n[SX_N_TRANSLATED_INSN] += t.n_items;
 	c->counts.n[SX_N_TRANSLATED_BYTE] += (u64)(t.e.at - (u8 *)t.head);
-	b->native = t.entry + t.e.to_exec;
-	sx_native_name_block(n, sx_code_lin(c), b->mode, b->native, (u64)(t.e.at - t.entry));
-	return true;
+	sx_native_name_block(n, sx_code_lin(c), b->mode, t.entry + t.e.to_exec,
+			     (u64)(t.e.at - t.entry));
+	return t.entry + t.e.to_exec;
+}
+
+bool sx_native_translate(struct sx_cpu *c, struct sx_block *b)
+{
+	b->native = translate(c, b, b->code2);
+	return b->native;
+}
+
+bool sx_native_translate_plain(struct sx_cpu *c, struct sx_block *b)
+{
+	b->plain = translate(c, b, true);
+	if (b->plain)
+		sx_count(c, SX_N_TRANSLATED_PLAIN);
+	return b->plain;
 }

@@ -46,6 +46,7 @@ struct emit {
 	u8 *at, *end;
 	i64 to_exec;
 	bool is_full;
+	u16 changed; /* host registers that may have been, since somebody cleared this */
 };
 
 enum opd_kind { OPD_REG, OPD_BASE, OPD_SUM, OPD_NEAR };
@@ -185,6 +186,7 @@ static inline void e_op(struct emit *e, unsigned size, u32 op, unsigned reg, str
 	bool is_low_byte = (m.kind == OPD_REG && (size == 1 || op & E_BYTE_RM) && m.reg >= 4) ||
 			   (size == 1 && reg >= 4);
 
+	e->changed |= (u16)(BIT32(reg & 15) | (m.kind == OPD_REG ? BIT32(m.reg & 15) : 0));
 	if (op & E_HIGH)
 		is_low_byte = false;
 	e_prefixes(e, size, op, (reg >> 3) << 2 | opd_rex(m), is_low_byte);
@@ -210,6 +212,7 @@ static inline void e_lea(struct emit *e, unsigned size, unsigned reg, unsigned b
 		e_op(e, size, 0x8d, reg, opd_base(base, disp), 0);
 		return;
 	}
+	e->changed |= (u16)BIT32(reg);
 	e_prefixes(e, size, 0, (reg >> 3) << 2 | (index >> 3) << 1 | base >> 3, false);
 	e_u8(e, 0x8d);
 	e_u8(e, 0x80 | (reg & 7) << 3 | 4);
@@ -221,6 +224,7 @@ static inline void e_lea(struct emit *e, unsigned size, unsigned reg, unsigned b
 static inline void e_lea_index(struct emit *e, unsigned size, unsigned reg, unsigned index,
 			       unsigned scale, i32 disp)
 {
+	e->changed |= (u16)BIT32(reg);
 	e_prefixes(e, size, 0, (reg >> 3) << 2 | (index >> 3) << 1, false);
 	e_u8(e, 0x8d);
 	e_u8(e, (reg & 7) << 3 | 4);
@@ -246,6 +250,7 @@ static inline u8 *e_jcc(struct emit *e, unsigned cc)
 
 static inline u8 *e_call(struct emit *e)
 {
+	e->changed = 0xffff;
 	e_u8(e, 0xe8);
 	e_i32(e, 0);
 	return e->at - 4;

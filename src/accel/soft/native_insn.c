@@ -46,44 +46,6 @@ void sx_native_load_flags(struct translation *t)
 
 /* --- operands --- */
 
-/* Written operands. */
-enum { WRITES_RM = 1, WRITES_REG = 2 };
-static unsigned writes_of(const struct sx_insn *i)
-{
-	switch ((int)sx_insn_op(i)) {
-	case SX_CMP:
-	case SX_TEST:
-	case SX_BT:
-	case SX_MUL:
-	case SX_IMUL1:
-		return 0;
-	case SX_XCHG:
-	case SX_XADD:
-		return WRITES_RM | WRITES_REG;
-	}
-	return sx_insn_form(i)->shape == SX_SHAPE_REG_RM ||
-			       sx_insn_form(i)->shape == SX_SHAPE_REG_RM_IMM
-		       ? WRITES_REG
-		       : WRITES_RM;
-}
-
-/* Bytes of the rm operand where they aren't the operand size. */
-static unsigned rm_bytes(const struct sx_insn *i)
-{
-	switch ((int)sx_insn_op(i)) {
-	case SX_MOVZX8:
-	case SX_MOVSX8:
-	case SX_SETCC:
-		return 1;
-	case SX_MOVZX16:
-	case SX_MOVSX16:
-		return 2;
-	case SX_MOVSXD:
-		return i->size == 2 ? 2 : 4;
-	}
-	return i->size;
-}
-
 struct operands {
 	struct opd rm;
 	unsigned reg;
@@ -95,12 +57,13 @@ static struct operands prepare(struct translation *t, unsigned index, bool has_r
 {
 	const struct item *it = &t->items[index];
 	const struct sx_insn *i = &it->i;
-	unsigned writes = writes_of(i);
+	unsigned writes = sx_native_writes(i);
 	struct operands o = {0};
 	bool wants_flags = it->flags & FLAGS_READ || (it->flags & FLAGS_MERGE && it->is_live_after);
 
 	if (i->flags & SX_IF_MEM) {
-		struct access a = sx_native_access(t, it, rm_bytes(i), writes & WRITES_RM);
+		struct access a =
+			sx_native_access(t, it, sx_native_rm_bytes(i), writes & NATIVE_WRITES_RM);
 
 		o.rm = sx_native_memory(t, index, &a, true);
 	}
@@ -114,7 +77,7 @@ static struct operands prepare(struct translation *t, unsigned index, bool has_r
 		 * the size for registers alone. */
 		bool is_bit = sx_insn_op(i) >= SX_BT && sx_insn_op(i) <= SX_BTC;
 
-		o.stores_rm = writes & WRITES_RM && (i->size == 4 || is_bit);
+		o.stores_rm = writes & NATIVE_WRITES_RM && (i->size == 4 || is_bit);
 		if (o.stores_rm || is_bit) {
 			e_load(&t->e, H_R14, o.rm);
 			o.rm = opd_reg(H_R14);
@@ -123,7 +86,7 @@ static struct operands prepare(struct translation *t, unsigned index, bool has_r
 	if (!has_reg)
 		return o;
 	o.reg = guest_in(t, i->reg, H_R11);
-	o.stores_reg = o.reg == H_R11 && writes & WRITES_REG;
+	o.stores_reg = o.reg == H_R11 && writes & NATIVE_WRITES_REG;
 	return o;
 }
 
@@ -227,6 +190,7 @@ static void mov_imm(struct translation *t, unsigned index)
 	if (i->size == 8 && (i64)i->imm != (i32)i->imm) { /* B8+r with 64 bits */
 		unsigned host = o.rm.kind == OPD_REG ? o.rm.reg : H_R14;
 
+		t->e.changed |= (u16)BIT32(host);
 		e_u8(&t->e, 0x48 | host >> 3);
 		e_u8(&t->e, 0xb8 | (host & 7));
 		emit_imm(t, i->imm, 8);
@@ -447,16 +411,26 @@ static void clear_undefined_flags(struct emit *e)
 }
 
 /* Does its code change EFLAGS before it does what it should? */
-static bool clobbers_flags(const struct translation *t, const struct item *it)
+static bool clobbers_flags(const struct translation *t, unsigned index)
 {
-	switch ((int)sx_insn_op(&it->i)) {
+	const struct item *it = &t->items[index];
+	const struct sx_insn *i = &it->i;
+
+	if (sx_native_has_checks(t, index))
+		return true;
+	switch ((int)sx_insn_op(i)) {
 	case SX_NOP:
 	case SX_PREFETCH:
 	case SX_LEA:
 		return false;
+	case SX_FLDCW:
+		return true;
 	}
-	return it->i.flags & SX_IF_MEM || sx_native_is_stack(&it->i) || sx_native_is_odd(&it->i) ||
-	       sx_native_is_string(&it->i, t->b->mode) || sx_native_is_system(&it->i);
+	if (sx_native_is_odd(i) || sx_native_is_string(i, t->b->mode) || sx_native_is_system(i))
+		return true;
+	if (i->flags & SX_IF_MEM && (!it->window[0] || sx_native_wants_alignment(i)))
+		return true;
+	return sx_native_is_stack(i) && !it->window[1];
 }
 
 void sx_native_insn(struct translation *t, unsigned index)
@@ -464,12 +438,13 @@ void sx_native_insn(struct translation *t, unsigned index)
 	const struct item *it = &t->items[index];
 	unsigned n_slow = t->n_slow;
 
-	if (clobbers_flags(t, it) && t->flags == FLAGS_HOST) {
+	if (clobbers_flags(t, index) && t->flags == FLAGS_HOST) {
 		if (it->is_live)
 			sx_native_spill_flags(t);
 		else
 			t->flags = FLAGS_DEAD;
 	}
+	sx_native_emit_checks(t, index);
 	one(t, index);
 	if (is_product(&it->i) && it->is_live_after)
 		clear_undefined_flags(&t->e);

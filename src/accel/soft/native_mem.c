@@ -116,34 +116,53 @@ void sx_native_address(struct translation *t, unsigned index, const struct acces
 	address(t, index, a, true);
 }
 
-/* The linear address as a host register and a distance: of the guest's own, else R10. */
-static struct opd linear(struct translation *t, unsigned index, const struct access *a,
-			 bool may_rejoin)
+/* The sum of one register that the host hasn't got and a constant needs no addition. */
+struct opd sx_native_lin(struct translation *t, unsigned index, const struct access *a)
 {
-	bool is_base = a->index == SX_REG_ZERO && a->base < X86_GPRS && a->seg == ACCESS_FLAT &&
-		       a->width == 8 && host_of(a->base) != IN_MEMORY;
+	bool is_base = a->index == SX_REG_ZERO && a->seg == ACCESS_FLAT && a->width == 8 &&
+		       a->disp <= INT32_MAX - a->size;
 
-	if (is_base && a->disp <= INT32_MAX - a->size)
-		return opd_base(host_of(a->base), a->disp);
-	address(t, index, a, may_rejoin);
+	if (is_base && a->base == SX_REG_RIP) {
+		e_load(&t->e, H_R10, opd_near(&t->c->gpr[SX_RIP]));
+		return opd_base(H_R10, a->disp);
+	}
+	if (is_base && a->base < X86_GPRS)
+		return opd_base(guest_in(t, a->base, H_R10), a->disp);
+	address(t, index, a, true);
 	return opd_base(H_R10, 0);
 }
 
 /* --- the TLB --- */
 
-void sx_native_add_slow(struct translation *t, enum slow_kind kind, u8 *field, unsigned index)
+struct slow *sx_native_add_slow(struct translation *t, enum slow_kind kind, u8 *field,
+				unsigned index)
 {
-	if (t->n_slow == SLOW_MAX) {
+	struct slow *s = &t->slow[t->n_slow];
+
+	if (t->n_slow == SLOW_MAX)
 		t->e.is_full = true;
-		return;
-	}
+	else
+		t->n_slow++;
+	/* Behind a callout no window is good. */
+	if (kind == SLOW_CALLOUT && sx_native_is_shared_across(t, index))
+		kind = SLOW_SPLIT;
 	/* Where a callout comes back, and with what flags, is known when the instruction is done. */
-	t->slow[t->n_slow++] = (struct slow){.kind = kind,
-					     .field = field,
-					     .index = index,
-					     .xmm_dirty = t->xmm_dirty,
-					     .ymm_dirty = t->ymm_dirty,
-					     .x87_off = t->x87_off};
+	*s = (struct slow){.kind = kind,
+			   .field = field,
+			   .index = index,
+			   .xmm_dirty = t->xmm_dirty,
+			   .ymm_dirty = t->ymm_dirty,
+			   .x87_off = t->x87_off};
+	return s;
+}
+
+void sx_native_set_fill(struct translation *t, struct slow *s, struct opd lin, u32 what)
+{
+	s->what = what;
+	s->linear = lin;
+	s->filled = t->e.at;
+	s->xmm_there = t->xmm_valid;
+	s->ymm_there = t->ymm_valid;
 }
 
 static void slot(struct emit *e, const struct sx_cpu *c, struct opd lin)
@@ -175,9 +194,8 @@ static void last_page(struct emit *e, struct opd lin, unsigned size)
 	e_i32(e, (i32)PAGE_MASK);
 }
 
-/* r14 = what is to be added to a linear address in the page for the host's. */
-static void check(struct translation *t, unsigned index, struct opd lin, unsigned size,
-		  bool is_write, bool may_rejoin)
+struct slow *sx_native_check_at(struct translation *t, unsigned index, struct opd lin,
+				unsigned size, bool is_write, enum slow_kind kind)
 {
 	struct emit *e = &t->e;
 	struct slow *s;
@@ -188,59 +206,85 @@ static void check(struct translation *t, unsigned index, struct opd lin, unsigne
 	     opd_base(H_R14, is_write ? offsetof(struct sx_tlb_entry, write)
 				      : offsetof(struct sx_tlb_entry, read)),
 	     0);
-	sx_native_add_slow(t, may_rejoin ? SLOW_CALLOUT : SLOW_STEP, e_jcc(e, 5), index);
+	s = sx_native_add_slow(t, kind, e_jcc(e, 5), index);
 	e_load(e, H_R14, opd_base(H_R14, offsetof(struct sx_tlb_entry, addend)));
-	if (t->e.is_full)
-		return;
-	s = &t->slow[t->n_slow - 1];
-	s->what = size | (is_write ? SX_NATIVE_WRITE : 0);
-	s->linear = lin;
-	s->filled = e->at;
-	s->xmm_there = t->xmm_valid;
-	s->ymm_there = t->ymm_valid;
+	sx_native_set_fill(t, s, lin, size | (is_write ? SX_NATIVE_WRITE : 0));
+	return s;
 }
 
 void sx_native_check(struct translation *t, unsigned index, unsigned size, bool is_write,
 		     bool may_rejoin)
 {
-	check(t, index, opd_base(H_R10, 0), size, is_write, may_rejoin);
+	sx_native_check_at(t, index, opd_base(H_R10, 0), size, is_write,
+			   may_rejoin ? SLOW_CALLOUT : SLOW_STEP);
 	e_lea(&t->e, 8, H_R10, H_R10, H_R14, 0, 0);
 }
 
 struct opd sx_native_memory(struct translation *t, unsigned index, const struct access *a,
 			    bool may_rejoin)
 {
-	struct opd lin = linear(t, index, a, may_rejoin);
+	struct window *w = sx_native_window_of(t, index, a);
+	struct opd lin;
 
-	check(t, index, lin, a->size, a->is_write, may_rejoin);
+	if (w)
+		return sx_native_shared(t, index, a, w);
+	if (a->seg == ACCESS_FLAT) {
+		lin = sx_native_lin(t, index, a);
+	} else {
+		address(t, index, a, may_rejoin);
+		lin = opd_base(H_R10, 0);
+	}
+	sx_native_check_at(t, index, lin, a->size, a->is_write,
+			   may_rejoin ? SLOW_CALLOUT : SLOW_STEP);
 	return opd_sum(H_R14, lin.reg, lin.disp);
+}
+
+static void check_alignment(struct translation *t, unsigned index, struct opd lin, unsigned size)
+{
+	struct emit *e = &t->e;
+
+	if (lin.disp) {
+		e_lea(e, 8, H_R11, lin.reg, H_RSP, 0, lin.disp);
+		lin = opd_reg(H_R11);
+	}
+	e_op(e, 1, 0xf6, 0, opd_reg(lin.reg), 1); /* test */
+	e_u8(e, size - 1u);
+	sx_native_add_slow(t, SLOW_CALLOUT, e_jcc(e, 5), index);
 }
 
 struct opd sx_native_aligned(struct translation *t, unsigned index, const struct access *a)
 {
-	struct emit *e = &t->e;
+	struct window *w = sx_native_window_of(t, index, a);
+	struct opd m;
 
+	if (w) {
+		m = sx_native_shared(t, index, a, w);
+		check_alignment(t, index, opd_base(m.index, m.disp), a->size);
+		return m;
+	}
 	address(t, index, a, true);
-	e_op(e, 1, 0xf6, 0, opd_reg(H_R10), 1); /* test */
-	e_u8(e, a->size - 1u);
-	sx_native_add_slow(t, SLOW_CALLOUT, e_jcc(e, 5), index);
-	check(t, index, opd_base(H_R10, 0), a->size, a->is_write, true);
+	check_alignment(t, index, opd_base(H_R10, 0), a->size);
+	sx_native_check_at(t, index, opd_base(H_R10, 0), a->size, a->is_write, SLOW_CALLOUT);
 	return opd_sum(H_R14, H_R10, 0);
 }
 
 void sx_native_slow_fill(struct translation *t, const struct slow *s)
 {
+	i32 disp = s->linear.disp;
+	bool is_r10 = s->linear.reg == H_R10;
 	struct emit *e = &t->e;
 	u8 *field;
 
-	if (s->linear.reg != H_R10)
-		e_lea(e, 8, H_R10, s->linear.reg, H_RSP, 0, s->linear.disp);
+	if (!is_r10 || disp)
+		e_lea(e, 8, H_R10, s->linear.reg, H_RSP, 0, disp);
 	e_op(e, 4, 0xc7, 0, opd_reg(H_R14), 4); /* mov r14d, what */
 	e_i32(e, s->what);
 	field = e_call(e);
 	if (!e->is_full)
 		e_patch(field, t->c->native->fill - e->to_exec);
 	sx_native_load_vectors(t, s->xmm_there, s->ymm_there);
+	if (is_r10 && disp)
+		e_lea(e, 8, H_R10, H_R10, H_RSP, 0, -disp);
 	field = e_jcc(e, 5);
 	if (!e->is_full)
 		e_patch(field, s->filled);

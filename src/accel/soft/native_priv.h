@@ -18,6 +18,7 @@ enum native_left {
 	NATIVE_LINK_ENTRY = 3, /* ... by its entry */
 	NATIVE_REPLACE = 4,    /* of the entry of a stale block: the one at RIP takes its place */
 	NATIVE_INTERPRET = 5,  /* of the head of the block at RIP, which is the interpreter's now */
+	NATIVE_LINK_PLAIN = 6, /* as LINK, to its plain code */
 };
 #define NATIVE_TAG_BITS 3
 
@@ -63,6 +64,12 @@ enum {
 	FLAGS_MERGE = 4, /* some of them, or only sometimes: the rest must be there */
 };
 
+/* A general register before an instruction: delta more than it was when it got its version of the block. */
+struct known {
+	i32 delta;
+	u8 version;
+};
+
 /* One instruction of the block being translated. */
 struct item {
 	struct sx_insn i; /* as decoded */
@@ -71,6 +78,8 @@ struct item {
 	bool is_native;   /* else a callout, or the end */
 	bool is_live;     /* flags are needed by it or behind it */
 	bool is_live_after;
+	u8 window[2]; /* 1 + that of its operand, of its access by the stack pointer; 0: none */
+	struct known known[X86_GPRS];
 };
 
 /* A memory operand; registers as in struct sx_insn. */
@@ -80,10 +89,21 @@ struct access {
 	u8 width;              /* bytes of the offset */
 	bool has_limit;        /* of the segment, which is looked at; all is of 32 bits then */
 	bool is_write;
+	bool is_stack; /* implied, by the stack pointer */
 	u16 size;
 	i32 disp;
 };
 #define ACCESS_FLAT 0xffu
+
+/* Accesses of a block that share a check: native_window.c. lo, hi: by the registers as they were with delta 0. */
+struct window {
+	u8 base, index, scale;
+	u8 base_version, index_version;
+	u8 place, first, last;       /* instructions: before which its check is; its accesses' */
+	bool is_write, starts_write; /* one of them is, the first is */
+	i32 lo, hi;
+};
+#define SX_WINDOWS ARRAY_SIZE(((struct sx_cpu *)NULL)->native_windows)
 
 /* Where the truth about the flags is. */
 enum flags_home { FLAGS_HOST, FLAGS_MEMORY, FLAGS_DEAD };
@@ -92,6 +112,7 @@ enum flags_home { FLAGS_HOST, FLAGS_MEMORY, FLAGS_DEAD };
 enum slow_kind {
 	SLOW_CALLOUT,   /* the instruction by the interpreter, then back to `rejoin` */
 	SLOW_STEP,      /* the same, for one that ends the block: native code is left */
+	SLOW_SPLIT,     /* windows are open: to the plain code of the block that begins there */
 	SLOW_EDGE,      /* a jump into the page that isn't linked yet */
 	SLOW_FAR,       /* a jump out of the page */
 	SLOW_RETURN,    /* one that isn't the last call's: to R11 */
@@ -122,7 +143,7 @@ struct slow {
 	u32 x87_off;              /* at the jump */
 };
 #define SLOW_MAX 320
-#define EDGE_MAX 64
+#define EDGE_MAX 160
 
 #define X87_NONE (~(u32)0)
 
@@ -147,11 +168,42 @@ struct translation {
 	u16 ymm_valid, ymm_dirty; /* the same of upper halves */
 	bool has_upper;           /* the host's upper halves may not be zero */
 	u32 x87_off; /* of the x87 instruction whose address c->fpu.fip hasn't got yet; X87_NONE */
-	struct slow slow[SLOW_MAX];
+	bool is_plain; /* without windows */
+	struct window windows[SX_WINDOWS];
+	unsigned n_windows, next_window; /* whose check is emitted next */
+	/* Unless e.changed says otherwise: R14 has what is to be added in this one's; R10 the registers' sum at
+	 * instruction r10_index, where the window's lo is r10_disp further. */
+	const struct window *held, *in_r10;
+	u8 r10_index;
+	i32 r10_disp;
+	struct slow slow[SLOW_MAX + 1]; /* the last: where there is no room */
 	unsigned n_slow;
 	struct sx_native_edge edges[EDGE_MAX];
 	unsigned n_edges;
 };
+
+/* native_effects.c. What it writes of rm and reg, which are those of an integer instruction; bytes of rm. */
+enum { NATIVE_WRITES_RM = 1, NATIVE_WRITES_REG = 2 };
+unsigned sx_native_writes(const struct sx_insn *i);
+unsigned sx_native_rm_bytes(const struct sx_insn *i);
+/* General registers that may be others afterwards, by the guest's numbers. */
+u16 sx_native_changes(const struct item *it, u32 mode);
+bool sx_native_adds(const struct sx_insn *i, unsigned *reg, i64 *by);
+/* The accesses that go by sx_native_memory and sx_native_aligned, in their order. */
+unsigned sx_native_accesses(const struct translation *t, const struct item *it,
+			    struct access out[2]);
+/* It may fault, or be left to the interpreter, for another reason than that a page is missing. */
+bool sx_native_may_call_out(const struct item *it, u32 mode);
+
+/* native_window.c */
+void sx_native_plan_windows(struct translation *t);
+/* Is one open behind the instruction that was before it? */
+bool sx_native_is_shared_across(const struct translation *t, unsigned index);
+bool sx_native_has_checks(const struct translation *t, unsigned index);
+void sx_native_emit_checks(struct translation *t, unsigned index);
+struct window *sx_native_window_of(struct translation *t, unsigned index, const struct access *a);
+struct opd sx_native_shared(struct translation *t, unsigned index, const struct access *a,
+			    struct window *w);
 
 /* native_classify.c: which flags it touches, and whether native_insn can do it. */
 void sx_native_classify(struct item *it, u32 mode);
@@ -185,7 +237,12 @@ void sx_native_call_out(struct translation *t, unsigned index, const u8 *functio
 
 /* native_simd.c: MMX and SSE. */
 bool sx_native_is_simd(const struct sx_insn *i);
+bool sx_native_simd_writes_rm(const struct sx_insn *i);
 void sx_native_simd(struct translation *t, unsigned index);
+static inline bool sx_native_wants_alignment(const struct sx_insn *i)
+{
+	return sx_insn_form(i)->attr & SX_A_ALIGN;
+}
 /* The memory operand, checked, aligned where the instruction wants that. */
 struct opd sx_native_vector_memory(struct translation *t, unsigned index, bool is_write);
 /* Low halves, upper halves. */
@@ -196,6 +253,7 @@ void sx_native_flush_fpu(struct translation *t);
 
 /* native_vex.c; the two that store and load: for blocks that need AVX. */
 bool sx_native_is_vex(const struct sx_insn *i);
+bool sx_native_vex_writes_rm(const struct sx_insn *i);
 u8 sx_native_vex_flags(const struct sx_insn *i); /* FLAGS_* */
 unsigned sx_native_vex_needs(const struct sx_insn *i);
 void sx_native_vex(struct translation *t, unsigned index);
@@ -204,6 +262,7 @@ void sx_native_vex_load(struct translation *t, u16 low, u16 high);
 
 /* native_x87.c */
 bool sx_native_is_x87(const struct sx_insn *i);
+bool sx_native_x87_is_store(const struct sx_insn *i);
 u8 sx_native_x87_flags(const struct sx_insn *i); /* FLAGS_* */
 void sx_native_x87(struct translation *t, unsigned index);
 void sx_native_store_fip(struct translation *t, u32 off); /* X87_NONE: does nothing */
@@ -259,7 +318,16 @@ void sx_native_slot(struct emit *e, const struct sx_cpu *c, unsigned reg);
 /* r10 = host address of size bytes at the linear address in r10; else to the slow path. */
 void sx_native_check(struct translation *t, unsigned index, unsigned size, bool is_write,
 		     bool may_rejoin);
-void sx_native_add_slow(struct translation *t, enum slow_kind kind, u8 *field, unsigned index);
+/* Never NULL. */
+struct slow *sx_native_add_slow(struct translation *t, enum slow_kind kind, u8 *field,
+				unsigned index);
+/* It is a check's, whose code ends here: of the address lin; what: as sx_native_fill has it. */
+void sx_native_set_fill(struct translation *t, struct slow *s, struct opd lin, u32 what);
+/* The linear address as a host register and a distance, which are the guest's own, or R10; R11 is scratch. */
+struct opd sx_native_lin(struct translation *t, unsigned index, const struct access *a);
+/* r14 = what is to be added to a linear address in lin's page, if it has all of size bytes. */
+struct slow *sx_native_check_at(struct translation *t, unsigned index, struct opd lin,
+				unsigned size, bool is_write, enum slow_kind kind);
 
 /* The host register that has the guest's, by way of scratch if it is in memory. */
 static inline unsigned guest_in(struct translation *t, unsigned guest, unsigned scratch)

@@ -97,6 +97,11 @@ static struct simd operands_of(const struct sx_insn *i)
 	}
 }
 
+bool sx_native_simd_writes_rm(const struct sx_insn *i)
+{
+	return operands_of(i).writes_rm;
+}
+
 static bool has_imm(const struct sx_insn *i)
 {
 	enum sx_shape shape = sx_insn_form(i)->shape;
@@ -110,8 +115,8 @@ struct opd sx_native_vector_memory(struct translation *t, unsigned index, bool i
 	const struct item *it = &t->items[index];
 	struct access a = sx_native_access(t, it, it->i.size, is_write);
 
-	return sx_insn_form(&it->i)->attr & SX_A_ALIGN ? sx_native_aligned(t, index, &a)
-						       : sx_native_memory(t, index, &a, true);
+	return sx_native_wants_alignment(&it->i) ? sx_native_aligned(t, index, &a)
+						 : sx_native_memory(t, index, &a, true);
 }
 
 /* The rm operand where it is a register. */

@@ -28,6 +28,7 @@ struct access sx_native_stack_access(const struct translation *t, unsigned reg, 
 		.width = (u8)sx_native_stack_size(mode),
 		.has_limit = !(mode & SX_MODE_64),
 		.is_write = is_write,
+		.is_stack = true,
 		.size = (u16)size,
 		.disp = disp,
 	};

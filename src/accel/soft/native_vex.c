@@ -317,11 +317,19 @@ static struct vex encoding_of(const struct sx_insn *i, bool *out_is_register, u8
 	return v;
 }
 
+bool sx_native_vex_writes_rm(const struct sx_insn *i)
+{
+	const struct sx_form *f = sx_insn_form(i);
+
+	return is_rm(&f->opd[0]) && is_written(f, 0);
+}
+
 /* R14 is wanted for an operand in vvvv that isn't in a host register. */
 static struct opd memory(struct translation *t, unsigned index)
 {
 	const struct sx_form *f = sx_insn_form(&t->items[index].i);
-	struct opd m = sx_native_vector_memory(t, index, is_rm(&f->opd[0]) && is_written(f, 0));
+	struct opd m =
+		sx_native_vector_memory(t, index, sx_native_vex_writes_rm(&t->items[index].i));
 
 	if (sx_form_is_xmm(f))
 		return m;
@@ -351,6 +359,8 @@ void sx_native_vex(struct translation *t, unsigned index)
 		o.reg = f->ext;
 	for (unsigned k = 0; k < ARRAY_SIZE(f->opd); k++)
 		take_operand(t, i, k, &o);
+	if (!sx_form_is_xmm(f))
+		t->e.changed = 0xffff;
 	e_vex(&t->e, &v, o.reg, o.vvvv, o.rm);
 	if (v.imm_bytes)
 		e_u8(&t->e, imm);

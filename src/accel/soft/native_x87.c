@@ -71,7 +71,7 @@ void sx_native_store_fip(struct translation *t, u32 off)
 	e_store(e, H_R14, opd_near(&t->c->fpu.fip));
 }
 
-static bool is_store(const struct sx_insn *i)
+bool sx_native_x87_is_store(const struct sx_insn *i)
 {
 	switch ((int)sx_insn_op(i)) {
 	case SX_FST:
@@ -112,7 +112,7 @@ void sx_native_x87(struct translation *t, unsigned index)
 	struct opd memory = {0};
 
 	if (is_mem) {
-		struct access a = sx_native_access(t, it, i->size, is_store(i));
+		struct access a = sx_native_access(t, it, i->size, sx_native_x87_is_store(i));
 
 		memory = sx_native_memory(t, index, &a, true);
 	}

@@ -187,11 +187,28 @@ static struct sx_tlb_way way_of(struct sx_cpu *c, enum sx_tlb_set set)
 	return (struct sx_tlb_way){t->entry, t->mask, set};
 }
 
+/* STAC and CLAC choose a table without asking: a page must be good in both. */
+void sx_tlb_note_stack(struct sx_cpu *c, const struct sx_tlb_entry *e)
+{
+	if (c->tlb_set == SX_TLB_SUPERVISOR_AC && c->cr4 & X86_CR4_SMAP)
+		return;
+	c->stack_page = e->write;
+	c->stack_addend = e->addend;
+	for (unsigned k = 0; k < SX_STACK_SPANS; k++)
+		c->stack_limit[k] = PAGE_SIZE - SX_STACK_SPAN(k) + 1;
+}
+
+void sx_tlb_forget_stack(struct sx_cpu *c)
+{
+	memset(c->stack_limit, 0, sizeof(c->stack_limit));
+}
+
 void sx_tlb_select(struct sx_cpu *c)
 {
 	bool has_smap = c->cr4 & X86_CR4_SMAP;
 	struct sx_tlb *t;
 
+	sx_tlb_forget_stack(c);
 	c->native_ways[0] = way_of(c, has_smap ? SX_TLB_SUPERVISOR : SX_TLB_SUPERVISOR_AC);
 	c->native_ways[1] = way_of(c, SX_TLB_SUPERVISOR_AC);
 
@@ -397,6 +414,7 @@ void sx_tlb_switch(struct sx_cpu *c, u64 pcid, bool keeps)
 	struct sx_tlbs *t = &c->tlbs;
 	unsigned space = space_find(t, pcid);
 
+	sx_tlb_forget_stack(c);
 	sx_lockstep_flushed(c);
 	if (space == t->current && keeps)
 		return;
@@ -419,6 +437,7 @@ void sx_tlb_flush(struct sx_cpu *c)
 {
 	struct sx_tlbs *t = &c->tlbs;
 
+	sx_tlb_forget_stack(c);
 	sx_count(c, SX_N_FLUSH_ALL);
 	each_table(t, table_clear);
 	for (unsigned k = 0; k < SX_SPACES; k++)
@@ -432,6 +451,7 @@ void sx_tlb_flush(struct sx_cpu *c)
 
 void sx_tlb_flush_local(struct sx_cpu *c)
 {
+	sx_tlb_forget_stack(c);
 	sx_count(c, SX_N_FLUSH_LOCAL);
 	forget_shared_local(c);
 	for (unsigned k = 0; k < SX_SPACES; k++)
@@ -442,6 +462,7 @@ void sx_tlb_flush_space(struct sx_cpu *c, u64 pcid)
 {
 	unsigned space = space_find(&c->tlbs, pcid);
 
+	sx_tlb_forget_stack(c);
 	if (space == SX_SPACES)
 		return;
 	if (space == c->tlbs.current)
@@ -455,6 +476,7 @@ void sx_tlb_flush_page(struct sx_cpu *c, u64 lin)
 	struct sx_tlbs *t = &c->tlbs;
 	bool is_large = may_be_large(t, lin);
 
+	sx_tlb_forget_stack(c);
 	sx_count(c, SX_N_FLUSH_PAGE);
 	table_drop_page(&t->supervisor, lin, is_large, 0);
 	for (unsigned k = 0; k < SX_SPACES; k++) {
@@ -474,6 +496,7 @@ void sx_tlb_flush_space_page(struct sx_cpu *c, u64 pcid, u64 lin)
 	unsigned space = space_find(t, pcid);
 	bool is_large = may_be_large(t, lin);
 
+	sx_tlb_forget_stack(c);
 	if (space == SX_SPACES)
 		return;
 	if (space == t->current) {
@@ -494,6 +517,7 @@ static void table_drop_writes(struct sx_tlb *t)
 
 void sx_tlb_flush_writes(struct sx_cpu *c)
 {
+	sx_tlb_forget_stack(c);
 	sx_count(c, SX_N_FLUSH_WRITES);
 	each_table(&c->tlbs, table_drop_writes);
 }
@@ -569,6 +593,7 @@ void sx_tlb_flush_writes_to(struct sx_cpu *c, const u8 *page)
 	u64 host = (u64)(uintptr_t)page;
 	struct sx_tlb_writers *all = writers_of(t, host);
 
+	sx_tlb_forget_stack(c);
 	for (unsigned k = 0; k < SX_WRITERS; k++) {
 		struct sx_tlb_writer *w = &all->of[k];
 

@@ -56,6 +56,10 @@ struct sx_tlb_entry {
 #define SX_TLB_LARGE_SHIFT 2 /* log2 of the page's size in 4 KiB pages */
 #define SX_TLB_LARGE       ((u64)31 << SX_TLB_LARGE_SHIFT)
 
+/* Spans of accesses to the stack's page, in bytes: 16, 64, 256, 1024. */
+#define SX_STACK_SPANS   4
+#define SX_STACK_SPAN(k) (16u << 2 * (k))
+
 #define SX_TLB_MIN_BITS 9
 #define SX_TLB_MAX_BITS 14
 
@@ -153,6 +157,11 @@ void sx_tlb_set_tags(struct sx_cpu *c, enum sx_tlb_set set, struct sx_tlb_entry 
 		     bool is_writable);
 /* A piece of a page of 2^leaf_bits bytes was entered at lin. */
 void sx_tlb_note_large(struct sx_cpu *c, u64 lin, unsigned leaf_bits);
+
+/* Native code may use the page of an entry with a write tag, of the table in force, for accesses by RSP. */
+void sx_tlb_note_stack(struct sx_cpu *c, const struct sx_tlb_entry *e);
+/* Before anything that the entry says may not be so any more. Evicting it is no such thing. */
+void sx_tlb_forget_stack(struct sx_cpu *c);
 
 /* Code at lin goes into the jump cache. */
 void sx_tlb_note_code(struct sx_cpu *c, u64 lin, bool is_global);
