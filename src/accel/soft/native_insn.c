@@ -149,6 +149,8 @@ static void with_reg(struct translation *t, unsigned index)
 	if (sx_insn_op(i) == SX_MOV && sx_insn_form(i)->modrm == SX_MODRM_ABSENT)
 		/* A0 to A3 haven't either, and are loads before stores. */
 		op = (op & ~0xffu) | (op & 2 ? 0x88 : 0x8a) | (op & 1);
+	if (sx_insn_op(i) == SX_MOVSXD && size < 8) /* AMD's processors read 4 bytes for 2 */
+		op = 0x8b;
 	e_op(&t->e, size, op, o.reg, o.rm, 0);
 	finish(t, index, &o);
 }

@@ -9,6 +9,7 @@
  *   66 before a near branch in 64-bit code    AMD: IP is cut to 16 bits; Intel: ignored (SDM 2,
  *                                             Jcc, JMP, CALL, RET)
  *   REX.W of far pointers in memory           AMD: ignored; Intel: m16:64 (SDM 2, LSS, CALL, JMP)
+ *   MOVSXD of 16 bits, in memory              AMD: 32 bits are read; Intel: 16 (SDM 2, MOVSXD)
  *   IRETQ, RETFQ to code of 32 or 16 bits     AMD: the limit is compared with all of RIP; Intel:
  *                                             with EIP
  *   0F 0D with a register                     AMD: #UD (PREFETCH); Intel: a reserved NOP
@@ -279,6 +280,10 @@ static bool vendor_can_hide(const struct oracle_case *c)
 
 	if (vendor_is_far64(c) && c->rflags & X86_FLAG_AC)
 		return false;
+	/* Settling would take the pointer for what was pushed, or the other way round. */
+	if (vendor_is_far64(c) && sx_insn_op(&c->insn) == SX_CALL_FAR_M &&
+	    vendor_stack(c, c->gpr[X86_RSP]) - address < 10 + 16)
+		return false;
 	if (vendor_is_far64(c) && address + 10 > ORACLE_DATA &&
 	    address < ORACLE_DATA + ORACLE_DATA_SIZE && !vendor_is_writable(address, 10))
 		return false;
@@ -321,6 +326,10 @@ void oracle_vendor_disguise(const struct oracle_case *c, struct oracle_case *out
 	case SX_FXRSTOR:
 	case SX_XRSTOR:
 		vendor_hide_mm(out);
+		break;
+	case SX_MOVSXD:
+		if (c->insn.size == 2) /* as MOV, which is the same */
+			out->code[vendor_opcode(c)] = 0x8b;
 		break;
 	case SX_NOP:
 		if (sx_insn_form(&c->insn)->map == SX_MAP_0F &&

@@ -623,3 +623,23 @@ TEST(sse_instructions_across_pages)
 	CHECK_EQ(stored, 40);
 	core_fini(&k);
 }
+
+/* clang-format off */
+CODE(short_movsxd, "mov $0x7ffffe, %esi\n movw $0x8765, (%rsi)\n xor %edx, %edx\n mov $3, %ecx\n"
+		   "1: .byte 0x66, 0x63, 0x16\n dec %ecx\n jnz 1b\n" STOP);
+/* clang-format on */
+
+/* Of 16 bits; behind the memory is nothing that may be read. */
+TEST(movsxd_reads_no_more_than_its_operand)
+{
+	struct core k;
+	struct x86_cpu_state s;
+
+	static_assert(CORE_RAM == 0x800000, "its last two bytes");
+	core_init(&k);
+	core_long_mode(&k, &s);
+	core_load(&k, CORE_CODE, short_movsxd, CODE_SIZE(short_movsxd));
+	CHECK_EQ(core_run(&k, &s), VCPU_STOP_REQUEST);
+	CHECK_EQ(s.gpr[X86_RDX], 0x8765);
+	core_fini(&k);
+}
