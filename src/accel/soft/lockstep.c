@@ -80,7 +80,7 @@ void sx_lockstep_once(struct sx_cpu *c, const struct sx_insn *i)
 {
 	if (!c->lockstep || !c->lockstep->is_recording)
 		return;
-	c->lockstep->is_once = true;
+	c->lockstep->is_once = c->lockstep->has_walked_on = true;
 	sx_throw_nothing(c, i);
 }
 
@@ -104,21 +104,24 @@ void sx_lockstep_flushed(struct sx_cpu *c)
 
 /* --- written pages --- */
 
-static void note_page(struct sx_lockstep *l, u8 *host, struct gmem_block *b, u64 page)
+static struct lockstep_page *note_page(struct sx_lockstep *l, u8 *host, struct gmem_block *b,
+				       u64 page)
 {
 	struct lockstep_page *p;
 
 	for (unsigned k = 0; k < l->n_pages; k++) {
 		if (l->pages[k].host == host)
-			return;
+			return &l->pages[k];
 	}
 	assert(l->n_pages < LOCKSTEP_PAGES);
 	p = &l->pages[l->n_pages++];
 	p->host = host;
+	p->is_table = false;
 	p->block = b;
 	p->page = page;
 	memcpy(p->before, host, PAGE_SIZE);
 	memcpy(p->after, host, PAGE_SIZE);
+	return p;
 }
 
 static bool has_page(const struct sx_lockstep *l, const u8 *host)
@@ -151,7 +154,7 @@ void sx_lockstep_note_table(struct sx_cpu *c, struct gmem_block *b, u64 page)
 	if (!l || !l->is_recording)
 		return;
 	l->must_flush = true; /* the second engine is to walk again */
-	note_page(l, b->hva + (page << PAGE_SHIFT), b, page);
+	note_page(l, b->hva + (page << PAGE_SHIFT), b, page)->is_table = true;
 }
 
 /* Nothing decoded from the page's present bytes stays good. */
@@ -363,7 +366,7 @@ static void run_translated(struct sx_cpu *c, u64 n)
 
 enum engine { INTERPRETER, INTERPRETER_EXACT, TRANSLATED };
 
-static void run_engine(struct sx_cpu *c, enum engine engine, u64 n)
+static noinline void run_engine(struct sx_cpu *c, enum engine engine, u64 n)
 {
 	if (engine == TRANSLATED)
 		run_translated(c, n);
@@ -371,7 +374,7 @@ static void run_engine(struct sx_cpu *c, enum engine engine, u64 n)
 		run_interpreter(c, n, engine == INTERPRETER_EXACT);
 }
 
-/* As the run loop does it: exceptions come back here. */
+/* As the run loop does it, run_loop's reservation included: exceptions come back here. */
 static noinline void run_guarded(struct sx_cpu *c, enum engine engine, u64 n)
 {
 	if (__builtin_setjmp(c->unwind)) {
@@ -381,6 +384,7 @@ static noinline void run_guarded(struct sx_cpu *c, enum engine engine, u64 n)
 		return;
 	}
 	run_engine(c, engine, n);
+	__asm__ volatile("" : : : "memory");
 }
 
 /* How many instructions it was. */
@@ -419,7 +423,7 @@ static void begin(struct sx_cpu *c)
 	struct sx_lockstep *l = c->lockstep;
 
 	l->n_pages = 0;
-	l->must_flush = false;
+	l->must_flush = l->has_walked_on = false;
 	sx_tlb_flush_writes(c);
 	save(c, &l->start);
 }

@@ -12,6 +12,7 @@ struct lockstep_page {
 	u8 *host;
 	struct gmem_block *block;
 	u64 page;                               /* its number there */
+	bool is_table;                          /* a walk wrote it */
 	u8 before[PAGE_SIZE], after[PAGE_SIZE]; /* the first engine's */
 };
 
@@ -35,7 +36,9 @@ struct sx_lockstep {
 	enum lockstep_doubt doubt;
 	u64 narrow_until; /* the stretch that differed ends there */
 	bool is_recording;
-	bool is_once;    /* the stretch ended before something that can't be done twice */
+	bool is_once; /* the stretch ended before something that can't be done twice */
+	/* An engine went on to something that can't be done twice, perhaps by a walk, which the other one didn't. */
+	bool has_walked_on;
 	bool is_full;    /* it ended because it wrote too many pages */
 	bool must_flush; /* TLBs have what the start must not have */
 	u32 request;     /* bits that were set meanwhile */

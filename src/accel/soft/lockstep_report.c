@@ -10,6 +10,7 @@
 #include "accel/soft/exec.h"
 #include "accel/soft/lockstep_priv.h"
 #include "accel/soft/native.h"
+#include "base/bytes.h"
 #include "base/log.h"
 
 #define HOST_CODE_SHOWN 512 /* bytes */
@@ -27,10 +28,26 @@ static bool states_differ(const struct sx_lockstep *l, bool ignores_flags)
 	return memcmp(&a, &b, sizeof(a));
 }
 
+/* In the first four bytes of an entry, or in all of it. */
+#define ACCESSED_DIRTY ((u32)(X86_PTE_A | X86_PTE_D))
+
+static bool pages_differ(const struct sx_lockstep *l, const struct lockstep_page *p)
+{
+	if (!memcmp(p->after, p->host, PAGE_SIZE))
+		return false;
+	if (!p->is_table || !l->has_walked_on)
+		return true;
+	for (unsigned k = 0; k < PAGE_SIZE; k += 4) {
+		if ((bytes_load(p->after + k, 4) ^ bytes_load(p->host + k, 4)) & ~ACCESSED_DIRTY)
+			return true;
+	}
+	return false;
+}
+
 bool sx_lockstep_differs(const struct sx_lockstep *l, bool ignores_flags)
 {
 	for (unsigned k = 0; k < l->n_pages; k++) {
-		if (memcmp(l->pages[k].after, l->pages[k].host, PAGE_SIZE))
+		if (pages_differ(l, &l->pages[k]))
 			return true;
 	}
 	return states_differ(l, ignores_flags);
