@@ -139,6 +139,8 @@ static u64 mmio_read(void *opaque, gpa_t gpa, unused unsigned size)
 
 	__atomic_fetch_add(&k->mmio_reads, 1, __ATOMIC_RELAXED);
 	__atomic_store_n(&k->last_mmio, gpa, __ATOMIC_RELAXED);
+	if (k->on_mmio)
+		k->on_mmio(k->on_port_opaque, k, gpa);
 	return k->mmio_value;
 }
 
@@ -148,6 +150,8 @@ static void mmio_write(void *opaque, gpa_t gpa, u64 value, unused unsigned size)
 
 	__atomic_fetch_add(&k->mmio_writes, 1, __ATOMIC_RELAXED);
 	__atomic_store_n(&k->last_mmio, gpa, __ATOMIC_RELAXED);
+	if (k->on_mmio)
+		k->on_mmio(k->on_port_opaque, k, gpa);
 	k->mmio_value = value;
 }
 
@@ -169,8 +173,11 @@ static void add_memory(struct core *k)
 static void add_vcpu(struct core *k, unsigned id)
 {
 	struct err err = ERR_INIT;
-	struct x86_cpuid_config config = {
-		.model = "posada-v2", .n_cpus = CORE_CPUS, .id = id, .tsc_hz = 2000000000};
+	const char *model = getenv("SOFT_MODEL");
+	struct x86_cpuid_config config = {.model = model ? model : "posada-v2",
+					  .n_cpus = CORE_CPUS,
+					  .id = id,
+					  .tsc_hz = 2000000000};
 	struct x86_cpuid cpuid;
 
 	k->apic[id] = (struct core_apic){
@@ -190,7 +197,12 @@ static void settle_clock(void *opaque)
 
 static bool skip_time(void *opaque)
 {
-	return vclock_skip(((struct core *)opaque)->clock);
+	struct vclock *clock = ((struct core *)opaque)->clock;
+
+	if (!vclock_skip(clock))
+		return false;
+	vclock_fire(clock);
+	return true;
 }
 
 static enum accel_engine engine(int perf_fd)

@@ -57,6 +57,8 @@ struct core {
 	/* Told of writes to other ports; or NULL. */
 	void (*on_port)(void *opaque, struct core *k, u16 port);
 	void *on_port_opaque;
+	/* Told of accesses outside RAM; or NULL. The same opaque. */
+	void (*on_mmio)(void *opaque, struct core *k, gpa_t gpa);
 };
 
 void core_init(struct core *k);
