@@ -25,6 +25,7 @@
 #define CONN_ANSWER_MS   60000               /* for other questions */
 #define CONN_ALIGN_MAX   4096u
 #define CONN_PAYLOAD_MIN (64 * KIB)
+#define CONN_WARN_NS     (10 * NSEC_PER_SEC) /* no more often does a server fill a log */
 
 /* --- those that wait --- */
 
@@ -100,13 +101,24 @@ static void conn_abandon_calls(struct nbdc_conn *c)
 	}
 }
 
+/* Once for all connections. */
+static void conn_warn(struct nbdc *d, const char *why)
+{
+	u64 now = time_mono_ns();
+
+	if (d->is_closing || (d->warned_ns && now - d->warned_ns < CONN_WARN_NS))
+		return;
+	d->warned_ns = now;
+	log_warn("a connection to an NBD server is lost: %s", why);
+}
+
 static void conn_lose(struct nbdc_conn *c, const char *why)
 {
 	struct nbdc *d = c->d;
 
 	loop_fd_remove(d->node.blk.loop, &c->socket);
-	if (c->state == NBDC_READY && !d->is_closing)
-		log_warn("a connection to an NBD server is lost: %s", why);
+	if (c->state == NBDC_READY)
+		conn_warn(d, why);
 	if (!conn_is_any_ready(d) || c->state != NBDC_READY)
 		snprintf(d->why, sizeof(d->why), "%s", why);
 	c->state = NBDC_IDLE;

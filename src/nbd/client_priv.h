@@ -56,6 +56,7 @@ struct nbdc {
 	struct loop_task wake; /* wakes them */
 	struct loop_timer tick;
 	struct co_queue changed; /* there is a connection, or no more patience */
+	u64 warned_ns;           /* when a loss was told; 0: never */
 	u64 lost_ns;             /* since when there is none; 0: there is one */
 	unsigned n_owed;         /* answers that somebody waits for ... */
 	u64 owed_ns;             /* ... since when there was none */
