@@ -6,263 +6,123 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
-#include "base/bytes.h"
 #include "base/co.h"
 #include "base/err.h"
-#include "base/fd.h"
-#include "block/block_priv.h"
+#include "block/hub.h"
 #include "block/io.h"
-#include "block/iov.h"
+#include "crash_guest.h"
 #include "model.h"
 #include "test.h"
 
-#define CRASH_AT_ONCE  4
-#define CRASH_FILE_MAX (256 * MIB)
-
-/* --- the log --- */
-
-enum entry_kind { ENTRY_WRITE, ENTRY_ZEROES, ENTRY_RESIZE, ENTRY_FLUSH };
-
-struct entry {
-	enum entry_kind kind;
-	u64 offset, bytes; /* RESIZE: bytes */
-	u8 *data;          /* WRITE */
-};
-
-struct log_disk {
-	struct blk blk; /* first */
-	u8 *bytes;      /* the file as it is when nothing is lost */
-	struct entry *log;
-	size_t n_log;
-	struct list pending;
-	struct loop_task finish;
-	u64 random;
-	enum crash_bug bug;
-};
-
-static u64 next_random(u64 *r)
-{
-	*r ^= *r << 13;
-	*r ^= *r >> 7;
-	*r ^= *r << 17;
-	return *r;
-}
-
-static struct log_disk *log_of(struct blk *b)
-{
-	return container_of(b, struct log_disk, blk);
-}
-
-static struct entry *log_add(struct log_disk *d, enum entry_kind kind, u64 offset, u64 bytes)
-{
-	if (d->n_log % 1024 == 0)
-		d->log = mem_grow(d->log, d->n_log, d->n_log + 1024, sizeof(*d->log));
-	d->log[d->n_log] = (struct entry){.kind = kind, .offset = offset, .bytes = bytes};
-	return &d->log[d->n_log++];
-}
-
-static void log_do(struct log_disk *d, struct blk_request *r)
-{
-	bool is_dropped = d->bug == CRASH_NO_FLUSH || d->bug == CRASH_NO_ORDER;
-	u64 end = r->offset + r->bytes;
-
-	CHECK(end <= CRASH_FILE_MAX);
-	if (r->op != BLK_READ && r->op != BLK_FLUSH)
-		d->blk.size = MAX(d->blk.size, align_up(end, BLK_SECTOR));
-	switch (r->op) {
-	case BLK_READ:
-		blk_iov_scatter(r, d->bytes + r->offset, r->bytes);
-		break;
-	case BLK_WRITE:
-		blk_iov_gather(r, d->bytes + r->offset, r->bytes);
-		log_add(d, ENTRY_WRITE, r->offset, r->bytes)->data =
-			memcpy(mem_alloc(1, r->bytes), d->bytes + r->offset, r->bytes);
-		break;
-	case BLK_DISCARD: /* a file system makes holes */
-	case BLK_WRITE_ZEROES:
-		memset(d->bytes + r->offset, 0, r->bytes);
-		log_add(d, ENTRY_ZEROES, r->offset, r->bytes);
-		break;
-	case BLK_FLUSH:
-		if (!is_dropped)
-			log_add(d, ENTRY_FLUSH, 0, 0);
-		break;
-	}
-}
-
-static void log_submit(struct blk *b, struct blk_request *r)
-{
-	struct log_disk *d = log_of(b);
-
-	list_append(&d->pending, &r->node);
-	loop_task_post(b->loop, &d->finish);
-}
-
-/* In any order, and done only now: that is when it is in the file. A flush covers what is done. */
-static void log_finish_one(struct log_disk *d)
-{
-	struct list *node = d->pending.next;
-	struct blk_request *r;
-
-	for (u64 n = next_random(&d->random) % 3; n && node->next != &d->pending; n--)
-		node = node->next;
-	r = list_entry(node, struct blk_request, node);
-	list_remove(node);
-	log_do(d, r);
-	r->done(r, 0);
-}
-
-static void log_on_finish(struct loop_task *t)
-{
-	struct log_disk *d = container_of(t, struct log_disk, finish);
-
-	log_finish_one(d);
-	if (!list_is_empty(&d->pending))
-		loop_task_post(d->blk.loop, t);
-	blk_end_round(&d->blk);
-}
-
-static void log_kick(struct blk *b)
-{
-	(void)b;
-}
-
-static void log_drain(struct blk *b)
-{
-	struct log_disk *d = log_of(b);
-
-	while (!list_is_empty(&d->pending))
-		log_finish_one(d);
-	blk_end_round(b);
-}
-
-static int log_resize(struct blk *b, u64 size, struct err *err)
-{
-	struct log_disk *d = log_of(b);
-
-	CHECK(size <= CRASH_FILE_MAX);
-	if (size < b->size)
-		memset(d->bytes + size, 0, b->size - size);
-	b->size = size;
-	log_add(d, ENTRY_RESIZE, 0, size);
-	(void)err;
-	return 0;
-}
-
-/* What is left of it is the test's. */
-static void log_free(struct blk *b)
-{
-	struct log_disk *d = log_of(b);
-
-	if (d->finish.is_posted)
-		loop_task_cancel(b->loop, &d->finish);
-}
-
-static struct log_disk *log_new(struct loop *loop, u64 seed)
-{
-	static const struct blk_ops ops = {
-		.submit = log_submit,
-		.kick = log_kick,
-		.drain = log_drain,
-		.free = log_free,
-		.resize = log_resize,
-	};
-	struct log_disk *d = NEW(struct log_disk);
-
-	blk_init(&d->blk, &ops, loop, "log");
-	d->blk.block_size = BLK_SECTOR;
-	d->blk.is_container = d->blk.is_growable = true;
-	d->bytes = mmap(NULL, CRASH_FILE_MAX, PROT_READ | PROT_WRITE,
-			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	CHECK(d->bytes != MAP_FAILED);
-	d->random = seed * 7919 + 1;
-	list_init(&d->pending);
-	list_init(&d->finish.node);
-	d->finish.fn = log_on_finish;
-	return d;
-}
-
-static void log_delete(struct log_disk *d)
-{
-	for (size_t i = 0; i < d->n_log; i++)
-		free(d->log[i].data);
-	free(d->log);
-	munmap(d->bytes, CRASH_FILE_MAX);
-	free(d);
-}
-
-/* --- the guest --- */
-
-/* Each sector that a write covers holds the write's number, from its first byte to its last. */
-struct guest_write {
-	u64 first, n; /* sectors */
-	bool is_zero; /* zeroes; or a discard, which may have no effect */
-	bool is_discard;
-	size_t begun; /* the log's length then */
-	u64 done;     /* the guest's time; UINT64_MAX: it isn't */
-};
-
-struct guest_flush {
-	u64 begun;   /* the guest's time */
-	size_t done; /* the log's length then; SIZE_MAX: it isn't */
-};
+#define CRASH_AT_ONCE 4
+#define CRASH_GROWTH  (3 * MIB) /* at most, in all */
+#define CRASH_MANAGES 5         /* batches between what is done with the disk */
 
 struct guest {
 	const struct crash_plan *plan;
 	struct loop *loop;
 	struct co_pool *pool;
-	struct log_disk *disk;
-	struct blk *image;
-	struct guest_write *writes;
-	struct guest_flush *flushes;
-	size_t n_writes, n_flushes;
+	struct crash_log *log;
+	struct blk *image; /* the disk that the guest has; a hub where there is a job */
+	struct guest_past past;
 	unsigned n_running;
-	u64 random, time; /* time: counts what the guest begins and hears of */
+	u64 random, limit; /* limit: what the guest writes lies before */
+
+	struct img_job *job;
+	struct blk *old;                 /* what the job replaced */
+	struct guest_state *at_start;    /* of a copy */
+	size_t replaced, done;           /* the log's length when the job did, or ended; SIZE_MAX */
+	const struct guest_state *saved; /* a snapshot that is there */
 };
+
+/* --- images --- */
+
+struct chain { /* what an image's file and the one beneath are opened from */
+	const struct crash_plan *plan;
+	struct loop *loop;
+	struct crash_log *log; /* or */
+	int fds[CRASH_FILES];
+	bool is_cut_off; /* nothing beneath may be needed */
+};
+
+static struct blk *chain_file(const struct chain *c, unsigned i)
+{
+	return c->log ? crash_log_disk(c->log, c->loop, i)
+		      : model_file_of(c->loop, c->fds[i], false);
+}
+
+static struct blk *chain_open(const struct chain *c, unsigned i, bool is_readonly,
+			      const char *snapshot);
+
+static int chain_open_beneath(void *opaque, const struct img_child *child, struct blk **out,
+			      struct err *err)
+{
+	const struct chain *c = opaque;
+
+	(void)child;
+	*out = c->is_cut_off ? NULL : chain_open(c, 1, true, NULL);
+	return *out ? 0 : err_set(err, -EACCES, "nothing may be beneath");
+}
+
+/* NULL: it doesn't open. */
+static struct blk *chain_open(const struct chain *c, unsigned i, bool is_readonly,
+			      const char *snapshot)
+{
+	const struct img_opener opener = {.opaque = (void *)c, .open = chain_open_beneath};
+	const struct img_open_options o = {.loop = c->loop,
+					   .is_readonly = is_readonly,
+					   .opener = &opener,
+					   .snapshot = snapshot};
+	struct blk *file = chain_file(c, i), *b;
+	struct err err = ERR_INIT;
+
+	if (img_open(i ? c->plan->other : c->plan->format, file, &o, &b, &err) == 0)
+		return b;
+	if (getenv("CRASH_SHOW"))
+		print_message("doesn't open: %s\n", err.text);
+	blk_free(file);
+	return NULL;
+}
+
+/* --- the guest --- */
 
 struct guest_job {
 	struct guest *g;
 	size_t index;
-	u64 first, n;
-	enum { JOB_WRITE, JOB_ZEROES, JOB_DISCARD, JOB_FLUSH } kind;
+	bool is_flush;
 };
-
-static void sector_fill(u8 *sector, u64 number)
-{
-	for (unsigned i = 0; i < BLK_SECTOR / 8; i++)
-		le64_store(sector + i * 8, number);
-}
 
 static void guest_flush(struct guest *g, struct guest_flush *f)
 {
-	f->begun = ++g->time;
-	f->done = g->plan->bug == CRASH_EARLY ? g->disk->n_log : SIZE_MAX;
+	bool is_early = g->plan->bug == CRASH_EARLY;
+
+	f->begun = ++g->past.time;
+	f->done = is_early ? crash_log_length(g->log) : SIZE_MAX;
 	CHECK_EQ(blk_flush(g->image), 0);
 	if (g->plan->bug == CRASH_NO_ORDER)
-		log_add(g->disk, ENTRY_FLUSH, 0, 0);
-	f->done = MIN(f->done, g->disk->n_log);
+		crash_log_flushed(g->log);
+	f->done = MIN(f->done, crash_log_length(g->log));
 }
 
-static void guest_change(struct guest *g, struct guest_job *j)
+static void guest_change(struct guest *g, struct guest_write *w)
 {
-	struct guest_write *w = &g->writes[j->index];
-	u64 offset = j->first * BLK_SECTOR, bytes = j->n * BLK_SECTOR;
+	u64 offset = w->first * BLK_SECTOR, bytes = w->n * BLK_SECTOR;
+	u64 number = (u64)(w - g->past.writes) + 1;
 	AUTO(free_ptr) u8 *data = mem_alloc(1, bytes);
 
-	w->begun = g->disk->n_log;
-	for (u64 i = 0; i < j->n; i++)
-		sector_fill(data + i * BLK_SECTOR, j->index + 1);
-	if (j->kind == JOB_WRITE)
+	w->begun = crash_log_length(g->log);
+	for (u64 i = 0; i < w->n; i++)
+		guest_fill(data + i * BLK_SECTOR, number);
+	if (w->kind == GUEST_DATA)
 		CHECK_EQ(blk_write(g->image, offset, data, bytes), 0);
-	else if (j->kind == JOB_ZEROES)
-		CHECK_EQ(blk_write_zeroes(g->image, offset, bytes, j->index % 2), 0);
+	else if (w->kind == GUEST_ZEROES)
+		CHECK_EQ(blk_write_zeroes(g->image, offset, bytes, number % 2), 0);
 	else
 		CHECK_EQ(blk_discard(g->image, offset, bytes), 0);
-	w->done = ++g->time;
+	w->done = ++g->past.time;
 }
 
 static void guest_job(void *arg)
@@ -270,167 +130,314 @@ static void guest_job(void *arg)
 	struct guest_job *j = arg;
 	struct guest *g = j->g;
 
-	if (j->kind == JOB_FLUSH)
-		guest_flush(g, &g->flushes[j->index]);
+	if (j->is_flush)
+		guest_flush(g, &g->past.flushes[j->index]);
 	else
-		guest_change(g, j);
+		guest_change(g, &g->past.writes[j->index]);
 	g->n_running--;
 	free(j);
 }
 
+static size_t guest_draw_write(struct guest *g, unsigned stripe, u64 draw)
+{
+	u64 sectors = g->limit / BLK_SECTOR / CRASH_AT_ONCE;
+	u64 first = crash_random(&g->random) % sectors;
+	u64 most = crash_random(&g->random) % 4 ? 8 : 300;
+	struct guest_write *w =
+		guest_add_write(&g->past, stripe * sectors + first,
+				1 + crash_random(&g->random) % MIN(most, sectors - first));
+
+	w->kind = draw < 10 ? GUEST_DATA : draw < 12 ? GUEST_ZEROES : GUEST_DISCARD;
+	return (size_t)(w - g->past.writes);
+}
+
 static void guest_start(struct guest *g, unsigned stripe)
 {
-	u64 sectors = g->plan->size / BLK_SECTOR / CRASH_AT_ONCE;
-	u64 draw = next_random(&g->random) % 16;
+	u64 draw = crash_random(&g->random) % 16;
 	struct guest_job *j = NEW(struct guest_job);
 
-	*j = (struct guest_job){.g = g,
-				.kind = draw < 10   ? JOB_WRITE
-					: draw < 12 ? JOB_ZEROES
-					: draw < 13 ? JOB_DISCARD
-						    : JOB_FLUSH};
+	*j = (struct guest_job){.g = g, .is_flush = draw >= 13};
+	if (j->is_flush)
+		j->index = (size_t)(guest_add_flush(&g->past) - g->past.flushes);
+	else
+		j->index = guest_draw_write(g, stripe, draw);
 	g->n_running++;
-	if (j->kind == JOB_FLUSH) {
-		j->index = g->n_flushes++;
-	} else {
-		u64 first = next_random(&g->random) % sectors;
-		u64 most = next_random(&g->random) % 4 ? 8 : 300;
-
-		j->first = stripe * sectors + first;
-		j->n = 1 + next_random(&g->random) % MIN(most, sectors - first);
-		j->index = g->n_writes++;
-		g->writes[j->index] = (struct guest_write){.first = j->first,
-							   .n = j->n,
-							   .is_zero = j->kind != JOB_WRITE,
-							   .is_discard = j->kind == JOB_DISCARD,
-							   .done = UINT64_MAX};
-	}
 	co_start(g->pool, guest_job, j);
+}
+
+/* --- who looks after the disk --- */
+
+static void manage_resize(struct guest *g)
+{
+	u64 old = g->image->size, size = old, base = g->plan->size;
+	struct guest_write *cut_off = NULL;
+	struct guest_size *s;
+	struct err err = ERR_INIT;
+
+	if ((g->plan->does & CRASH_SHRINKS) && old > base && crash_random(&g->random) % 2)
+		size = base + crash_random(&g->random) % (old - base) / BLK_SECTOR * BLK_SECTOR;
+	else if (old < base + CRASH_GROWTH)
+		size = old + (1 + crash_random(&g->random) % 2000) * BLK_SECTOR;
+	size = MIN(size, base + CRASH_GROWTH);
+	if (size < old) {
+		cut_off = guest_add_write(&g->past, size / BLK_SECTOR, (old - size) / BLK_SECTOR);
+		cut_off->kind = GUEST_ZEROES;
+		cut_off->begun = crash_log_length(g->log);
+	}
+	s = guest_add_size(&g->past, size);
+	s->begun = crash_log_length(g->log);
+	if (blk_resize(g->image, size, &err) < 0)
+		fail_msg("%s", err.text);
+	s->done = ++g->past.time;
+	if (cut_off)
+		cut_off->done = s->done;
+}
+
+static void manage_resize_job(void *arg)
+{
+	struct guest *g = arg;
+
+	manage_resize(g);
+	g->n_running--;
+}
+
+static struct guest_state *manage_remember(struct guest *g, const char *letter)
+{
+	struct guest_state *s = guest_add_state(&g->past, g->image, crash_log_length(g->log));
+
+	if (s)
+		snprintf(s->name, sizeof(s->name), "%s%zu", letter, g->past.n_states);
+	return s;
+}
+
+static void manage_apply(struct guest *g, const struct guest_state *s)
+{
+	struct guest_write *w = guest_add_write(&g->past, 0, g->past.n_sectors);
+	struct guest_size *size = guest_add_size(&g->past, s->size);
+	struct err err = ERR_INIT;
+
+	w->kind = GUEST_STATE;
+	w->state = s->sectors;
+	w->begun = size->begun = crash_log_length(g->log);
+	CHECK_EQ(g->image->image->snapshot_apply(g->image, s->name, &err), 0);
+	w->done = size->done = ++g->past.time;
+}
+
+static void manage_snapshot(struct guest *g)
+{
+	const struct image_ops *ops = g->image->image;
+	struct err err = ERR_INIT;
+	struct guest_state *s;
+
+	if (g->saved && crash_random(&g->random) % 2) {
+		manage_apply(g, g->saved);
+	} else if (g->saved && crash_random(&g->random) % 3 == 0) {
+		s = &g->past.states[g->saved - g->past.states];
+		s->gone = crash_log_length(g->log);
+		g->saved = NULL;
+		CHECK_EQ(ops->snapshot_delete(g->image, s->name, &err), 0);
+	} else if ((s = manage_remember(g, "s"))) {
+		CHECK_EQ(ops->snapshot_create(g->image, s->name, 1, &err), 0);
+		s->done = crash_log_length(g->log);
+		g->saved = s;
+	}
+}
+
+static void manage_bitmap(struct guest *g)
+{
+	const struct image_ops *ops = g->image->image;
+	struct guest_state *s = manage_remember(g, "b"), *first = NULL;
+	struct err err = ERR_INIT;
+
+	if (!s)
+		return;
+	s->is_bitmap = true;
+	for (size_t i = 0; i < g->past.n_states; i++) {
+		if (g->past.states[i].is_bitmap && g->past.states[i].gone == SIZE_MAX && !first)
+			first = &g->past.states[i];
+	}
+	switch (first != s ? crash_random(&g->random) % 4 : 3) {
+	case 0:
+		snprintf(s->name, sizeof(s->name), "%s", first->name);
+		CHECK_EQ(ops->bitmap_clear(g->image, s->name, &err), 0);
+		break;
+	case 1:
+		for (size_t i = 0; i < g->past.n_states; i++) {
+			if (strcmp(g->past.states[i].name, first->name) == 0)
+				g->past.states[i].gone = 0;
+		}
+		s->gone = 0;
+		CHECK_EQ(ops->bitmap_remove(g->image, first->name, &err), 0);
+		break;
+	default:
+		CHECK_EQ(ops->bitmap_add(g->image, s->name, 4 * KIB, &err), 0);
+	}
+}
+
+static void manage_reopen(struct guest *g)
+{
+	const struct chain c = {.plan = g->plan, .loop = g->loop, .log = g->log};
+
+	blk_free(g->image);
+	g->image = chain_open(&c, 0, false, NULL);
+	CHECK(g->image);
+}
+
+/* --- jobs --- */
+
+static void job_replaced(void *opaque, struct blk *old)
+{
+	struct guest *g = opaque;
+
+	g->old = old;
+	g->replaced = crash_log_length(g->log);
+}
+
+static void job_changed(void *opaque, struct img_job *j)
+{
+	struct guest *g = opaque;
+	struct img_job_status s;
+
+	img_job_get_status(j, &s);
+	CHECK(s.state != IMG_JOB_FAILED);
+	if (s.state == IMG_JOB_DONE)
+		g->done = crash_log_length(g->log);
+}
+
+static void job_begin(struct guest *g)
+{
+	const struct chain c = {.plan = g->plan, .loop = g->loop, .log = g->log};
+	struct img_job_options o = {.kind = g->plan->job,
+				    .layers = g->plan->job == IMG_JOB_COMMIT,
+				    .changed = job_changed,
+				    .replaced = job_replaced,
+				    .opaque = g};
+	struct err err = ERR_INIT;
+
+	if (o.kind == IMG_JOB_COPY)
+		g->at_start = manage_remember(g, "c");
+	if (o.kind != IMG_JOB_PULL)
+		o.target = chain_open(&c, 1, false, NULL);
+	if (img_job_start(g->image, &o, &g->job, &err) < 0)
+		fail_msg("%s", err.text);
+}
+
+static void job_finish(struct guest *g)
+{
+	while (g->job && g->done == SIZE_MAX)
+		loop_step(g->loop, true);
+	blk_free(g->old);
+	if (g->job)
+		img_job_free(g->job);
+}
+
+/* --- all that happens --- */
+
+static void guest_manage(struct guest *g, unsigned batch)
+{
+	unsigned does = g->plan->does, draw;
+
+	if (does & CRASH_JOB) {
+		if (batch == g->plan->n_operations / CRASH_AT_ONCE / 3)
+			job_begin(g);
+		return;
+	}
+	if (!does || batch % CRASH_MANAGES)
+		return;
+	do
+		draw = 1u << crash_random(&g->random) % 5;
+	while (!(does & draw));
+	if (draw == CRASH_SNAPSHOTS)
+		manage_snapshot(g);
+	else if (draw == CRASH_BITMAPS)
+		manage_bitmap(g);
+	else if (draw == CRASH_REOPENS)
+		manage_reopen(g);
+	else if (batch % 2)
+		manage_resize(g);
+	else {
+		g->n_running++;
+		co_start(g->pool, manage_resize_job, g); /* while the guest writes */
+	}
 }
 
 static void guest_run(struct guest *g)
 {
-	for (unsigned done = 0; done < g->plan->n_operations; done += CRASH_AT_ONCE) {
+	for (unsigned batch = 0; batch < g->plan->n_operations / CRASH_AT_ONCE; batch++) {
+		/* A disk that shrinks is not written where it is cut off. */
+		g->limit = g->plan->does & CRASH_SHRINKS ? g->plan->size : g->image->size;
+		if ((g->plan->does & CRASH_SHRINKS) && batch % CRASH_MANAGES)
+			g->limit = g->image->size;
+		guest_manage(g, batch);
+		g->limit = MIN(g->limit, g->image->size);
 		for (unsigned i = 0; i < CRASH_AT_ONCE; i++)
 			guest_start(g, i);
 		while (g->n_running)
 			loop_step(g->loop, true);
 	}
+	job_finish(g);
 }
 
-/* --- what a cut leaves --- */
-
-struct cut {
-	int fd; /* a file with the state */
-	u8 *bytes;
-	u64 size;
-};
-
-static void cut_resize(struct cut *c, u64 size)
+static void guest_create(struct guest *g, unsigned file, const struct img_format *f, bool is_backed)
 {
-	if (size < c->size)
-		memset(c->bytes + size, 0, c->size - size);
-	c->size = size;
-}
+	struct img_create_options o = {.loop = g->loop, .size = g->plan->size};
+	struct blk *disk = crash_log_disk(g->log, g->loop, file), *beneath = NULL;
+	const struct chain c = {.plan = g->plan, .loop = g->loop, .log = g->log};
+	struct err err = ERR_INIT;
+	int r = 0;
 
-static void cut_apply(struct cut *c, const struct entry *e, bool is_safe, u64 *random)
-{
-	if (e->kind == ENTRY_FLUSH || e->kind == ENTRY_RESIZE)
-		return;
-	if (!is_safe && next_random(random) % 2)
-		return;
-	for (u64 at = 0; at < e->bytes; at += BLK_SECTOR) {
-		u64 n = MIN(e->bytes - at, BLK_SECTOR);
-
-		if (!is_safe && next_random(random) % 4 == 0)
-			continue; /* torn */
-		if (e->kind == ENTRY_WRITE)
-			memcpy(c->bytes + e->offset + at, e->data + at, n);
-		else
-			memset(c->bytes + e->offset + at, 0, n);
-		c->size = MAX(c->size, align_up(e->offset + at + n, BLK_SECTOR));
+	if (file == 0)
+		o.options = g->plan->options;
+	while (o.options && o.options[o.n_options].name)
+		o.n_options++;
+	if (is_backed) {
+		o.backing = beneath = chain_open(&c, 1, true, NULL);
+		o.backing_name = "base";
+		o.backing_format = g->plan->other->name;
 	}
+	if (f == &img_raw)
+		r = blk_resize(disk, g->plan->size, &err);
+	else
+		r = img_create(f, disk, &o, &err);
+	if (r < 0)
+		fail_msg("%s", err.text);
+	blk_free(disk);
+	blk_free(beneath);
 }
 
-static size_t last_flush_before(const struct log_disk *d, size_t cut)
+/* The layer beneath has contents; all that is there when it begins is promised. */
+static void guest_prepare(struct guest *g)
 {
-	while (cut && d->log[cut - 1].kind != ENTRY_FLUSH)
-		cut--;
-	return cut;
-}
+	const struct crash_plan *p = g->plan;
+	const struct chain c = {.plan = p, .loop = g->loop, .log = g->log};
+	struct err err = ERR_INIT;
+	struct guest_flush *f;
 
-static void cut_make(struct cut *c, const struct log_disk *d, size_t at, u64 *random)
-{
-	size_t safe = last_flush_before(d, at);
-	/* A file's sizes reach the disk in their order, but when is open. */
-	size_t sized = safe + next_random(random) % (at - safe + 1);
-
-	c->fd = memfd_create("cut", MFD_CLOEXEC);
-	CHECK_EQ(ftruncate(c->fd, (off_t)CRASH_FILE_MAX), 0);
-	c->bytes = mmap(NULL, CRASH_FILE_MAX, PROT_READ | PROT_WRITE, MAP_SHARED, c->fd, 0);
-	CHECK(c->bytes != MAP_FAILED);
-	c->size = 0;
-	for (size_t i = 0; i < at; i++) {
-		if (d->log[i].kind == ENTRY_RESIZE && i < sized)
-			cut_resize(c, d->log[i].bytes);
-		else
-			cut_apply(c, &d->log[i], i < safe, random);
+	if (p->other)
+		guest_create(g, 1, p->other, false);
+	if (p->is_backed) {
+		g->image = chain_open(&c, 1, false, NULL);
+		CHECK(g->image);
+		g->limit = g->image->size;
+		for (unsigned i = 0; i < CRASH_AT_ONCE * 4; i++)
+			guest_start(g, i % CRASH_AT_ONCE);
+		while (g->n_running)
+			loop_step(g->loop, true);
+		blk_free(g->image);
 	}
-	CHECK_EQ(ftruncate(c->fd, (off_t)c->size), 0);
+	guest_create(g, 0, p->format, p->is_backed);
+	g->image = chain_open(&c, 0, false, NULL);
+	CHECK(g->image);
+	if (p->does & CRASH_JOB)
+		CHECK_EQ(blk_hub_new(g->loop, g->image, &g->image, &err), 0);
+	crash_log_flushed(g->log);
+	f = guest_add_flush(&g->past);
+	f->begun = ++g->past.time;
+	f->done = crash_log_length(g->log);
+	crash_log_set_bug(g->log, p->bug);
 }
 
-static void cut_end(struct cut *c)
-{
-	munmap(c->bytes, CRASH_FILE_MAX);
-	close(c->fd);
-}
-
-/* --- what the guest was promised --- */
-
-/* When the last flush began that was done when the cut came: what was done before that is there. */
-static u64 promised_until(const struct guest *g, size_t cut)
-{
-	u64 until = 0;
-
-	for (size_t i = 0; i < g->n_flushes; i++)
-		if (g->flushes[i].done <= cut)
-			until = MAX(until, g->flushes[i].begun);
-	return until;
-}
-
-static bool sector_may_be(const struct guest *g, u64 sector, u64 number, size_t cut)
-{
-	u64 until = promised_until(g, cut);
-	bool may = number == 0; /* as new, unless something is promised */
-
-	for (size_t i = 0; i < g->n_writes; i++) {
-		const struct guest_write *w = &g->writes[i];
-
-		if (sector < w->first || sector >= w->first + w->n || w->begun > cut)
-			continue;
-		if (w->done < until && !w->is_discard)
-			may = false; /* only this, and what came later */
-		may = may || number == (w->is_zero ? 0 : i + 1);
-	}
-	return may;
-}
-
-static const char *sectors_wrong(const struct guest *g, const u8 *bytes, size_t cut)
-{
-	u8 want[BLK_SECTOR];
-
-	for (u64 s = 0; s < g->plan->size / BLK_SECTOR; s++) {
-		u64 number = le64_load(bytes + s * BLK_SECTOR);
-
-		sector_fill(want, number);
-		if (memcmp(bytes + s * BLK_SECTOR, want, BLK_SECTOR))
-			return "a sector is no write's";
-		if (!sector_may_be(g, s, number, cut))
-			return number ? "a flushed write was lost, an older one is there"
-				      : "a flushed write was lost";
-	}
-	return NULL;
-}
+/* --- what a cut left --- */
 
 /* CRASH_SHOW in the environment: what the check says. */
 static void show_finding(void *opaque, bool is_corruption, const char *text)
@@ -440,30 +447,25 @@ static void show_finding(void *opaque, bool is_corruption, const char *text)
 		print_message("%s: %s\n", is_corruption ? "corruption" : "leak", text);
 }
 
-static const char *image_wrong(const struct guest *g, struct blk *image, size_t cut)
+static const char *check_wrong(const struct crash_plan *p, struct blk *image)
 {
-	AUTO(free_ptr) u8 *bytes = mem_alloc(1, g->plan->size);
 	struct img_check check = {.report = show_finding};
 	struct err err = ERR_INIT;
 
-	if (image->size != g->plan->size)
-		return "the disk has another size";
-	if (image->image->check && image->image->check(image, 0, &check, &err) < 0)
+	if (!image->image || !image->image->check)
+		return NULL;
+	if (image->image->check(image, 0, &check, &err) < 0)
 		return "it can't be checked";
-	if (check.corruptions && g->plan->is_repaired) {
+	if (check.corruptions && p->is_repaired) {
 		image->image->check(image, IMG_REPAIR_ALL, &check, &err);
 		check = (struct img_check){0};
 		image->image->check(image, 0, &check, &err);
 	}
-	if (check.corruptions || check.errors)
-		return "its check finds corruptions";
-	if (blk_read(image, 0, bytes, g->plan->size) < 0)
-		return "it can't be read";
-	return sectors_wrong(g, bytes, cut);
+	return check.corruptions || check.errors ? "its check finds corruptions" : NULL;
 }
 
 /* Sound but for leaks. What qemu-img calls a mismatch in VDI are blocks that are counted and nobody's. */
-static const char *qemu_wrong(const struct guest *g, const struct cut *c)
+static const char *qemu_wrong(const struct img_format *f, int fd)
 {
 	char command[400];
 
@@ -471,76 +473,133 @@ static const char *qemu_wrong(const struct guest *g, const struct cut *c)
 		 "out=$(qemu-img check -q -f %s /proc/%d/fd/%d 2>&1)\n"
 		 "case $? in 0 | 3 | 63) exit 0 ;; 2) ;; *) exit 1 ;; esac\n"
 		 "! echo \"$out\" | grep ERROR | grep -qv 'allocated blocks mismatch'",
-		 g->plan->format->name, (int)getpid(), c->fd);
+		 f->name, (int)getpid(), fd);
 	return system(command) ? "qemu-img check finds corruptions" : NULL;
 }
 
-static const char *cut_wrong(const struct guest *g, size_t at, u64 *random, bool asks_qemu)
+static const char *snapshots_wrong(const struct guest *g, const struct chain *c, size_t cut)
 {
-	const struct img_open_options o = {.loop = g->loop};
-	struct err err = ERR_INIT;
 	const char *why = NULL;
-	struct blk *file, *image;
-	struct cut c;
 
-	cut_make(&c, g->disk, at, random);
-	file = model_file_of(g->loop, c.fd, false);
-	if (img_open(g->plan->format, file, &o, &image, &err) < 0) {
-		blk_free(file);
-		why = "it doesn't open";
-	} else {
-		why = image_wrong(g, image, at);
-		blk_free(image);
+	for (size_t i = 0; i < g->past.n_states && !why; i++) {
+		const struct guest_state *s = &g->past.states[i];
+		struct blk *b;
+
+		if (s->is_bitmap || s == g->at_start || s->done > cut || s->gone <= cut)
+			continue;
+		b = chain_open(c, 0, true, s->name);
+		why = b ? guest_state_wrong(s, b) : "a snapshot doesn't open";
+		blk_free(b);
 	}
-	if (!why && asks_qemu)
-		why = qemu_wrong(g, &c);
-	cut_end(&c);
+	return why;
+}
+
+static const char *copy_wrong(const struct guest *g, const struct chain *c, size_t cut)
+{
+	struct blk *b;
+	const char *why;
+
+	if (!g->at_start || cut < g->done)
+		return NULL;
+	b = chain_open(c, 1, true, NULL);
+	why = b ? guest_state_wrong(g->at_start, b) : "the copy doesn't open";
+	blk_free(b);
+	return why;
+}
+
+static const char *chain_wrong(const struct guest *g, struct chain *c, size_t cut)
+{
+	unsigned top = cut >= g->replaced;
+	struct blk *b;
+	const char *why;
+
+	c->is_cut_off = top || (g->plan->does & CRASH_JOB && cut >= g->done &&
+				g->plan->job == IMG_JOB_PULL);
+	b = chain_open(c, top, false, NULL);
+	if (!b)
+		return "it doesn't open";
+	why = check_wrong(g->plan, b);
+	if (!why)
+		why = guest_disk_wrong(&g->past, b, cut);
+	blk_free(b);
+	if (!why)
+		why = snapshots_wrong(g, c, cut);
+	return why ? why : copy_wrong(g, c, cut);
+}
+
+/* It is opened and mended, and in that comes another cut. */
+static void cut_again(const struct guest *g, struct chain *c, size_t at, u64 *random)
+{
+	struct crash_log *log = crash_log_new(*random);
+	struct chain again = {.plan = g->plan, .loop = g->loop, .log = log};
+	struct img_check check = {0};
+	struct err err = ERR_INIT;
+	struct blk *b;
+	size_t n;
+
+	for (unsigned i = 0; i < CRASH_FILES; i++)
+		crash_log_load(log, i, c->fds[i]);
+	b = chain_open(&again, at >= g->replaced, false, NULL);
+	if (b && b->image && b->image->check)
+		b->image->check(b, IMG_REPAIR_ALL, &check, &err);
+	blk_free(b);
+	n = crash_log_length(log);
+	n = crash_random(random) % (n + 1);
+	for (unsigned i = 0; i < CRASH_FILES; i++) {
+		close(c->fds[i]);
+		c->fds[i] = crash_log_cut(log, n, i, random);
+	}
+	crash_log_free(log);
+}
+
+static const char *cut_wrong(const struct guest *g, size_t at, u64 *random, unsigned number)
+{
+	struct chain c = {.plan = g->plan, .loop = g->loop};
+	const char *why;
+
+	for (unsigned i = 0; i < CRASH_FILES; i++)
+		c.fds[i] = crash_log_cut(g->log, at, i, random);
+	if (number % 4 == 1)
+		cut_again(g, &c, at, random);
+	why = chain_wrong(g, &c, at);
+	if (why && getenv("CRASH_SHOW"))
+		print_message("cut %u at %zu (of %zu, done %zu), %s\n", number, at,
+			      crash_log_length(g->log), g->done,
+			      number % 4 == 1 ? "and again" : "once");
+	if (!why && g->plan->asks_qemu && number % 8 == 0)
+		why = qemu_wrong(g->plan->format, c.fds[0]);
+	for (unsigned i = 0; i < CRASH_FILES; i++)
+		close(c.fds[i]);
 	return why;
 }
 
 /* --- all of it --- */
 
-static void guest_open(struct guest *g, size_t *out_first)
-{
-	struct img_create_options create = {
-		.loop = g->loop, .size = g->plan->size, .options = g->plan->options};
-	const struct img_open_options o = {.loop = g->loop};
-	struct err err = ERR_INIT;
-
-	while (create.options && create.options[create.n_options].name)
-		create.n_options++;
-	if (img_create(g->plan->format, &g->disk->blk, &create, &err) < 0 ||
-	    img_open(g->plan->format, &g->disk->blk, &o, &g->image, &err) < 0)
-		fail_msg("%s", err.text);
-	/* Whoever made it was told that it is there. */
-	log_add(g->disk, ENTRY_FLUSH, 0, 0);
-	*out_first = g->disk->n_log;
-	g->disk->bug = g->plan->bug;
-}
-
 const char *crash_run(const struct crash_plan *p)
 {
-	struct guest g = {.plan = p, .random = p->seed * 0x9e3779b97f4a7c15 + 1};
+	struct guest g = {.plan = p,
+			  .random = p->seed * 0x9e3779b97f4a7c15 + 1,
+			  .replaced = SIZE_MAX,
+			  .done = SIZE_MAX};
 	const char *why = NULL;
 	struct err err = ERR_INIT;
 	size_t first;
 
 	CHECK_EQ(loop_new(&g.loop, &err), 0);
-	CHECK_EQ(co_pool_new(CRASH_AT_ONCE, &g.pool, &err), 0);
-	g.writes = NEW_ARRAY(struct guest_write, p->n_operations + CRASH_AT_ONCE);
-	g.flushes = NEW_ARRAY(struct guest_flush, p->n_operations + CRASH_AT_ONCE);
-	g.disk = log_new(g.loop, p->seed);
-	guest_open(&g, &first);
+	CHECK_EQ(co_pool_new(CRASH_AT_ONCE * 4, &g.pool, &err), 0);
+	guest_init(&g.past, p->size, p->size + CRASH_GROWTH, p->n_operations * 2 + 64);
+	g.log = crash_log_new(p->seed);
+	guest_prepare(&g);
+	first = crash_log_length(g.log);
 	guest_run(&g);
 	for (unsigned i = 0; i < p->n_cuts && !why; i++) {
-		size_t at = first + next_random(&g.random) % (g.disk->n_log - first + 1);
+		size_t at = first + crash_random(&g.random) % (crash_log_length(g.log) - first + 1);
 
-		why = cut_wrong(&g, at, &g.random, p->asks_qemu && i % 8 == 0);
+		why = cut_wrong(&g, at, &g.random, i);
 	}
 	blk_free(g.image);
-	log_delete(g.disk);
-	free(g.writes);
-	free(g.flushes);
+	crash_log_free(g.log);
+	guest_fini(&g.past);
 	co_pool_free(g.pool);
 	loop_free(g.loop);
 	return why;

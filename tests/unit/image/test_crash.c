@@ -5,6 +5,7 @@
 #include "crash.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "test.h"
 
@@ -18,25 +19,36 @@ static u64 from_environment(const char *name, u64 otherwise)
 	return value ? strtoul(value, NULL, 0) : otherwise;
 }
 
-static void holds(const char *format, const struct img_option *options, bool is_repaired)
+static void holds_plan(const struct crash_plan *what)
 {
-	struct crash_plan p = {
-		.format = img_find_format(format),
-		.options = options,
-		.size = strcmp(format, "vdi") ? DISK : 4 * DISK, /* its blocks are large */
-		.n_operations = 240,
-		.n_cuts = (unsigned)from_environment("CRASH_CUTS", CUTS),
-		.seed = from_environment("CRASH_SEED", 1),
-		.asks_qemu = true,
-		.is_repaired = is_repaired,
-	};
+	struct crash_plan p = *what;
 	const char *why;
 
 	CHECK(p.format);
+	p.size = p.size ? p.size : DISK;
+	p.n_operations = 240;
+	p.n_cuts = (unsigned)from_environment("CRASH_CUTS", CUTS);
+	p.seed = from_environment("CRASH_SEED", 1);
 	why = crash_run(&p);
 	if (why)
-		fail_msg("%s: %s", format, why);
+		fail_msg("%s: %s", p.format->name, why);
 }
+
+static void holds(const char *format, const struct img_option *options, bool is_repaired)
+{
+	holds_plan(&(struct crash_plan){
+		.format = img_find_format(format),
+		.options = options,
+		.size = strcmp(format, "vdi") ? DISK : 4 * DISK, /* its blocks are large */
+		.asks_qemu = true,
+		.is_repaired = is_repaired,
+	});
+}
+
+static const struct img_option small_clusters[] = {{"cluster_size", "4K"}, {NULL, NULL}};
+static const struct img_option lazy[] = {{"lazy_refcounts", "on"}, {NULL, NULL}};
+static const struct img_option extended[] = {{"extended_l2", "on"}, {NULL, NULL}};
+static const struct img_option old[] = {{"compat", "0.10"}, {NULL, NULL}};
 
 /* A harness that finds nothing finds no bug either: some state of some seed must be wrong. */
 static void finds(const char *format, const struct img_option *options, enum crash_bug bug)
@@ -74,11 +86,6 @@ TEST(early_completions_are_found)
 {
 	finds("raw", NULL, CRASH_EARLY);
 }
-
-static const struct img_option small_clusters[] = {{"cluster_size", "4K"}, {NULL, NULL}};
-static const struct img_option lazy[] = {{"lazy_refcounts", "on"}, {NULL, NULL}};
-static const struct img_option extended[] = {{"extended_l2", "on"}, {NULL, NULL}};
-static const struct img_option old[] = {{"compat", "0.10"}, {NULL, NULL}};
 
 TEST(qcow2_holds)
 {
@@ -139,4 +146,85 @@ TEST(bugs_in_vhdx_would_be_found)
 TEST(vmdk_holds)
 {
 	holds("vmdk", NULL, true);
+}
+
+/* --- and what is done with the disk --- */
+
+TEST(qcow2_holds_while_it_is_resized)
+{
+	holds_plan(&(struct crash_plan){.format = &img_qcow2,
+					.options = small_clusters,
+					.does = CRASH_GROWS | CRASH_SHRINKS | CRASH_REOPENS});
+}
+
+TEST(qcow2_holds_with_snapshots)
+{
+	holds_plan(&(struct crash_plan){
+		.format = &img_qcow2, .does = CRASH_SNAPSHOTS | CRASH_REOPENS, .asks_qemu = true});
+	holds_plan(&(struct crash_plan){.format = &img_qcow2,
+					.options = small_clusters,
+					.does = CRASH_SNAPSHOTS | CRASH_GROWS | CRASH_SHRINKS});
+	/* Version 2 has no flag that says "count anew": what is only ours may seem to be shared. */
+	holds_plan(&(struct crash_plan){.format = &img_qcow2,
+					.options = old,
+					.does = CRASH_SNAPSHOTS,
+					.is_repaired = true});
+}
+
+TEST(qcow2_holds_with_bitmaps)
+{
+	holds_plan(&(struct crash_plan){
+		.format = &img_qcow2, .does = CRASH_BITMAPS | CRASH_REOPENS, .asks_qemu = true});
+	holds_plan(&(struct crash_plan){.format = &img_qcow2,
+					.options = small_clusters,
+					.does = CRASH_BITMAPS | CRASH_REOPENS | CRASH_SNAPSHOTS |
+						CRASH_GROWS});
+}
+
+TEST(other_formats_hold_while_they_grow)
+{
+	holds_plan(&(struct crash_plan){
+		.format = &img_vdi, .size = 4 * DISK, .does = CRASH_GROWS | CRASH_REOPENS});
+	holds_plan(&(struct crash_plan){
+		.format = &img_vhd, .does = CRASH_GROWS | CRASH_REOPENS, .is_repaired = true});
+	holds_plan(&(struct crash_plan){.format = &img_vhdx, .does = CRASH_GROWS | CRASH_REOPENS});
+	holds_plan(&(struct crash_plan){
+		.format = &img_vmdk, .does = CRASH_REOPENS, .is_repaired = true});
+}
+
+static void job_holds(enum img_job_kind kind, const struct img_format *f,
+		      const struct img_format *other)
+{
+	holds_plan(&(struct crash_plan){
+		.format = f,
+		.other = other,
+		.is_backed = kind == IMG_JOB_COMMIT || kind == IMG_JOB_PULL,
+		.does = CRASH_JOB,
+		.job = kind,
+		.is_repaired = f == &img_vhd,
+	});
+}
+
+TEST(a_copy_and_its_disk_hold)
+{
+	job_holds(IMG_JOB_COPY, &img_qcow2, &img_qcow2);
+	job_holds(IMG_JOB_COPY, &img_vhd, &img_vhdx);
+}
+
+TEST(a_mirror_holds)
+{
+	job_holds(IMG_JOB_MIRROR, &img_qcow2, &img_raw);
+	job_holds(IMG_JOB_MIRROR, &img_vhdx, &img_qcow2);
+}
+
+TEST(a_commit_holds)
+{
+	job_holds(IMG_JOB_COMMIT, &img_qcow2, &img_qcow2);
+	job_holds(IMG_JOB_COMMIT, &img_qcow2, &img_raw);
+}
+
+TEST(a_pull_holds)
+{
+	job_holds(IMG_JOB_PULL, &img_qcow2, &img_qcow2);
+	job_holds(IMG_JOB_PULL, &img_qcow2, &img_vhdx);
 }
