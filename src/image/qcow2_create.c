@@ -203,7 +203,6 @@ static int create_write_header(struct create *c, struct err *err)
 {
 	struct qcow2 *q = &c->q;
 	const char *format = c->o->backing_format;
-	int r;
 
 	if (c->data_file)
 		qcow2_set_ext(q, QCOW2_EXT_DATA_FILE, c->data_file, (u32)strlen(c->data_file));
@@ -213,12 +212,7 @@ static int create_write_header(struct create *c, struct err *err)
 	if (q->version >= 3)
 		create_add_feature_names(q);
 	create_fill_header(c);
-	r = qcow2_header_write(q, err);
-	if (r == -ENOSPC && q->version >= 3) { /* small clusters: without the names */
-		qcow2_set_ext(q, QCOW2_EXT_FEATURES, NULL, 0);
-		r = qcow2_header_write(q, err);
-	}
-	return r;
+	return qcow2_header_write(q, err);
 }
 
 static int create_write_tables(struct create *c, struct err *err)

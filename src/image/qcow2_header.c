@@ -4,7 +4,13 @@
  *     header (72, 104 or more bytes) | extensions ... | end | backing file's name | zeros to the cluster's end
  *
  * The fixed fields lie in the file's first sector and change in one write, so that a crash leaves the
- * old ones or the new ones. Extensions change only where nothing depends on both at once.
+ * old ones or the new ones. A whole header may be longer than a sector, and such a write can be torn. So
+ * what lies behind the first sector is written first, where the old header has nothing, and the first sector
+ * then leads there. Where both are longer than a sector, that is done twice:
+ *
+ *     old                    first | old rest |
+ *     new, behind the old    first | old rest | new rest         first: an extension that spans the old rest
+ *     new                    first | new rest |
  */
 #include <stdio.h>
 #include <string.h>
@@ -117,14 +123,17 @@ static int header_read_extensions(struct qcow2 *q, const u8 *head, u64 end, stru
 		type = be32_get(w.type);
 		bytes = be32_get(w.bytes);
 		at += sizeof(w);
+		q->header_end = MAX(q->header_end, at);
 		if (type == QCOW2_EXT_END)
 			return 0;
 		if (bytes > end - at)
 			return err_set(err, -EINVAL, "header extension 0x%x is too long", type);
 		if (q->n_ext == QCOW2_EXTENSIONS_MAX)
 			return err_set(err, -EINVAL, "there are too many header extensions");
-		header_add_ext(q, type, head + at, bytes);
+		if (type != QCOW2_EXT_SKIP)
+			header_add_ext(q, type, head + at, bytes);
 		at = MIN(end, align_up(at + bytes, 8));
+		q->header_end = MAX(q->header_end, at);
 	}
 	return 0;
 }
@@ -191,6 +200,7 @@ static int header_read_rest(struct qcow2 *q, struct err *err)
 		memcpy(q->header_rest, head + sizeof(q->header),
 		       q->header_bytes - sizeof(q->header));
 	}
+	q->header_end = q->header_bytes;
 	name = be64_get(q->header.backing_offset);
 	name_bytes = be32_get(q->header.backing_bytes);
 	if (name) {
@@ -200,6 +210,7 @@ static int header_read_rest(struct qcow2 *q, struct err *err)
 				       "the backing file's name is not in the header");
 		if (name_bytes)
 			q->backing_name = str_format("%.*s", (int)name_bytes, head + name);
+		q->header_end = MAX(q->header_end, name + name_bytes);
 		end = name;
 	}
 	return header_read_extensions(q, head, end, err);
@@ -359,7 +370,7 @@ int qcow2_set_autoclear(struct qcow2 *q, u64 bits)
 	return header_set(q, &q->header.autoclear, &q->autoclear, bits);
 }
 
-/* Returns what follows, or 0 when there isn't room. */
+/* Returns what follows, or 0 when there isn't room. data may be NULL: zeros. */
 static u64 header_put_ext(u8 *buf, u64 at, u64 end, u32 type, const void *data, u32 bytes)
 {
 	const struct qcow2_ext_wire w = {be32_of(type), be32_of(bytes)};
@@ -367,38 +378,130 @@ static u64 header_put_ext(u8 *buf, u64 at, u64 end, u32 type, const void *data, 
 	if (!at || align_up(at + sizeof(w) + bytes, 8) > end)
 		return 0;
 	memcpy(buf + at, &w, sizeof(w));
-	if (bytes)
+	if (data)
 		memcpy(buf + at + sizeof(w), data, bytes);
 	return align_up(at + sizeof(w) + bytes, 8);
 }
 
-static u64 header_put_extensions(const struct qcow2 *q, u8 *buf)
+static u64 header_put_extensions(const struct qcow2 *q, u8 *buf, u64 start)
 {
-	u64 at = q->header_bytes;
+	u64 at = q->header_bytes, skip = at + sizeof(struct qcow2_ext_wire);
 
+	if (start > skip)
+		at = header_put_ext(buf, at, q->cluster_size, QCOW2_EXT_SKIP, NULL,
+				    (u32)(start - skip));
 	for (u32 i = 0; i < q->n_ext; i++)
 		at = header_put_ext(buf, at, q->cluster_size, q->ext[i].type, q->ext[i].data,
 				    q->ext[i].bytes);
 	return header_put_ext(buf, at, q->cluster_size, QCOW2_EXT_END, NULL, 0);
 }
 
-int qcow2_header_write(struct qcow2 *q, struct err *err)
+struct header_image { /* as it is to be in the file */
+	struct qcow2_header_wire fields;
+	u8 *buf; /* a cluster */
+	u64 end; /* 0: it doesn't fit */
+};
+
+/* start: where the extensions begin; 0: where they always do. */
+static void header_build(const struct qcow2 *q, u64 start, struct header_image *out)
 {
-	AUTO(free_ptr) u8 *buf = mem_alloc(1, q->cluster_size);
 	u64 name_bytes = q->backing_name ? strlen(q->backing_name) : 0;
-	u64 at = header_put_extensions(q, buf);
+	u64 at;
+
+	memset(out->buf, 0, q->cluster_size);
+	out->fields = q->header;
+	out->end = 0;
+	at = header_put_extensions(q, out->buf, start);
+	if (!at || name_bytes > QCOW2_NAME_MAX || !range_fits(at, name_bytes, q->cluster_size))
+		return;
+	out->fields.backing_offset = be64_of(name_bytes ? at : 0);
+	out->fields.backing_bytes = be32_of((u32)name_bytes);
+	memcpy(out->buf, &out->fields, MIN(q->header_bytes, sizeof(out->fields)));
+	if (q->header_rest)
+		memcpy(out->buf + sizeof(out->fields), q->header_rest,
+		       q->header_bytes - sizeof(out->fields));
+	if (name_bytes)
+		memcpy(out->buf + at, q->backing_name, name_bytes);
+	out->end = at + name_bytes;
+}
+
+/* What lies behind `from`, which the file's header doesn't use; then the first sector. */
+static int header_put(struct qcow2 *q, const struct header_image *h, u64 from)
+{
+	u64 end = align_up(h->end, BLK_SECTOR);
+	int r = 0;
+
+	if (end > from) {
+		r = blk_write(q->file, from, h->buf + from, end - from);
+		if (r == 0)
+			r = blk_flush(q->file);
+	}
+	if (r == 0)
+		r = blk_write(q->file, 0, h->buf, BLK_SECTOR);
+	if (r < 0)
+		return r;
+	q->header = h->fields;
+	q->header_end = MAX(q->header_end, h->end);
+	return blk_flush(q->file);
+}
+
+/* The new header, h, is in the file, and lies behind both the old one and where it is going to be. */
+static int header_put_behind(struct qcow2 *q, const struct header_image *h, struct err *err)
+{
+	u64 from = align_up(MAX(h->end, q->header_end), BLK_SECTOR);
+	AUTO(free_ptr) u8 *buf = mem_alloc(1, q->cluster_size);
+	struct header_image behind = {.buf = buf};
 	int r;
 
-	if (!at || name_bytes > QCOW2_NAME_MAX || !range_fits(at, name_bytes, q->cluster_size))
-		return err_set(err, -ENOSPC, "the header doesn't fit into a cluster");
-	q->header.backing_offset = be64_of(name_bytes ? at : 0);
-	q->header.backing_bytes = be32_of((u32)name_bytes);
-	memcpy(buf, &q->header, MIN(q->header_bytes, sizeof(q->header)));
-	if (q->header_rest)
-		memcpy(buf + sizeof(q->header), q->header_rest,
-		       q->header_bytes - sizeof(q->header));
-	if (name_bytes)
-		memcpy(buf + at, q->backing_name, name_bytes);
-	r = blk_write(q->file, 0, buf, q->cluster_size);
+	header_build(q, from, &behind);
+	if (!behind.end || q->header_bytes + sizeof(struct qcow2_ext_wire) > BLK_SECTOR)
+		return err_set(err, -EFBIG, "the cluster has no room to change the header safely");
+	r = header_put(q, &behind, from);
 	return r < 0 ? err_errno(err, r, "cannot write the header") : 0;
+}
+
+/* The new header is in its place; what is left of others is cleared. */
+static int header_clear_rest(struct qcow2 *q, u64 end)
+{
+	u64 from = align_up(end, BLK_SECTOR), old = align_up(q->header_end, BLK_SECTOR);
+
+	q->header_end = end;
+	return old > from ? blk_write_zeroes(q->file, from, old - from, false) : 0;
+}
+
+static int header_replace(struct qcow2 *q, struct err *err)
+{
+	AUTO(free_ptr) u8 *buf = mem_alloc(1, q->cluster_size);
+	struct header_image h = {.buf = buf};
+	int r = 0;
+
+	header_build(q, 0, &h);
+	if (!h.end)
+		return err_set(err, -EFBIG, "the header doesn't fit into a cluster");
+	if (!q->header_end) { /* a new image, and nobody relies on it */
+		r = blk_write(q->file, 0, buf, q->cluster_size);
+		q->header = h.fields;
+		q->header_end = h.end;
+		return r < 0 ? err_errno(err, r, "cannot write the header") : 0;
+	}
+	if (h.end > BLK_SECTOR && q->header_end > BLK_SECTOR)
+		r = header_put_behind(q, &h, err);
+	if (r < 0)
+		return r;
+	r = header_put(q, &h, BLK_SECTOR);
+	if (r == 0)
+		r = header_clear_rest(q, h.end);
+	return r < 0 ? err_errno(err, r, "cannot write the header") : 0;
+}
+
+int qcow2_header_write(struct qcow2 *q, struct err *err)
+{
+	int r = header_replace(q, err);
+
+	/* In small clusters the names of features have to make room: they only explain. */
+	if (r == -EFBIG && qcow2_find_ext(q, QCOW2_EXT_FEATURES)) {
+		qcow2_set_ext(q, QCOW2_EXT_FEATURES, NULL, 0);
+		r = header_replace(q, err);
+	}
+	return r;
 }

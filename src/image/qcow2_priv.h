@@ -124,6 +124,7 @@ struct qcow2 {
 	struct qcow2_ext *ext;
 	u32 n_ext;
 	char *backing_name; /* NULL: none */
+	u64 header_end; /* what the file's header uses, with extensions and name; 0: none is there */
 	u64 incompatible, compatible, autoclear;
 	u8 compression;
 
@@ -223,7 +224,10 @@ char *qcow2_ext_string(const struct qcow2 *q, u32 type); /* owned; NULL: there i
 void qcow2_set_ext(struct qcow2 *q, u32 type, const void *data, u32 bytes); /* NULL: none of it */
 /* The fixed fields, one sector. Not synced. */
 int qcow2_header_write_fields(struct qcow2 *q);
-/* All of it, with extensions and the backing's name; refuses what doesn't fit into a cluster. */
+/*
+ * All of it, with extensions and the backing's name; refuses what doesn't fit into a cluster. A crash leaves the
+ * old one or the new one; synced, if there was one.
+ */
 int qcow2_header_write(struct qcow2 *q, struct err *err);
 /* Features in header and file; synced before and after. */
 int qcow2_set_incompatible(struct qcow2 *q, u64 bits);

@@ -65,6 +65,7 @@ struct qcow2_ext_wire {
 #define QCOW2_EXT_BITMAPS        0x23852875u
 #define QCOW2_EXT_LUKS           0x0537be77u
 #define QCOW2_EXT_DATA_FILE      0x44415441u
+#define QCOW2_EXT_SKIP           0x736b6970u /* ours: nothing but a way past what is being changed */
 
 struct qcow2_feature_wire {
 	u8 type; /* incompatible, compatible, autoclear */

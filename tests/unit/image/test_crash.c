@@ -6,7 +6,11 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "base/alloc.h"
+#include "base/err.h"
+#include "model.h"
 #include "test.h"
 
 #define CUTS 40
@@ -45,10 +49,71 @@ static void holds(const char *format, const struct img_option *options, bool is_
 	});
 }
 
+/* The backing's name in file 0 as a cut left it; owned. */
+static char *name_in_cut(struct loop *loop, const struct crash_log *l, size_t at, u64 *random)
+{
+	const struct img_open_options o = {.loop = loop, .is_readonly = true, .is_alone = true};
+	int fd = crash_log_cut(l, at, 0, random);
+	struct img_info info;
+	struct err err = ERR_INIT;
+	struct blk *b;
+	char *name;
+
+	if (img_open(&img_qcow2, model_file_of(loop, fd, true), &o, &b, &err) < 0)
+		fail_msg("%s", err.text);
+	CHECK_EQ(b->image->info(b, &info, &err), 0);
+	CHECK_STR(info.backing_format, "raw");
+	name = str_dup(info.backing_name);
+	img_info_fini(&info);
+	blk_free(b);
+	close(fd);
+	return name;
+}
+
 static const struct img_option small_clusters[] = {{"cluster_size", "4K"}, {NULL, NULL}};
 static const struct img_option lazy[] = {{"lazy_refcounts", "on"}, {NULL, NULL}};
 static const struct img_option extended[] = {{"extended_l2", "on"}, {NULL, NULL}};
 static const struct img_option old[] = {{"compat", "0.10"}, {NULL, NULL}};
+
+/* Its end is in another sector than its beginning. */
+TEST(a_long_header_of_qcow2_changes_whole)
+{
+	char names[3][701];
+	struct img_create_options create = {.size = MIB,
+					    .backing_name = names[0],
+					    .backing_format = "raw",
+					    .options = small_clusters,
+					    .n_options = 1};
+	struct img_open_options o = {.is_alone = true};
+	struct crash_log *l = crash_log_new(1);
+	u64 random = from_environment("CRASH_SEED", 1);
+	size_t at[3];
+	struct err err = ERR_INIT;
+	struct blk *file, *b;
+
+	for (unsigned i = 0; i < 3; i++)
+		memset(names[i], 'a' + (int)i, 700), names[i][i == 1 ? 20 : 700 - i] = 0;
+	CHECK_EQ(loop_new(&o.loop, &err), 0);
+	create.loop = o.loop;
+	file = crash_log_disk(l, o.loop, 0);
+	CHECK_EQ(img_create(&img_qcow2, file, &create, &err), 0);
+	CHECK_EQ(img_open(&img_qcow2, file, &o, &b, &err), 0);
+	for (unsigned i = 0; i < 3; i++) {
+		at[i] = crash_log_length(l);
+		if (i < 2)
+			CHECK_EQ(b->image->set_backing(b, names[i + 1], "raw", &err), 0);
+	}
+	blk_free(b);
+	for (unsigned i = 0; i < 400; i++) {
+		unsigned step = i % 2;
+		size_t cut = at[step] + crash_random(&random) % (at[step + 1] - at[step] + 1);
+		AUTO(free) char *name = name_in_cut(o.loop, l, cut, &random);
+
+		CHECK(strcmp(name, names[step]) == 0 || strcmp(name, names[step + 1]) == 0);
+	}
+	crash_log_free(l);
+	loop_free(o.loop);
+}
 
 /* A harness that finds nothing finds no bug either: some state of some seed must be wrong. */
 static void finds(const char *format, const struct img_option *options, enum crash_bug bug)
