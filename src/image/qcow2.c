@@ -25,6 +25,7 @@
 #include "base/err.h"
 #include "block/io.h"
 #include "image/qcow2_bitmap.h"
+#include "image/qcow2_tree.h"
 
 /* --- requests come and go --- */
 
@@ -255,6 +256,8 @@ static int qcow2_finish(struct qcow2 *q)
 {
 	int r = qcow2_settle(q);
 
+	if (r == 0 && !q->is_broken)
+		r = qcow2_tree_mend(q);
 	if (r == 0 && !q->is_broken)
 		r = qcow2_bitmaps_store(q);
 	if (r == 0)

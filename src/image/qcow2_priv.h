@@ -116,7 +116,8 @@ struct qcow2 {
 	bool is_loaded;                    /* opening went well */
 	bool was_dirty;                    /* when it was opened */
 	bool has_data_file, is_data_raw;
-	bool is_broken; /* marked corrupt, by us or before: nothing is written */
+	bool must_count; /* counts and flags may contradict each other: qcow2_tree_mend */
+	bool is_broken;  /* marked corrupt, by us or before: nothing is written */
 
 	struct qcow2_header_wire header; /* as it is in the file; version 2: the rest is zeros */
 	u32 version, header_bytes;

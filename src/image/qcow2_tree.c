@@ -153,13 +153,31 @@ int qcow2_tree_switch(struct qcow2 *q, u64 *l1, u32 entries, u64 size)
 
 /* --- a bracket around changes that no order makes safe --- */
 
+int qcow2_tree_mend(struct qcow2 *q)
+{
+	struct img_check c = {0};
+	struct err err = ERR_INIT;
+	int r = q->must_count ? qcow2_settle(q) : 0;
+
+	if (r < 0 || !q->must_count)
+		return r;
+	r = qcow2_check_alone(q, IMG_REPAIR_LEAKS | IMG_REPAIR_ALL, &c, &err);
+	if (r == 0 && c.corruptions)
+		r = -EIO;
+	if (r == 0)
+		q->must_count = false;
+	return r;
+}
+
 int qcow2_tree_begin(struct qcow2 *q)
 {
 	int r;
 
 	if (q->is_broken)
 		return -EIO;
-	r = qcow2_settle(q);
+	r = qcow2_tree_mend(q);
+	if (r == 0)
+		r = qcow2_settle(q);
 	if (r < 0 || q->version < 3)
 		return r;
 	return qcow2_set_incompatible(q, q->incompatible | QCOW2_INCOMPAT_DIRTY);
@@ -167,16 +185,13 @@ int qcow2_tree_begin(struct qcow2 *q)
 
 int qcow2_tree_end(struct qcow2 *q, int result)
 {
-	struct img_check c = {0};
-	struct err err = {0};
-	int r = qcow2_settle(q);
+	int r = result < 0 ? result : qcow2_settle(q);
 
-	/* What was left half done is undone by counting anew. */
-	if (result < 0 && r == 0) {
-		r = qcow2_check_alone(q, IMG_REPAIR_LEAKS | IMG_REPAIR_ALL, &c, &err);
-		r = r < 0 || c.corruptions ? -EIO : result;
-	} else if (r == 0 && q->version >= 3) {
+	if (r == 0 && q->version >= 3)
 		r = qcow2_set_incompatible(q, q->incompatible & ~QCOW2_INCOMPAT_DIRTY);
+	if (r < 0) {
+		q->must_count = true;
+		qcow2_tree_mend(q); /* or later, when the host works again */
 	}
-	return result < 0 ? result : r;
+	return r;
 }

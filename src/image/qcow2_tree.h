@@ -18,10 +18,12 @@ int qcow2_tree_flags(struct qcow2 *q, bool is_clearing);
 int qcow2_tree_switch(struct qcow2 *q, u64 *l1, u32 entries, u64 size);
 /*
  * Around changes in which counts and flags contradict each other for a while: everything is settled, and
- * the image marked, so that it is counted anew if we don't reach the end (version 3). The end undoes what
- * was begun if result is an error; returns result, or its own.
+ * the image marked, so that it is counted anew if we don't reach the end (version 3). If result is an error, the
+ * end counts anew itself; where that fails, too, it is left to qcow2_tree_mend. Returns result, or its own.
  */
 int qcow2_tree_begin(struct qcow2 *q);
 int qcow2_tree_end(struct qcow2 *q, int result);
+/* Before the next such change, and when it is closed. */
+int qcow2_tree_mend(struct qcow2 *q);
 
 #endif
