@@ -9,7 +9,8 @@
  *                     guest's buffers aren't aligned as it wants
  *     flush           SYNC
  *     discard         PUNCH; where the file system can't, nothing
- *     write zeroes    PUNCH (if space may be given back), else ZERO_RANGE, else ZEROS are written
+ *     write zeroes    PUNCH (if space may be given back), else ZERO_RANGE, else ZEROS are written; behind
+ *                     a growable file's end GROW, as holes don't make it larger
  *
  * r->iov always describes what is still to be transferred. Punching a hole in a block device
  * zeroes it by unmapping (Linux, block/fops.c), so no ioctl is needed.
@@ -48,6 +49,7 @@ enum raw_step {
 	RAW_PUNCH,
 	RAW_ZERO_RANGE,
 	RAW_ZEROS,
+	RAW_GROW, /* the last block of zeros is written */
 };
 
 struct blk_raw {
@@ -112,10 +114,22 @@ static void raw_bounce_give_back(struct blk_raw *raw, struct blk_request *r)
 	raw->engine->ops->submit(raw->engine, next);
 }
 
+/* The file is as large as what was written makes it, also by a request that failed in its middle. */
+static void raw_note_size(struct blk_raw *raw, const struct blk_request *r, int result)
+{
+	u64 written = result == 0 ? r->bytes : r->progress;
+	bool is_writing = r->op == BLK_WRITE || r->op == BLK_WRITE_ZEROES;
+
+	if (raw->blk.is_growable && is_writing && written)
+		raw->blk.size =
+			MAX(raw->blk.size, align_up(r->offset + written, raw->blk.block_size));
+}
+
 static void raw_complete(struct blk_raw *raw, struct blk_request *r, int result)
 {
 	if (r->step == RAW_BOUNCE)
 		raw_bounce_give_back(raw, r);
+	raw_note_size(raw, r, result);
 	raw->n_out--;
 	r->done(r, result);
 }
@@ -207,8 +221,6 @@ static void raw_submit(struct blk *b, struct blk_request *r)
 	r->progress = 0;
 	r->step = RAW_SYNC;
 	raw->n_out++;
-	if (b->is_growable && r->op != BLK_FLUSH && r->op != BLK_READ)
-		b->size = MAX(b->size, r->offset + r->bytes);
 	switch (r->op) {
 	case BLK_READ:
 		raw_start_transfer(raw, r);
@@ -282,6 +294,11 @@ void raw_describe(struct raw_engine *e, struct blk_request *r, struct raw_op *ou
 		op.buf = (void *)raw_zeros;
 		op.bytes = MIN(op.bytes, RAW_ZEROS_SIZE);
 		break;
+	case RAW_GROW:
+		op.buf = (void *)raw_zeros;
+		op.bytes = e->raw->blk.block_size;
+		op.offset = r->offset + r->bytes - op.bytes;
+		break;
 	}
 	*out = op;
 }
@@ -324,6 +341,17 @@ static void raw_transferred(struct blk_raw *raw, struct blk_request *r, int resu
 		raw->engine->ops->submit(raw->engine, r);
 }
 
+/* fallocate(2) did it, but for the file's size. */
+static void raw_deallocated(struct blk_raw *raw, struct blk_request *r)
+{
+	bool is_zeroing = r->op == BLK_WRITE_ZEROES;
+
+	if (is_zeroing && raw->blk.is_growable && r->offset + r->bytes > raw->blk.size)
+		raw_start(raw, r, RAW_GROW);
+	else
+		raw_complete(raw, r, 0);
+}
+
 /* fallocate(2) failed: does another way lead there? */
 static void raw_fall_back(struct blk_raw *raw, struct blk_request *r, int result)
 {
@@ -359,9 +387,12 @@ void raw_step_done(struct raw_engine *e, struct blk_request *r, int result)
 		e->ops->submit(e, r);
 	else if (r->step == RAW_RESERVE || r->step == RAW_RESERVE_AHEAD)
 		raw_reserved(raw, r, result);
-	else if (result >= 0 &&
-		 (r->step == RAW_SYNC || r->step == RAW_PUNCH || r->step == RAW_ZERO_RANGE))
+	else if (result >= 0 && r->step == RAW_SYNC)
 		raw_complete(raw, r, 0);
+	else if (result >= 0 && (r->step == RAW_PUNCH || r->step == RAW_ZERO_RANGE))
+		raw_deallocated(raw, r);
+	else if (result >= 0 && r->step == RAW_GROW)
+		raw_complete(raw, r, (u32)result == raw->blk.block_size ? 0 : -EIO);
 	else if (result >= 0)
 		raw_transferred(raw, r, result);
 	else if (r->step == RAW_PUNCH || r->step == RAW_ZERO_RANGE)

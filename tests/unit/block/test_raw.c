@@ -182,6 +182,46 @@ TEST(space_is_taken_ahead_and_what_is_unused_given_back)
 	}
 }
 
+/* Holes don't make a file larger, and discards aren't meant to. */
+TEST(a_files_size_is_what_was_written_to)
+{
+	static u8 out[8192];
+
+	FOR_EACH_ENGINE(e)
+	{
+		const struct blk_raw_options o = {.engine = ENGINE(e), .is_container = true};
+		int fd = disk_memfd(MIB);
+		struct err err = ERR_INIT;
+		struct disk d = {.probe = fcntl(fd, F_DUPFD_CLOEXEC, 0)};
+		struct io io;
+		u64 size;
+
+		current = &d;
+		CHECK_EQ(loop_new(&d.loop, &err), 0);
+		CHECK_EQ(blk_raw_new(d.loop, fd, &o, &d.blk, &err), 0);
+		for (unsigned may_unmap = 0; may_unmap < 2; may_unmap++) {
+			u64 end = (2 + may_unmap) * MIB;
+
+			io = (struct io){.r = {.op = BLK_WRITE_ZEROES,
+					       .offset = end - 300 * KIB,
+					       .bytes = 300 * KIB,
+					       .may_unmap = may_unmap,
+					       .done = io_done}};
+			blk_submit(d.blk, &io.r);
+			CHECK_EQ(io_wait(&d, &io), 0);
+			CHECK_EQ(d.blk->size, end);
+			CHECK_EQ(fd_size(d.probe, &size), 0);
+			CHECK_EQ(size, end);
+		}
+		CHECK_EQ(io_run(&d, BLK_DISCARD, 4 * MIB, NULL, MIB), 0);
+		CHECK_EQ(d.blk->size, 3 * MIB);
+		CHECK_EQ(fcntl(d.probe, F_ADD_SEALS, F_SEAL_GROW), 0);
+		CHECK_EQ(io_run(&d, BLK_WRITE, 4 * MIB, out, sizeof(out)), -EPERM);
+		CHECK_EQ(d.blk->size, 3 * MIB); /* a write that failed made nothing larger */
+		disk_close(&d);
+	}
+}
+
 /* A file that can't be allocated ahead (sealed against growing): what can be written still is. */
 TEST(a_refused_reservation_is_no_failed_write)
 {
