@@ -160,7 +160,7 @@ struct blk_raw_options {
 	enum blk_engine engine;
 	struct blk_engines *engines; /* take one of these (borrowed); NULL: make one */
 	/*
-	 * Of engines made ahead: they may have a ring together, which costs a fraction. Then a drain of one
+	 * Of engines made ahead: they may have two rings together, which cost a fraction. Then a drain of one
 	 * disk may call done() of another's requests as well.
 	 */
 	bool has_shared_ring;

@@ -10,20 +10,33 @@
 #include "block/raw_priv.h"
 
 #define ENGINES_THREADS_LATER 2 /* each costs four threads */
+#define ENGINES_RINGS         2
 
 struct blk_engines {
 	struct loop *loop;
 	struct list idle;
 };
 
+/*
+ * Disks take places of the two rings by turns: a copy's source and target have different ones. While the loop
+ * submits, a ring is locked, and what is read from the page cache is copied meanwhile; the kernel's worker
+ * that writes has to wait for that lock where it is its ring.
+ */
 static int engines_make_shared(struct blk_engines *p, const struct raw_engine *none, unsigned n)
 {
-	AUTO(free_ptr) struct raw_engine **e = NEW_ARRAY(struct raw_engine *, n);
+	unsigned each = (n + ENGINES_RINGS - 1) / ENGINES_RINGS;
+	AUTO(free_ptr) struct raw_engine **e = NEW_ARRAY(struct raw_engine *, each * ENGINES_RINGS);
 	struct err why = ERR_INIT;
-	int r = raw_uring_new(none, n, e, &why);
+	int r = 0;
 
-	for (unsigned i = 0; i < n && r == 0; i++)
-		list_append(&p->idle, &e[i]->node);
+	for (unsigned i = 0; i < ENGINES_RINGS && r == 0; i++)
+		r = raw_uring_new(none, each, e + i * each, &why);
+	for (unsigned i = 0; i < each * ENGINES_RINGS; i++) {
+		struct raw_engine *next = e[i % ENGINES_RINGS * each + i / ENGINES_RINGS];
+
+		if (next)
+			list_append(&p->idle, &next->node);
+	}
 	return r;
 }
 
@@ -100,7 +113,7 @@ void raw_engines_give(struct blk_engines *p, struct raw_engine *e)
 {
 	e->raw = NULL;
 	if (e->ops->set_file(e, -1) == 0)
-		list_append(&p->idle, &e->node);
+		list_insert_before(p->idle.next, &e->node); /* its turn is the next */
 	else
 		e->ops->free(e); /* it would keep the file */
 }
