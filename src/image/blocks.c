@@ -351,8 +351,10 @@ static int blocks_discard(struct blk_node *n, struct blk_request *r)
 		result = b->ops->map(b, offset, r->bytes - r->progress, &run);
 		if (result == 0 && run.kind == IMG_RUN_DATA && run.has_place)
 			result = blk_write_zeroes(run.file, run.host, run.bytes, true);
-		r->progress += run.bytes;
+		if (result == 0)
+			r->progress += run.bytes;
 	}
+	b->is_changed = true;
 	blocks_leave(b);
 	return result;
 }

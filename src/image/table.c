@@ -71,6 +71,13 @@ int img_table_get(struct img_table *t, u64 at, u8 **out)
 	return r;
 }
 
+int img_table_relocate(struct img_table *t, u64 at)
+{
+	u64 page = at / t->page_bytes;
+
+	return t->pages[page] ? table_locate(t, page, t->pages[page]) : 0;
+}
+
 bool img_table_has(const struct img_table *t, u64 at)
 {
 	return t->pages[at / t->page_bytes];

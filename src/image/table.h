@@ -40,6 +40,8 @@ int img_table_get(struct img_table *t, u64 at, u8 **out);
 bool img_table_has(const struct img_table *t, u64 at); /* it is in memory already */
 /* What is at `at` was changed; img_table_get has been called for it. */
 void img_table_touch(struct img_table *t, u64 at);
+/* The page of `at` has a place now, and had none when it was read. May wait. */
+int img_table_relocate(struct img_table *t, u64 at);
 /* -ENOMEM. The pages' places were located when they were read. */
 int img_table_collect(struct img_table *t, struct img_batch *batch);
 

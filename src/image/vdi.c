@@ -263,20 +263,37 @@ static int vdi_grow(struct vdi *v, u64 size, u32 n_blocks)
 	return r == 0 ? vdi_use_map(v) : r;
 }
 
+/* Of a fixed image: the new blocks have their places at once. */
+static int vdi_place_all(struct vdi *v, u32 from)
+{
+	struct err err;
+	u64 end = vdi_host(v, v->n_allocated + (v->n_blocks - from));
+	int r = v->blocks.file->size < end ? blk_resize(v->blocks.file, end, &err) : 0;
+
+	for (u64 block = from; block < v->n_blocks && r == 0; block++)
+		r = vdi_set_entry(v, block, v->n_allocated++);
+	return r == 0 ? img_blocks_flush(&v->blocks) : r;
+}
+
 static int vdi_resize(struct img_blocks *b, u64 size, struct err *err)
 {
 	struct vdi *v = vdi_of(b);
 	u64 n_blocks = (size + v->block_bytes - 1) / v->block_bytes;
+	u32 old = v->n_blocks;
 	int r;
 
-	if (le32_get(v->header.image_type) != VDI_DYNAMIC)
-		return err_set(err, -ENOTSUP, "the size of a fixed VDI image can't be changed");
 	if (size < b->node.blk.size)
-		return err_set(err, -ENOTSUP, "a VDI image can't be made smaller");
+		return err_set(err, -ENOTSUP,
+			       "a VDI image can't be made smaller: convert it to a raw or a qcow2 "
+			       "image, which can");
 	if (n_blocks > VDI_BLOCKS_MAX)
 		return err_set(err, -EFBIG, "too large for a VDI image");
 	r = vdi_grow(v, size, (u32)n_blocks);
-	return r < 0 ? err_errno(err, r, "cannot move the block map") : 0;
+	if (r < 0)
+		return err_errno(err, r, "cannot move the block map");
+	if (le32_get(v->header.image_type) == VDI_FIXED)
+		r = vdi_place_all(v, old);
+	return r < 0 ? err_errno(err, r, "no space for its new blocks") : 0;
 }
 
 /* --- check, info --- */

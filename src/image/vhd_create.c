@@ -321,6 +321,7 @@ static int vhd_write_footers(struct vhd *v, u64 size)
 	int r = blk_flush(file);
 
 	vhd_set_size(&v->footer, size);
+	v->footer.original_size = v->footer.size; /* libvhdi takes it for the size */
 	vhd_seal_footer(&v->footer);
 	if (r == 0 && vhd_type(v) != VHD_FIXED) {
 		r = blk_write(file, 0, &v->footer, sizeof(v->footer));
@@ -345,9 +346,15 @@ int vhd_resize(struct img_blocks *b, u64 size, struct err *err)
 	int r = 0;
 
 	if (size < b->node.blk.size)
-		return err_set(err, -ENOTSUP, "a VHD image can't be made smaller");
+		return err_set(err, -ENOTSUP,
+			       "a VHD image can't be made smaller: convert it to a raw or a qcow2 "
+			       "image, which can");
 	if (size > VHD_SIZE_MAX)
 		return err_set(err, -EFBIG, "a VHD image is 2040 GiB large at most");
+	if (b->backing && b->backing->size > b->node.blk.size)
+		return err_set(err, -ENOTSUP,
+			       "its parent is larger than it, and would show: convert it to a new "
+			       "image (posada image convert)");
 	if (vhd_type(v) != VHD_FIXED)
 		r = vhd_grow_table(v, size);
 	if (r == 0)

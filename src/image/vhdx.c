@@ -45,7 +45,7 @@ int vhdx_entry(struct vhdx *v, u64 index, u64 *out)
 	return r;
 }
 
-static int vhdx_set_entry(struct vhdx *v, u64 index, u64 value)
+int vhdx_set_entry(struct vhdx *v, u64 index, u64 value)
 {
 	u8 *at;
 	int r = img_table_get(&v->map, index * 8, &at);

@@ -317,6 +317,23 @@ static int resize_write_size(struct vhdx *v, u64 size)
 	return r;
 }
 
+/* Of a fixed image: places for the new blocks, in what was no part of the file before, and so is zeros. */
+static int resize_place(struct vhdx *v, u64 n_blocks, struct err *err)
+{
+	u64 at = align_up(MAX(v->data_end, v->blocks.file->size), VHDX_ALIGN);
+	u64 end = at + (n_blocks - v->n_blocks) * v->block_bytes;
+	int r = blk_resize(v->blocks.file, end, err);
+
+	if (r < 0)
+		return r;
+	for (u64 block = v->n_blocks; block < n_blocks && r == 0; block++, at += v->block_bytes)
+		r = vhdx_set_entry(v, vhdx_entry_of_block(v, block), at | VHDX_PRESENT);
+	if (r == 0)
+		r = img_blocks_flush(&v->blocks);
+	v->data_end = end;
+	return r < 0 ? err_errno(err, r, "cannot write its block table") : 0;
+}
+
 int vhdx_resize(struct img_blocks *b, u64 size, struct err *err)
 {
 	struct vhdx *v = vhdx_of(b);
@@ -324,10 +341,14 @@ int vhdx_resize(struct img_blocks *b, u64 size, struct err *err)
 	int r;
 
 	if (size < b->node.blk.size)
-		return err_set(err, -ENOTSUP, "a VHDX image can't be made smaller");
-	if (v->is_fixed || v->has_parent)
-		return err_set(err, -ENOTSUP, "the size of a %s VHDX image can't be changed",
-			       v->is_fixed ? "fixed" : "differencing");
+		return err_set(err, -ENOTSUP,
+			       "a VHDX image can't be made smaller: convert it to a raw or a qcow2 "
+			       "image, which can");
+	if (v->has_parent)
+		return err_set(
+			err, -ENOTSUP,
+			"the size of a differencing VHDX image is its parent's: convert it to "
+			"a new image (posada image convert)");
 	if (size > VHDX_SIZE_MAX || size % v->sector_bytes)
 		return err_set(err, -EFBIG, "a VHDX image can't have this size");
 	if (vhdx_n_entries(v, n_blocks) * 8 > v->table_region.bytes)
@@ -335,8 +356,13 @@ int vhdx_resize(struct img_blocks *b, u64 size, struct err *err)
 			err, -ENOTSUP,
 			"its block table has no room for so much: convert it to a larger one");
 	r = resize_clear(v, n_blocks);
-	if (r == 0)
-		r = resize_write_size(v, size);
+	if (r < 0)
+		return err_errno(err, r, "cannot write it");
+	if (v->is_fixed)
+		r = resize_place(v, n_blocks, err);
+	if (r < 0)
+		return r;
+	r = resize_write_size(v, size);
 	if (r < 0)
 		return err_errno(err, r, "cannot write it");
 	v->size = size;

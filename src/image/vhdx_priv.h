@@ -73,6 +73,7 @@ int vhdx_log_end(struct vhdx *v); /* all is in its place and flushed: the log is
 
 int vhdx_entry(struct vhdx *v, u64 index, u64 *out);
 u64 vhdx_entry_of_block(const struct vhdx *v, u64 block);
+int vhdx_set_entry(struct vhdx *v, u64 index, u64 value);
 u64 vhdx_entry_of_bitmap(const struct vhdx *v, u64 chunk);
 
 int vhdx_create(struct blk *file, const struct img_create_options *o, struct err *err);

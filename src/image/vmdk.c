@@ -1,6 +1,6 @@
 /*
  * VMDK, VMware's format. This file opens, maps and writes; vmdk_sparse.c knows an extent's tables,
- * vmdk_stream.c packed grains, vmdk_create.c makes new ones, vmdk_check.c checks.
+ * vmdk_stream.c packed grains, vmdk_create.c makes new ones, vmdk_resize.c larger ones, vmdk_check.c checks.
  *
  *     descriptor (a text) --- extents, one behind the other: flat (bytes as they are), zero, or sparse
  *
@@ -118,6 +118,9 @@ static int vmdk_place(struct img_blocks *b, u64 offset, struct img_place *out)
 
 	if (e->kind != VMDK_SPARSE || !e->is_writable)
 		return -EROFS;
+	r = vmdk_make_table(e, offset - e->start);
+	if (r < 0)
+		return r;
 	start = (offset - e->start) / e->grain_bytes * e->grain_bytes;
 	bytes = MIN(e->grain_bytes, e->bytes - start);
 	old_end = e->file->size;
@@ -151,13 +154,23 @@ static int vmdk_link(struct img_blocks *b, const struct img_place *p)
 	return vmdk_set_gte(e, p->start - e->start, (u32)(p->host / BLK_SECTOR));
 }
 
+/* A table comes before what leads to it. */
+static int vmdk_collect_extent(struct vmdk_extent *e, struct img_batch *batch)
+{
+	int r = img_table_collect(&e->gts, batch);
+
+	if (r == 0)
+		r = img_table_collect(&e->gd, batch);
+	return r == 0 ? img_table_collect(&e->rgd, batch) : r;
+}
+
 static int vmdk_collect(struct img_blocks *b, struct img_batch *batch)
 {
 	struct vmdk *v = vmdk_of(b);
 	int r = 0;
 
 	for (unsigned i = 0; i < v->n_extents && r == 0; i++)
-		r = img_table_collect(&v->extents[i].gts, batch);
+		r = vmdk_collect_extent(&v->extents[i], batch);
 	return r;
 }
 
@@ -416,6 +429,7 @@ static const struct img_blocks_ops vmdk_blocks_ops = {
 	.read_packed = vmdk_read_packed,
 	.begin = vmdk_begin,
 	.collect = vmdk_collect,
+	.resize = vmdk_resize,
 	.close = vmdk_close,
 };
 

@@ -45,6 +45,17 @@ static int check_grains(struct vmdk_extent *e, struct img_check *c)
 	return r;
 }
 
+/* Where both directories say nothing, there is no table yet. */
+static int check_no_copy(struct vmdk_extent *e, u64 table, struct img_check *c)
+{
+	u8 *at;
+	int r = img_table_get(&e->gd, table * 4, &at);
+
+	if (r == 0 && le32_load(at))
+		img_check_corruption(c, "table %lu has no copy", table);
+	return r;
+}
+
 /* The second copy of a table is as the first; repair makes it so. */
 static int check_copy(struct vmdk_extent *e, u64 table, unsigned repair, struct img_check *c)
 {
@@ -57,6 +68,8 @@ static int check_copy(struct vmdk_extent *e, u64 table, unsigned repair, struct 
 	if (r < 0)
 		return r;
 	place = (u64)le32_load(at) * BLK_SECTOR;
+	if (!place)
+		return check_no_copy(e, table, c);
 	if (!range_fits(place, e->table_bytes, e->file->size)) {
 		img_check_corruption(c, "table %lu's copy is not in the file", table);
 		return 0;

@@ -11,7 +11,6 @@
 #include "image/vmdk_priv.h"
 
 #define CREATE_TEXT_SECTORS 20u /* of an embedded descriptor */
-#define CREATE_SPLIT        (2047 * MIB)
 #define CREATE_SPARSE_MAX                                                                          \
 	((u64)UINT32_MAX / 2 * BLK_SECTOR) /* an extent; half of what entries can reach */
 
@@ -168,7 +167,7 @@ static int create_extent(const struct create *c, unsigned i, const char *name, u
 
 static int create_extents(struct create *c, struct err *err)
 {
-	u64 part = c->is_split ? CREATE_SPLIT : c->o->size;
+	u64 part = c->is_split ? VMDK_SPLIT : c->o->size;
 	int r = 0;
 
 	if ((c->o->size + part - 1) / part > VMDK_EXTENTS_MAX)

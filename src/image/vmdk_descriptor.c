@@ -109,13 +109,21 @@ static int descriptor_extent(const char *line, struct vmdk_extent_line *out, str
 	return 1;
 }
 
-static int descriptor_add_extent(struct vmdk_descriptor *d, const char *line, struct err *err)
+static struct vmdk_mark descriptor_mark(const char *text, const char *digits)
+{
+	return (struct vmdk_mark){(u64)(digits - text), (unsigned)strspn(digits, "0123456789")};
+}
+
+static int descriptor_add_extent(struct vmdk_descriptor *d, const char *text, const char *line,
+				 struct err *err)
 {
 	struct vmdk_extent_line e = {0};
 	int r = descriptor_extent(line, &e, err);
 
 	if (r <= 0)
 		return r;
+	line += strcspn(line, " \t");
+	e.mark = descriptor_mark(text, line + strspn(line, " \t"));
 	if (d->n_extents == VMDK_EXTENTS_MAX)
 		r = err_set(err, -EINVAL, "more than %u extents", VMDK_EXTENTS_MAX);
 	else if (!e.sectors || e.sectors > BLK_SIZE_MAX / BLK_SECTOR ||
@@ -128,6 +136,20 @@ static int descriptor_add_extent(struct vmdk_descriptor *d, const char *line, st
 	d->extents = mem_grow(d->extents, d->n_extents, d->n_extents + 1, sizeof(e));
 	d->extents[d->n_extents++] = e;
 	return 0;
+}
+
+/* ddb.geometry.cylinders = "123" */
+static bool descriptor_geometry(struct vmdk_descriptor *d, const char *text, const char *line)
+{
+	const char *value;
+
+	if ((value = descriptor_value(line, "ddb.geometry.cylinders")) != NULL)
+		d->cylinders = descriptor_mark(text, value + (*value == '"'));
+	else if ((value = descriptor_value(line, "ddb.geometry.heads")) != NULL)
+		d->heads = (u32)strtoul(value + (*value == '"'), NULL, 10);
+	else if ((value = descriptor_value(line, "ddb.geometry.sectors")) != NULL)
+		d->sectors = (u32)strtoul(value + (*value == '"'), NULL, 10);
+	return value;
 }
 
 static int descriptor_line(struct vmdk_descriptor *d, const char *text, const char *line,
@@ -147,8 +169,8 @@ static int descriptor_line(struct vmdk_descriptor *d, const char *text, const ch
 	} else if ((value = descriptor_value(line, "parentFileNameHint")) != NULL) {
 		free(d->parent_hint);
 		d->parent_hint = descriptor_quoted(value, NULL);
-	} else {
-		return descriptor_add_extent(d, line, err);
+	} else if (!descriptor_geometry(d, text, line)) {
+		return descriptor_add_extent(d, text, line, err);
 	}
 	return 0;
 }

@@ -9,6 +9,8 @@
 
 #define VMDK_DESCRIPTOR_MAX (1 * MIB)
 #define VMDK_EXTENTS_MAX    4096u
+#define VMDK_SPLIT          (2047 * MIB) /* an extent of a split image, at most */
+#define VMDK_SMALLER        "convert it to a raw or a qcow2 image, which can"
 
 /* --- the descriptor: a text --- */
 
@@ -18,11 +20,18 @@ enum vmdk_extent_kind {
 	VMDK_ZERO,
 };
 
+/* A number in the text. */
+struct vmdk_mark {
+	u64 at;
+	unsigned n; /* characters */
+};
+
 struct vmdk_extent_line {
 	enum vmdk_extent_kind kind;
 	bool is_writable;
-	u64 sectors, offset; /* offset: of a flat extent, in its file */
-	char *name;          /* owned; NULL: VMDK_ZERO */
+	u64 sectors, offset;   /* offset: of a flat extent, in its file */
+	struct vmdk_mark mark; /* of sectors */
+	char *name;            /* owned; NULL: VMDK_ZERO */
 };
 
 struct vmdk_descriptor {
@@ -30,6 +39,8 @@ struct vmdk_descriptor {
 	u32 cid, parent_cid;             /* parent_cid: 0xffffffff: there is none */
 	u64 cid_at;                      /* where its digits are in the text */
 	u32 cid_digits;                  /* 0: there is none */
+	u32 heads, sectors;              /* of its geometry; 0: not said */
+	struct vmdk_mark cylinders;
 	struct vmdk_extent_line *extents;
 	unsigned n_extents;
 };
@@ -84,6 +95,10 @@ int vmdk_set_gte(struct vmdk_extent *e, u64 offset, u32 value);
 /* Header, directory and tables of e->file; out_descriptor: its text, if there is one. */
 int vmdk_open_sparse(struct vmdk_extent *e, char **out_descriptor, u64 *out_offset,
 		     struct err *err);
+/* After its header was changed: nothing is new in the tables. */
+int vmdk_sparse_reload(struct vmdk_extent *e, struct err *err);
+/* A table for the grain around offset, if there is none. */
+int vmdk_make_table(struct vmdk_extent *e, u64 offset);
 void vmdk_extent_fini(struct vmdk_extent *e);
 
 /* --- packed grains --- */
@@ -97,6 +112,7 @@ int vmdk_stream_finish(struct img_blocks *b); /* whatever is there now, whole */
 
 int vmdk_create(struct blk *file, const struct img_create_options *o, struct err *err);
 extern const struct img_option_info vmdk_create_options[];
+int vmdk_resize(struct img_blocks *b, u64 size, struct err *err);
 u32 vmdk_cid(struct blk *b); /* 0: it is no VMDK */
 int vmdk_check(struct blk *b, unsigned repair, struct img_check *c, struct err *err);
 

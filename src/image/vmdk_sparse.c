@@ -63,12 +63,52 @@ int vmdk_set_gte(struct vmdk_extent *e, u64 offset, u32 value)
 		r = sparse_locate(&e->gts, entry / e->table_bytes, 0, &places[0]);
 	if (r < 0)
 		return r;
-	/* VMware makes all tables when it makes the image, and so does everybody. */
-	if (!e->stream && !places[0])
-		return -ENOTSUP;
+	if (!e->stream && !places[0]) /* vmdk_make_table was called before */
+		return -EIO;
 	le32_store(at, value);
 	img_table_touch(&e->gts, entry);
 	return 0;
+}
+
+static int sparse_set_directory(struct img_table *directory, u64 table, u64 place)
+{
+	u8 *at;
+	int r = img_table_get(directory, table * 4, &at);
+
+	if (r < 0)
+		return r;
+	le32_store(at, (u32)(place / BLK_SECTOR));
+	img_table_touch(directory, table * 4);
+	return 0;
+}
+
+/*
+ * VMware makes all tables when it makes the image; others need not. It is where the next grain would be: a
+ * table of zeros, and its copy. The directories' entries are written by the flush that writes what is in
+ * it, so that at worst an empty table is found.
+ */
+int vmdk_make_table(struct vmdk_extent *e, u64 offset)
+{
+	u64 entry = offset / e->grain_bytes * 4, table = entry / e->table_bytes, place;
+	u64 at = e->data_end, old_end = e->file->size;
+	struct err err;
+	int r = sparse_locate(&e->gts, table, 0, &place);
+
+	if (r < 0 || place)
+		return r;
+	if ((at + e->grain_bytes) / BLK_SECTOR > UINT32_MAX)
+		return -ENOSPC;
+	if (at < old_end)
+		r = blk_write_zeroes(e->file, at, MIN(e->grain_bytes, old_end - at), false);
+	if (r == 0 && old_end < at + e->grain_bytes)
+		r = blk_resize(e->file, at + e->grain_bytes, &err);
+	if (r < 0)
+		return r;
+	e->data_end += e->grain_bytes;
+	r = sparse_set_directory(&e->gd, table, at);
+	if (r == 0 && e->rgd.pages)
+		r = sparse_set_directory(&e->rgd, table, at + e->table_bytes);
+	return r == 0 ? img_table_relocate(&e->gts, entry) : r;
 }
 
 static int sparse_use_directory(struct vmdk_extent *e, struct img_table *t, u64 sector)
@@ -113,6 +153,17 @@ static int sparse_use_tables(struct vmdk_extent *e, struct err *err)
 	if (r == 0)
 		r = img_table_init(&e->gts);
 	return r < 0 ? err_set(err, r, "no memory for the tables") : 0;
+}
+
+int vmdk_sparse_reload(struct vmdk_extent *e, struct err *err)
+{
+	u64 covers = e->grain_bytes * (e->table_bytes / 4);
+
+	img_table_fini(&e->gd);
+	img_table_fini(&e->rgd);
+	img_table_fini(&e->gts);
+	e->n_tables = (le64_get(e->header.capacity) * BLK_SECTOR + covers - 1) / covers;
+	return sparse_use_tables(e, err);
 }
 
 void vmdk_extent_fini(struct vmdk_extent *e)

@@ -301,15 +301,15 @@ int launch_image_follow(struct launch_image *i, const struct launch_image_wish *
 		return err_errno(err, -errno, "cannot open %s, %s", place, img_role_text(w->role));
 	}
 	fd = names_open_made(i, path);
-	if (fd >= 0)
-		return names_add(i, w, fd, take(path), NULL, false);
-	r = names_grant(i, w, path, &grant, err);
+	r = fd < 0 ? names_grant(i, w, path, &grant, err) : 0;
 	if (r == 0)
 		r = names_format(i, w, path, &format, err);
-	if (r == 0 && (r = names_open(i, w, &grant, &fd, err)) < 0)
+	if (r == 0 && fd < 0 && (r = names_open(i, w, &grant, &fd, err)) < 0)
 		err_wrap(err, "%s, %s", path, img_role_text(w->role));
 	if (r == 0)
 		r = names_add(i, w, fd, take(path), format, grant.is_named);
+	else
+		fd_close(fd);
 	free(grant.dir);
 	return r;
 }

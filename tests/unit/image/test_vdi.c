@@ -98,6 +98,37 @@ TEST(growing_moves_the_block_map_when_it_has_no_room)
 	loop_free(loop);
 }
 
+TEST(a_fixed_image_grows_and_stays_fixed)
+{
+	struct blk_status s;
+	struct model *m;
+	struct blk *b;
+	int fd;
+
+	setup();
+	fd = format_new(loop, &img_vdi, 6 * MIB + 512, "static=on");
+	b = format_open(loop, &img_vdi, fd, NULL);
+	m = model_new(b, 6);
+	model_run(m, 300);
+	model_resize(m, 12 * MIB + 512);
+	model_run(m, 300);
+	CHECK_EQ(blk_status(b, 11 * MIB, MIB, &s), 0);
+	CHECK(s.has_offset);
+	model_resize(m, 140 * MIB); /* the map moves */
+	model_run(m, 100);
+	blk_free(b);
+	format_is_sound(loop, &img_vdi, fd, NULL, 0);
+	b = format_open(loop, &img_vdi, fd, NULL);
+	model_reopened(m, b);
+	model_compare(m);
+	CHECK_EQ(blk_status(b, 139 * MIB, MIB, &s), 0);
+	CHECK(s.has_offset);
+	model_free(m);
+	blk_free(b);
+	close(fd);
+	loop_free(loop);
+}
+
 TEST(a_moved_block_map_finds_all_blocks)
 {
 	struct err err = ERR_INIT;

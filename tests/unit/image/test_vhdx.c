@@ -89,6 +89,33 @@ TEST(a_fixed_image_holds_what_is_written)
 	loop_free(loop);
 }
 
+TEST(a_fixed_image_grows_and_stays_fixed)
+{
+	struct blk_status s;
+	struct model *m;
+	struct blk *b;
+	int fd;
+
+	setup();
+	fd = format_new(loop, &img_vhdx, 6 * MIB + 512, "subformat=fixed,block_size=1M");
+	b = format_open(loop, &img_vhdx, fd, NULL);
+	m = model_new(b, 6);
+	model_run(m, 300);
+	model_resize(m, 20 * MIB + 512);
+	model_run(m, 300);
+	CHECK_EQ(blk_status(b, 19 * MIB, MIB, &s), 0);
+	CHECK(s.has_offset);
+	blk_free(b);
+	format_is_sound(loop, &img_vhdx, fd, NULL, 0);
+	b = format_open(loop, &img_vhdx, fd, NULL);
+	model_reopened(m, b);
+	model_compare(m);
+	model_free(m);
+	blk_free(b);
+	close(fd);
+	loop_free(loop);
+}
+
 TEST(it_grows_within_its_tables)
 {
 	struct err err = ERR_INIT;

@@ -272,6 +272,140 @@ TEST(a_lost_directory_is_replaced_by_its_copy)
 	cleanup();
 }
 
+TEST(each_layout_grows)
+{
+	static const char *const layouts[] = {"subformat=monolithicSparse",
+					      "subformat=monolithicFlat",
+					      "subformat=twoGbMaxExtentSparse",
+					      "subformat=twoGbMaxExtentFlat", "zeroed_grain=on"};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(layouts); i++) {
+		struct model *m;
+		struct blk *b;
+		int fd;
+
+		setup();
+		fd = new_image("a", 5 * MIB + 1536, layouts[i]);
+		b = format_open(loop, &img_vmdk, fd, &opener);
+		m = model_new(b, i + 3);
+		model_run(m, 300);
+		model_resize(m, 20 * MIB + 512); /* the table has room; the number a digit more */
+		model_run(m, 300);
+		model_resize(m, 40 * MIB); /* one more table */
+		model_run(m, 200);
+		model_compare(m);
+		blk_free(b); /* what wasn't flushed is written, too */
+		format_is_sound(loop, &img_vmdk, fd, &opener, 0);
+		b = format_open(loop, &img_vmdk, fd, &opener);
+		model_reopened(m, b);
+		model_compare(m);
+		model_resize(m, 70 * MIB); /* moves the directory that was moved */
+		model_run(m, 100);
+		model_compare(m);
+		model_free(m);
+		blk_free(b);
+		format_is_sound(loop, &img_vmdk, fd, &opener, 0);
+		cleanup();
+	}
+}
+
+static void resize_is_refused(struct blk *b, u64 size, int code, const char *words)
+{
+	struct err err = ERR_INIT;
+	u64 old = b->size;
+
+	CHECK_EQ(blk_resize(b, size, &err), code);
+	if (!strstr(err.text, words))
+		fail_msg("'%s' doesn't say '%s'", err.text, words);
+	CHECK_EQ(b->size, old);
+}
+
+TEST(what_cannot_grow_says_what_to_do)
+{
+	struct img_create_options o = {.size = 2 * MIB, .backing_name = "base"};
+	struct err err = ERR_INIT;
+	struct blk *b, *file;
+	int fd;
+
+	setup();
+	fd = new_image("a", 2 * MIB, NULL);
+	b = format_open(loop, &img_vmdk, fd, NULL);
+	resize_is_refused(b, MIB, -ENOTSUP, "raw or a qcow2");
+	resize_is_refused(b, 2048 * GIB, -EFBIG, "convert");
+	blk_free(b);
+	fd = new_image("s", 2 * MIB, "subformat=twoGbMaxExtentFlat");
+	b = format_open(loop, &img_vmdk, fd, &opener);
+	resize_is_refused(b, 3000 * MIB, -ENOTSUP, "posada image convert");
+	blk_free(b);
+	/* An overlay that is smaller than its parent. */
+	fd = new_image("base", 3 * MIB, NULL);
+	o.loop = loop;
+	o.backing = format_open(loop, &img_vmdk, fd, NULL);
+	file = model_file_of(loop, files_fd("over", true), false);
+	CHECK_EQ(img_create(&img_vmdk, file, &o, &err), 0);
+	blk_free(file);
+	blk_free(o.backing);
+	b = format_open(loop, &img_vmdk, files_fd("over", false), &opener);
+	resize_is_refused(b, 3 * MIB, -ENOTSUP, "parent");
+	blk_free(b);
+	cleanup();
+}
+
+/* What another program left in the last grain, behind the disk's end. */
+TEST(what_becomes_visible_is_zeros)
+{
+	struct vmdk_header_wire h;
+	struct err err = ERR_INIT;
+	struct blk *b;
+	u8 buf[512];
+	int fd;
+
+	setup();
+	fd = new_image("a", MIB + 1024, NULL);
+	b = format_open(loop, &img_vmdk, fd, NULL);
+	CHECK_EQ(blk_write(b, MIB + 512, "end", 3), 0);
+	blk_free(b);
+	CHECK_EQ(fd_pread_full(fd, &h, sizeof(h), 0), 0);
+	CHECK_EQ(fd_pwrite_full(fd, "stale", 5, le64_get(h.overhead) * 512 + 1024), 0);
+	b = format_open(loop, &img_vmdk, fd, NULL);
+	CHECK_EQ(blk_resize(b, 2 * MIB, &err), 0);
+	CHECK_EQ(blk_read(b, MIB + 512, buf, 512), 0);
+	CHECK(memcmp(buf, "end", 3) == 0);
+	CHECK_EQ(blk_read(b, MIB + 1024, buf, 512), 0);
+	CHECK_EQ(buf[0], 0);
+	blk_free(b);
+	cleanup();
+}
+
+/* Tables that nobody made: the directories' entries are 0. */
+TEST(tables_are_made_where_there_are_none)
+{
+	struct vmdk_header_wire h;
+	struct img_check c = {0};
+	struct err err = ERR_INIT;
+	struct blk *b;
+	u8 zeros[16] = {0};
+	int fd;
+
+	setup();
+	fd = new_image("a", 100 * MIB, NULL);
+	CHECK_EQ(fd_pread_full(fd, &h, sizeof(h), 0), 0);
+	CHECK_EQ(fd_pwrite_full(fd, zeros, 16, le64_get(h.gd_offset) * 512), 0);
+	CHECK_EQ(fd_pwrite_full(fd, zeros, 16, le64_get(h.rgd_offset) * 512), 0);
+	format_is_sound(loop, &img_vmdk, fd, NULL, 0);
+	format_model(loop, &img_vmdk, fd, NULL, 3, 9);
+	/* One whose copy alone is missing: said, and nothing is written where it isn't. */
+	CHECK_EQ(fd_pread_full(fd, &h, sizeof(h), 0), 0);
+	CHECK_EQ(fd_pwrite_full(fd, zeros, 4, le64_get(h.rgd_offset) * 512), 0);
+	b = format_open(loop, &img_vmdk, fd, NULL);
+	CHECK_EQ(b->image->check(b, IMG_REPAIR_ALL, &c, &err), 0);
+	CHECK_EQ(c.corruptions, 1);
+	CHECK_EQ(c.corruptions_fixed, 0);
+	blk_free(b);
+	blk_free(format_open(loop, &img_vmdk, fd, NULL));
+	cleanup();
+}
+
 static void descriptor_is_refused(const char *lines, const char *words)
 {
 	AUTO(free) char *text = str_format("# Disk DescriptorFile\nCID=1\n%s", lines);
