@@ -83,8 +83,10 @@ static void on_enough(unused void *opaque)
 
 static void on_mmio(unused void *opaque, unused struct core *k, unused gpa_t gpa)
 {
-	if (++fuzz.n_device == MAX_DEVICE)
-		want_vcpu();
+	if (++fuzz.n_device < MAX_DEVICE)
+		return;
+	sx_cpu_of(fuzz.k.vcpu[0])->run_state = X86_HALTED; /* lockstep goes on with a string else */
+	want_vcpu();
 }
 
 static bool has_code(unsigned vector)

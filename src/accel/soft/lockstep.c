@@ -539,6 +539,8 @@ static bool compare(struct sx_cpu *c, u64 n)
 
 	rewind_to_start(c, true);
 	m = record(c, TRANSLATED, n ? n : 1, &l->translated);
+	if (l->is_full)
+		return false;
 	raises = has_event(&l->translated);
 	is_before_once = l->is_once;
 	if (m == n && raises == has_event(&l->interpreted)) {
@@ -549,7 +551,7 @@ static bool compare(struct sx_cpu *c, u64 n)
 		return false;
 	rewind_to_start(c, true);
 	n = record(c, INTERPRETER_EXACT, m + raises, &l->interpreted);
-	if (l->is_once)
+	if (l->is_once || l->is_full)
 		return false;
 	if (n == m && raises == has_event(&l->interpreted))
 		judge(c, n, is_before_once);
@@ -570,7 +572,8 @@ void sx_lockstep_run(struct sx_cpu *c)
 	l->request = 0;
 	begin(c);
 	n = record(c, INTERPRETER, MIN(l->stretch, c->stop_at - c->retired), &l->interpreted);
-	if ((!n && !has_event(&l->interpreted)) || !compare(c, n)) {
+	/* Full: in the middle of a string instruction, perhaps, and each engine at another element. */
+	if (l->is_full || (!n && !has_event(&l->interpreted)) || !compare(c, n)) {
 		rewind_to_start(c, false);
 		c->counts.n[SX_N_LOCKSTEP_SKIPPED] += n;
 		do_once(c, n ? n : 1); /* asks anew for what it asks */

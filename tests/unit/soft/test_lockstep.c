@@ -74,6 +74,14 @@ CODE(odd_program,
      "3: .fill 8, 1, 0x90\n");
 /* clang-format on */
 
+/* The same, where each engine is at another element when the stretch is full: overlapping bytes, in flat 32-bit code. */
+/* clang-format off */
+CODE(full_program,
+     ".code32\n mov $0x3000bb, %esi\n mov $0x205153, %edi\n mov $0x60000, %ecx\n xor %eax, %eax\n"
+     "1: inc %eax\n jz 1b\n nop\n jmp 2f\n"
+     "2: into\n rep movsb\n" STOP);
+/* clang-format on */
+
 /* An access to a device behind a jump at which translated code leaves off, and the interpreter doesn't: its walk sets an
  * accessed bit that the other's doesn't, yet. */
 /* clang-format off */
@@ -123,6 +131,20 @@ TEST(what_engines_do_each_in_its_own_way_goes_through)
 	CHECK_EQ(run_code(&k, odd_program, CODE_SIZE(odd_program), NULL), VCPU_STOP_REQUEST);
 	CHECK(!sx_lockstep_difference(sx_cpu_of(k.vcpu[0])));
 	CHECK(count_of(&k, SX_N_LOCKSTEP_INSN) > 50 * 20);
+	core_fini(&k);
+}
+
+TEST(a_string_that_fills_a_stretch_goes_through)
+{
+	struct x86_cpu_state s;
+	struct core k;
+
+	core_init_lockstep(&k);
+	core_protected_mode(&k, &s);
+	core_load(&k, CORE_CODE, full_program, CODE_SIZE(full_program));
+	CHECK_EQ(core_run(&k, &s), VCPU_STOP_REQUEST);
+	CHECK(!sx_lockstep_difference(sx_cpu_of(k.vcpu[0])));
+	CHECK_EQ(s.gpr[X86_RDI], 0x265153);
 	core_fini(&k);
 }
 
