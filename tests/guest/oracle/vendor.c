@@ -439,13 +439,14 @@ static void vendor_settle_retf(const struct oracle_case *c, struct oracle_result
  * SS. */
 static void vendor_settle_iret(const struct oracle_case *c, struct oracle_result *native)
 {
-	u64 ip = vendor_slot(c, 0), ss = vendor_slot(c, 4) & 0xffff;
-	u64 limit = vendor_code_limit(vendor_slot(c, 1));
+	u64 ip = vendor_slot(c, 0), cs = vendor_slot(c, 1), ss = vendor_slot(c, 4) & 0xffff;
+	u64 limit = vendor_code_limit(cs);
 	bool is_beyond =
 		limit != VENDOR_NO_LIMIT ? (u32)ip > limit : (u64)((i64)(ip << 16) >> 16) != ip;
 
+	/* A CS of 0 comes before either. */
 	if (native->vector == X86_GP && native->rip == c->rip && !native->error && c->bits == 64 &&
-	    is_beyond && !vendor_is_stack_selector(ss))
+	    cs & 0xfffc && is_beyond && !vendor_is_stack_selector(ss))
 		native->error = ss & ~3u;
 }
 
@@ -463,7 +464,20 @@ static u64 vendor_flags_of_sub(u64 a, u64 b, unsigned size)
 	return flags;
 }
 
-/* The element at rSI or rDI, or the one before it. False: it isn't in the data. */
+/* What is in the code's pages: the instruction, and INT3 around it. */
+static bool vendor_code_value(const struct oracle_case *c, u64 address, unsigned size, u64 *out)
+{
+	u64 off = address - (c->code_base + c->rip);
+
+	if (address < ORACLE_CODE || !range_fits(address - ORACLE_CODE, size, ORACLE_CODE_SIZE))
+		return false;
+	*out = 0;
+	for (unsigned n = 0; n < size; n++)
+		*out |= (u64)(off + n < c->len ? c->code[off + n] : 0xcc) << n * 8;
+	return true;
+}
+
+/* The element at rSI or rDI, or the one before it. False: it is in neither data nor code. */
 static bool vendor_element(const struct oracle_case *c, u64 offset, bool is_source, bool is_before,
 			   u64 *out_address, u64 *out)
 {
@@ -479,7 +493,7 @@ static bool vendor_element(const struct oracle_case *c, u64 offset, bool is_sour
 		base = c->code_base;
 	*out_address = (offset & mask) + base;
 	if (!vendor_is_data(*out_address, size))
-		return false;
+		return vendor_code_value(c, *out_address, size, out);
 	*out = bytes_load(vendor_data(*out_address), size);
 	return true;
 }
