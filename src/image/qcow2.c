@@ -15,7 +15,7 @@
  *     qcow2_write.c     writing                             qcow2_flush.c     the order of writes
  *     qcow2_compress.c  writing compressed clusters         qcow2_check.c, qcow2_rebuild.c  repair
  *     qcow2_zero.c      zeroes and discards                 qcow2_create.c    new images
- *     qcow2_pack.c      compressed clusters
+ *     qcow2_pack.c      compressed clusters               qcow2_crypt.c     encryption
  */
 #include <string.h>
 
@@ -231,6 +231,8 @@ static int qcow2_load(struct qcow2 *q, const struct img_open_options *o, struct 
 	int r = qcow2_header_read(q, err);
 
 	if (r == 0)
+		r = qcow2_crypt_open(q, o, err);
+	if (r == 0)
 		r = qcow2_snapshots_read(q, err);
 	if (r == 0)
 		r = qcow2_bitmaps_read(q, err);
@@ -279,6 +281,7 @@ static void qcow2_close(struct blk_node *n)
 	qcow2_pack_fini(q);
 	qcow2_bitmaps_fini(q);
 	qcow2_snapshots_fini(q);
+	qcow2_crypt_fini(q);
 	qcow2_header_fini(q);
 	free(q->l1);
 	free(q->l1_dirty);
@@ -325,6 +328,7 @@ static const struct image_ops qcow2_image_ops = {
 	.format = &img_qcow2,
 	.info = qcow2_info,
 	.children = qcow2_children,
+	.key = qcow2_key,
 	.backing = qcow2_backing,
 	.check = qcow2_check,
 	.set_backing = qcow2_set_backing,

@@ -325,7 +325,7 @@ int qcow2_write_packed(struct blk *b, u64 offset, const void *buf, u64 bytes)
 	qcow2_bitmaps_record(q, offset, bytes);
 	if (q->is_broken)
 		r = -EIO;
-	else if (q->has_data_file)
+	else if (q->has_data_file || q->luks)
 		r = -ENOTSUP;
 	else
 		r = compress_all(q, offset, buf, bytes);

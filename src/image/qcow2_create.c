@@ -1,12 +1,13 @@
 /*
- * New qcow2 images: header, refcount table and blocks, L1 table, one behind the other, counted once each;
- * then, for preallocation, by what an open image does.
+ * New qcow2 images: header, refcount table and blocks, L1 table, and the header of its encryption, one behind
+ * the other, counted once each; then, for preallocation, by what an open image does.
  */
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/err.h"
 #include "block/io.h"
+#include "image/luks_priv.h"
 #include "image/qcow2_priv.h"
 
 /* clang-format off */
@@ -20,6 +21,8 @@ const struct img_option_info qcow2_create_options[] = {
 	{"extended_l2", "on|off", "clusters have 32 subclusters that are allocated by themselves"},
 	{"data_file", "NAME", "the data goes to this file, which is named in the image"},
 	{"data_file_raw", "on|off", "the data file is a raw image of the disk, too"},
+	{"encrypt.format", "luks", "its data is encrypted"},
+	LUKS_OPTIONS("encrypt."),
 	{NULL, NULL, NULL},
 };
 /* clang-format on */
@@ -30,8 +33,9 @@ struct create {
 	const struct img_create_options *o;
 	struct qcow2 q; /* only what describes it */
 	u64 size;
-	u64 n_reftable, n_blocks, n_l1; /* clusters */
-	bool is_lazy, is_data_raw;
+	u64 n_reftable, n_blocks, n_l1, n_luks; /* clusters */
+	bool is_lazy, is_data_raw, is_encrypted;
+	struct luks_plan luks;
 	const char *data_file;
 	enum create_prealloc prealloc;
 };
@@ -62,6 +66,21 @@ static int create_flag(const struct create *c, const char *name, bool *out, stru
 	return r == -ENOENT ? 0 : r;
 }
 
+static int create_read_encryption(struct create *c, struct err *err)
+{
+	const char *format = img_option(c->o, "encrypt.format");
+
+	for (unsigned i = 0; !format && i < c->o->n_options; i++) {
+		if (strncmp(c->o->options[i].name, "encrypt.", 8) == 0)
+			return err_set(err, -EINVAL, "%s needs encrypt.format=luks",
+				       c->o->options[i].name);
+	}
+	if (format && strcmp(format, "luks"))
+		return err_set(err, -EINVAL, "encrypt.format=%s: there is luks", format);
+	c->is_encrypted = format;
+	return 0;
+}
+
 static int create_read_options(struct create *c, struct err *err)
 {
 	static const char *const compat[] = {"0.10", "1.1", "v2", "v3", NULL};
@@ -84,6 +103,8 @@ static int create_read_options(struct create *c, struct err *err)
 		r = create_flag(c, "extended_l2", &c->q.has_subclusters, err);
 	if (r == 0)
 		r = create_flag(c, "data_file_raw", &c->is_data_raw, err);
+	if (r == 0)
+		r = create_read_encryption(c, err);
 	if (r == 0 && img_option(c->o, "cluster_size"))
 		r = img_option_size(c->o, "cluster_size", &cluster, err);
 	if (r < 0)
@@ -120,6 +141,10 @@ static int create_check_options(struct create *c, struct err *err)
 		return err_set(err, -EINVAL, "the data_file's name is empty or too long");
 	if (c->prealloc && c->o->backing_name && !q->has_subclusters)
 		return err_set(err, -EINVAL, "preallocation over a backing file needs extended_l2");
+	if (c->is_encrypted && (c->prealloc || c->is_data_raw))
+		return err_set(err, -EINVAL, "an encrypted image has no %s",
+			       c->prealloc ? "preallocation: its zeros are noise"
+					   : "raw data file");
 	if (c->o->backing_name && strlen(c->o->backing_name) > QCOW2_NAME_MAX)
 		return err_set(err, -EINVAL, "the backing file's name is too long");
 	/* A raw data file's clusters all have to be there from the start. */
@@ -129,6 +154,11 @@ static int create_check_options(struct create *c, struct err *err)
 }
 
 /* --- layout --- */
+
+static u64 create_clusters(const struct create *c)
+{
+	return 1 + c->n_reftable + c->n_blocks + c->n_l1 + c->n_luks;
+}
 
 static int create_lay_out(struct create *c, struct err *err)
 {
@@ -143,8 +173,13 @@ static int create_lay_out(struct create *c, struct err *err)
 	if (l1_bytes > QCOW2_L1_MAX)
 		return err_set(err, -EFBIG, "such a disk needs larger clusters");
 	c->n_l1 = MAX((l1_bytes + q->cluster_size - 1) >> q->cluster_bits, (u64)1);
+	if (c->is_encrypted) {
+		if (luks_plan(c->o, "encrypt.", q->cluster_size, &c->luks, err) < 0)
+			return err->code;
+		c->n_luks = c->luks.bytes >> q->cluster_bits;
+	}
 	for (c->n_reftable = c->n_blocks = 1;;) {
-		n = 1 + c->n_reftable + c->n_blocks + c->n_l1;
+		n = create_clusters(c);
 		if (n > c->n_blocks * per_block)
 			c->n_blocks++;
 		else if (c->n_blocks * 8 > c->n_reftable * q->cluster_size)
@@ -169,6 +204,7 @@ static void create_fill_header(struct create *c)
 		.l1_offset = be64_of((1 + c->n_reftable + c->n_blocks) << q->cluster_bits),
 		.refcount_table_offset = be64_of(q->cluster_size),
 		.refcount_table_clusters = be32_of((u32)c->n_reftable),
+		.crypt_method = be32_of(c->is_encrypted ? QCOW2_CRYPT_LUKS : QCOW2_CRYPT_NONE),
 	};
 	if (q->version == 2)
 		return;
@@ -199,6 +235,18 @@ static void create_add_feature_names(struct qcow2 *q)
 	qcow2_set_ext(q, QCOW2_EXT_FEATURES, names, sizeof(names));
 }
 
+/* Its clusters are the last ones. */
+static void create_place_luks(struct create *c)
+{
+	struct qcow2_luks_wire w = {.bytes = be64_of(c->luks.bytes)};
+
+	if (!c->is_encrypted)
+		return;
+	c->luks.header.base = (create_clusters(c) - c->n_luks) << c->q.cluster_bits;
+	w.offset = be64_of(c->luks.header.base);
+	qcow2_set_ext(&c->q, QCOW2_EXT_LUKS, &w, sizeof(w));
+}
+
 static int create_write_header(struct create *c, struct err *err)
 {
 	struct qcow2 *q = &c->q;
@@ -209,6 +257,7 @@ static int create_write_header(struct create *c, struct err *err)
 	if (c->o->backing_name && format)
 		qcow2_set_ext(q, QCOW2_EXT_BACKING_FORMAT, format, (u32)strlen(format));
 	q->backing_name = str_dup(c->o->backing_name);
+	create_place_luks(c);
 	if (q->version >= 3)
 		create_add_feature_names(q);
 	create_fill_header(c);
@@ -218,7 +267,7 @@ static int create_write_header(struct create *c, struct err *err)
 static int create_write_tables(struct create *c, struct err *err)
 {
 	struct qcow2 *q = &c->q;
-	u64 n = 1 + c->n_reftable + c->n_blocks + c->n_l1, blocks = 1 + c->n_reftable;
+	u64 n = create_clusters(c), blocks = 1 + c->n_reftable;
 	AUTO(free_ptr) u64 *table = alloc_try(c->n_blocks, sizeof(*table));
 	AUTO(free_ptr) u8 *counts = alloc_try(c->n_blocks, q->cluster_size);
 	static const u8 last[BLK_SECTOR];
@@ -374,8 +423,11 @@ int qcow2_create(struct blk *file, const struct img_create_options *o, struct er
 		r = create_write_tables(c, err);
 	if (r == 0)
 		r = create_write_header(c, err);
+	if (r == 0 && c->is_encrypted)
+		r = luks_write_new(file, &c->luks, o, "encrypt.", err);
 	if (r == 0)
 		r = create_preallocate(c, err);
+	luks_plan_fini(&c->luks);
 	qcow2_header_fini(&c->q);
 	free(c);
 	return r;

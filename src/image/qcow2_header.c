@@ -261,12 +261,11 @@ static int header_check_features(struct qcow2 *q, struct err *err)
 		return err_set(err, -EINVAL, "subclusters need clusters of 16 KiB at least");
 	switch (be32_get(q->header.crypt_method)) {
 	case QCOW2_CRYPT_NONE:
+	case QCOW2_CRYPT_LUKS:
 		return 0;
 	case QCOW2_CRYPT_AES:
 		return err_set(err, -ENOTSUP,
 			       "its encryption (AES-CBC) is broken and not supported");
-	case QCOW2_CRYPT_LUKS:
-		return err_set(err, -ENOTSUP, "its encryption (LUKS) is not supported");
 	}
 	return err_set(err, -ENOTSUP, "its encryption is not known");
 }

@@ -56,6 +56,8 @@ static json_t *info_specific(struct blk *b)
 		json_object_set_new(j, "lazy-refcounts",
 				    json_boolean(q->compatible & QCOW2_COMPAT_LAZY));
 	json_object_set_new(j, "refcount-bits", json_integer(1 << q->refcount_order));
+	if (q->luks)
+		json_object_set_new(j, "encrypt", qcow2_crypt_describe(q));
 	if (q->version < 3)
 		return j;
 	json_object_set_new(j, "corrupt", json_boolean(q->incompatible & QCOW2_INCOMPAT_CORRUPT));
@@ -78,6 +80,7 @@ int qcow2_info(struct blk *b, struct img_info *out, struct err *err)
 		.cluster_bytes = q->cluster_size,
 		.backing_name = str_dup(q->backing_name),
 		.backing_format = qcow2_ext_string(q, QCOW2_EXT_BACKING_FORMAT),
+		.is_encrypted = q->luks,
 		.is_dirty = q->was_dirty || (q->incompatible & QCOW2_INCOMPAT_DIRTY),
 		.is_corrupt = q->incompatible & QCOW2_INCOMPAT_CORRUPT,
 		.specific = info_specific(b),

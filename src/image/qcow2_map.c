@@ -196,8 +196,8 @@ int qcow2_status(struct blk_node *n, u64 offset, u64 bytes, struct blk_status *o
 		out->is_data = m.kind == QCOW2_DATA || m.kind == QCOW2_IS_PACKED;
 		out->is_zero = m.kind == QCOW2_IS_ZERO;
 		out->is_compressed = m.kind == QCOW2_IS_PACKED;
-		out->has_offset = m.has_host;
-		out->offset = m.has_host ? m.host : 0;
+		out->has_offset = m.has_host && !q->luks;
+		out->offset = out->has_offset ? m.host : 0;
 		if (m.kind == QCOW2_NONE)
 			r = map_status_beneath(q, offset, m.bytes, out);
 	}

@@ -96,7 +96,10 @@ struct qcow2_change {
 	u64 start, end; /* guest offsets, multiples of a cluster */
 };
 
+struct img_crypt;
+struct luks_header;
 struct qcow2_bitmap;
+struct secret;
 
 #define QCOW2_UNPACKED 4 /* clusters kept that were decompressed */
 
@@ -128,6 +131,11 @@ struct qcow2 {
 	u64 header_end; /* what the file's header uses, with extensions and name; 0: none is there */
 	u64 incompatible, compatible, autoclear;
 	u8 compression;
+
+	struct luks_header *luks; /* qcow2_crypt.c; NULL: it isn't encrypted */
+	struct qcow2_range luks_at;
+	struct secret *key;
+	struct img_crypt *crypt; /* NULL: nobody gave the passphrase */
 
 	u32 cluster_bits, slice_bytes, refcount_order;
 	u64 cluster_size;
@@ -263,6 +271,21 @@ bool qcow2_slice_of(const struct qcow2 *q, u64 offset, u64 *out_slice, u32 *out_
 /* How many host bytes a compressed cluster has from *out_host on. */
 u64 qcow2_packed_extent(const struct qcow2 *q, u64 entry, u64 *out_host);
 int qcow2_status(struct blk_node *n, u64 offset, u64 bytes, struct blk_status *out);
+
+/* --- encryption: qcow2_crypt.c --- */
+
+int qcow2_crypt_open(struct qcow2 *q, const struct img_open_options *o, struct err *err);
+void qcow2_crypt_fini(struct qcow2 *q);
+const struct secret *qcow2_key(struct blk *b);
+struct json_t *qcow2_crypt_describe(const struct qcow2 *q);
+/*
+ * Guest data at host in the (data) file, encrypted or not: as blk_node_pass and blk_node_pass_framed, but that
+ * the frame's memory is spoilt. -ENOKEY without a passphrase.
+ */
+int qcow2_data_read(struct qcow2 *q, struct blk_request *r, u64 host, u64 bytes);
+int qcow2_data_write(struct qcow2 *q, struct blk_request *r, u64 host, u64 bytes);
+int qcow2_data_write_framed(struct qcow2 *q, struct blk_request *r, u64 host, u64 bytes, u8 *head,
+			    u64 head_bytes, u8 *tail, u64 tail_bytes);
 
 /* --- reading: qcow2_read.c --- */
 

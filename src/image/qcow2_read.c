@@ -34,7 +34,7 @@ static int read_run(struct qcow2 *q, struct blk_request *r, u64 offset, u64 byte
 		return result;
 	switch (m.kind) {
 	case QCOW2_DATA:
-		return blk_node_pass(q->data, r, m.host, m.bytes);
+		return qcow2_data_read(q, r, m.host, m.bytes);
 	case QCOW2_IS_ZERO:
 		blk_node_fill_zeros(r, m.bytes);
 		return 0;

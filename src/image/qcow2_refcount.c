@@ -527,7 +527,8 @@ bool qcow2_is_metadata(const struct qcow2 *q, u64 offset, u64 bytes)
 	       range_overlaps(offset, bytes, q->l1_offset, q->l1_entries * (u64)8) ||
 	       range_overlaps(offset, bytes, q->reftable_offset, q->reftable_entries * (u64)8) ||
 	       range_overlaps(offset, bytes, be64_get(q->header.snapshots_offset),
-			      q->snapshots_bytes);
+			      q->snapshots_bytes) ||
+	       range_overlaps(offset, bytes, q->luks_at.offset, q->luks_at.bytes);
 }
 
 bool qcow2_is_data(const struct qcow2 *q, u64 offset, u64 bytes)

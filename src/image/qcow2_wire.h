@@ -74,6 +74,13 @@ struct qcow2_feature_wire {
 };
 static_assert(sizeof(struct qcow2_feature_wire) == 48, "the specification's");
 
+/* Where the LUKS header is. */
+struct qcow2_luks_wire {
+	be64 offset;
+	be64 bytes;
+};
+static_assert(sizeof(struct qcow2_luks_wire) == 16, "the specification's");
+
 struct qcow2_bitmaps_wire {
 	be32 n;
 	be32 reserved;

@@ -172,8 +172,9 @@ static int write_data(struct qcow2 *q, struct write_alloc *a, struct blk_request
 	AUTO(free_ptr) u8 *buf = NULL;
 	int result = 0;
 
-	if (!(head + tail) || (is_zero && a->is_virgin))
-		return blk_node_pass(q->data, r, host + head, a->bytes);
+	/* What an encrypted file has there is noise. */
+	if (!(head + tail) || (is_zero && a->is_virgin && !q->luks))
+		return qcow2_data_write(q, r, host + head, a->bytes);
 	if (!is_zero && q->is_alone && q->backing_name)
 		return -ENOTSUP; /* what to copy may be beneath, and that isn't open */
 	buf = aligned_alloc(PAGE_SIZE, align_up(head + tail, PAGE_SIZE));
@@ -187,7 +188,7 @@ static int write_data(struct qcow2 *q, struct write_alloc *a, struct blk_request
 		result = qcow2_read_buffer(q, a->offset + a->bytes, buf + head, tail);
 	if (result < 0)
 		return result;
-	return blk_node_pass_framed(q->data, r, host, a->bytes, buf, head, buf + head, tail);
+	return qcow2_data_write_framed(q, r, host, a->bytes, buf, head, buf + head, tail);
 }
 
 /* The part of [start, end) that lies in the cluster at, as bits of its subclusters. */
@@ -261,7 +262,7 @@ static int write_in_place(struct qcow2 *q, struct blk_request *r, const struct q
 {
 	if (!q->has_data_file && !qcow2_is_data(q, m->host, m->bytes))
 		return qcow2_corrupt(q);
-	return blk_node_pass(q->data, r, m->host, m->bytes);
+	return qcow2_data_write(q, r, m->host, m->bytes);
 }
 
 /* The next run. */

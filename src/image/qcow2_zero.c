@@ -175,7 +175,7 @@ static int zero_run(struct qcow2 *q, const struct blk_request *r, u64 offset, u6
 						  : ZERO_KEEP);
 	}
 	*out_done = MIN(m.bytes, align_down(offset, granule) + granule - offset);
-	if (m.kind != QCOW2_DATA || !m.is_copied)
+	if (m.kind != QCOW2_DATA || !m.is_copied || q->luks)
 		return zero_write(q, offset, *out_done);
 	if (q->is_data_raw)
 		*out_done = m.bytes;

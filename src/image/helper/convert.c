@@ -56,6 +56,8 @@ static int convert_choose(struct helper *h, const json_t *args, struct blk *targ
 	};
 	if (out->is_compressed && !f->can_compress)
 		return err_set(err, -ENOTSUP, "%s images can't be compressed", f->name);
+	if (out->is_compressed && target->image->key && target->image->key(target))
+		return err_set(err, -ENOTSUP, "encrypted images can't be compressed");
 	if (!out->is_compressed && !out->is_in_order)
 		out->cluster_bytes = MIN(cluster, CONVERT_ALIGN_MAX);
 	if (r == 0 && (r = arg_u64(args, "sparse", &out->sparse_bytes, err)) == -ENOENT)

@@ -193,7 +193,7 @@ TEST(hostile_headers_are_refused_in_words)
 		{24, (u64)1 << 50, 8, "L1 table is too small"},
 		{8, 70000, 8, "name is not in the header"},
 		{32, 1, 4, "AES"},
-		{32, 2, 4, "LUKS"},
+		{32, 2, 4, "where its encryption's header is"},
 		{32, 3, 4, "encryption is not known"},
 		{36, 0xffffffff, 4, "L1 table is too large"},
 		{36, 0, 4, "L1 table is too small"},
