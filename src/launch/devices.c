@@ -14,7 +14,7 @@
 #include "client/client.h"
 #include "launch/launch_priv.h"
 
-#define DEVICE_MAX_FDS (2 + GUEST_MAX_NET_QUEUES + GUEST_MAX_DISK_FILES)
+#define DEVICE_MAX_FDS (3 + GUEST_MAX_NET_QUEUES + GUEST_MAX_DISK_FILES)
 
 /* The guest's other addresses were made from its name and a number, of which we know nothing. */
 static int device_make_mac(u8 mac[6], struct err *err)

@@ -1,6 +1,9 @@
 /*
  * The files that a disk's image consists of: found by posada-image, opened by the rules of image.h, for the
  * configuration of the guest that gets the disk.
+ *
+ * Passphrases go to posada-image, which puts the keys that they unlock into a pipe. The guest process gets the
+ * pipe: it needs to know neither passphrases nor how keys are derived from them.
  */
 #include <fcntl.h>
 #include <string.h>
@@ -57,12 +60,51 @@ static int disk_take_files(struct launch_image *i, const struct launch_disk *d,
 	return 0;
 }
 
+static int disk_read_keys(struct launch_image *i, const struct launch_disk *d, struct err *err)
+{
+	int r = 0;
+
+	for (unsigned n = 0; n < d->n_keys && r == 0; n++) {
+		const struct launch_disk_key *k = &d->keys[n];
+		const char id[] = {'k', (char)('0' + n), 0};
+
+		r = k->file ? launch_secrets_read(&i->secrets, id, k->file, err)
+			    : launch_secrets_read_fd(&i->secrets, id, k->fd, err);
+	}
+	return r < 0 ? err_wrap(err, "its passphrase") : 0;
+}
+
+/* *out_fd: the pipe with the keys, once nobody writes into it; -1 where there are no passphrases. */
+static int disk_resolve_with_keys(struct launch_image *i, const struct launch_disk *d, int *out_fd,
+				  struct err *err)
+{
+	AUTO_FD int from = -1;
+	int pair[2], r = disk_read_keys(i, d, err);
+	u64 size;
+
+	if (r < 0)
+		return r;
+	if (d->n_keys) {
+		if (pipe2(pair, O_CLOEXEC) < 0)
+			return err_errno(err, -errno, "cannot make a pipe");
+		from = pair[0];
+		i->keys_fd = pair[1];
+		i->wants_keys = true;
+	}
+	r = launch_image_resolve(i, &size, err);
+	if (i->wants_keys)
+		close(i->keys_fd);
+	i->wants_keys = false;
+	if (r == 0)
+		*out_fd = fd_take(from);
+	return r;
+}
+
 static int disk_resolve(struct launch_image *i, const struct launch_disk *d, int fd,
-			bool is_readonly, struct err *err)
+			bool is_readonly, int *out_keys_fd, struct err *err)
 {
 	bool is_remote = blk_is_uri(d->path);
 	AUTO(free) char *real = is_remote ? str_dup(d->path) : NULL;
-	u64 size;
 	int own, r = is_remote ? 0 : launch_image_place(fd, d->path, &real, err);
 
 	if (r < 0)
@@ -80,7 +122,7 @@ static int disk_resolve(struct launch_image *i, const struct launch_disk *d, int
 		return r;
 	}
 	i->files[r].is_remote = is_remote;
-	return launch_image_resolve(i, &size, err);
+	return disk_resolve_with_keys(i, d, out_keys_fd, err);
 }
 
 int launch_open_disk_files(const struct launch_disk *d, int fd, bool is_readonly,
@@ -90,7 +132,7 @@ int launch_open_disk_files(const struct launch_disk *d, int fd, bool is_readonly
 	int r;
 
 	launch_image_init(i);
-	r = disk_resolve(i, d, fd, is_readonly, err);
+	r = disk_resolve(i, d, fd, is_readonly, &out->keys_fd, err);
 	if (r == 0)
 		r = disk_take_files(i, d, out, err);
 	launch_image_fini(i, true);

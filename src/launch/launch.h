@@ -41,6 +41,13 @@ struct launch_net {
 };
 
 #define LAUNCH_DISK_ALLOWS 8
+#define LAUNCH_DISK_KEYS   4
+
+/* A passphrase: from a file, or (NULL) from an open descriptor. */
+struct launch_disk_key {
+	const char *file;
+	int fd;
+};
 
 struct launch_disk {
 	const char *path;
@@ -50,6 +57,9 @@ struct launch_disk {
 	/* What its image may name, beside files in its own directory: files, and directories with all in them. */
 	const char *allowed[LAUNCH_DISK_ALLOWS];
 	unsigned n_allowed;
+	/* Passphrases: each is tried with each of its images that is encrypted. */
+	struct launch_disk_key keys[LAUNCH_DISK_KEYS];
+	unsigned n_keys;
 	const char
 		*backing_format; /* of backing files of which the image doesn't say it; or NULL */
 	bool is_readonly;

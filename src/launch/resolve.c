@@ -48,11 +48,9 @@ int launch_open_file(const char *path, int *out, struct err *err)
 /* A name that says that it isn't raw is no proof of anything; so the person is asked. */
 static int launch_check_format(const struct launch_disk *d, struct err *err)
 {
-	static const char *const usual[][2] = {{".qcow2", "qcow2"},
-					       {".vmdk", "vmdk"},
-					       {".vdi", "vdi"},
-					       {".vhdx", "vhdx"},
-					       {".vhd", "vpc"}};
+	static const char *const usual[][2] = {{".qcow2", "qcow2"}, {".vmdk", "vmdk"},
+					       {".vdi", "vdi"},     {".vhdx", "vhdx"},
+					       {".vhd", "vpc"},     {".luks", "luks"}};
 	size_t n = strlen(d->path);
 
 	if (d->format && !img_find_format(d->format))
@@ -210,6 +208,9 @@ int launch_open_disk(const struct launch_disk *d, bool is_snapshot, struct guest
 	if (d->slot)
 		out->slot = d->slot;
 	out->path = str_dup(d->path);
+	if (launch_is_raw(d) && d->n_keys)
+		return err_set(err, -EINVAL, "%s: a raw disk has no passphrase; is it format=luks?",
+			       d->path);
 	if (!launch_is_raw(d))
 		out->format = str_dup(d->format);
 	/* A server that isn't as it should be is found here, and not by a guest that waits for it. */

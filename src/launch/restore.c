@@ -108,6 +108,7 @@ static void launch_take_opened(struct guest_disk *d, struct guest_disk *opened)
 	d->path = opened->path;
 	d->format = opened->format;
 	d->fd = opened->fd;
+	d->keys_fd = opened->keys_fd;
 	d->cache = opened->cache;
 	d->is_shared = opened->is_shared;
 	d->is_remote = opened->is_remote;
@@ -135,6 +136,8 @@ static int launch_restore_disk(const struct launch_request *q, struct guest_conf
 		from.backing_format = given->backing_format;
 		memcpy(from.allowed, given->allowed, sizeof(from.allowed));
 		from.n_allowed = given->n_allowed;
+		memcpy(from.keys, given->keys, sizeof(from.keys));
+		from.n_keys = given->n_keys;
 	}
 	r = launch_open_disk(&from, false, &opened, err);
 	if (r < 0)

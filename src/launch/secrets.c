@@ -74,17 +74,22 @@ int launch_secrets_read(struct launch_secrets *s, const char *id, const char *pa
 	return secrets_take_fd(s, id, fd, err) < 0 ? err_wrap(err, "%s", path) : 0;
 }
 
+int launch_secrets_read_fd(struct launch_secrets *s, const char *id, int fd, struct err *err)
+{
+	AUTO_FD int own = fd;
+
+	return secrets_take_fd(s, id, own, err) < 0 ? err_wrap(err, "fd=%d", fd) : 0;
+}
+
 static int secrets_read_fd(struct launch_secrets *s, const char *id, const char *text,
 			   struct err *err)
 {
 	char *end;
 	unsigned long n = strtoul(text, &end, 10);
-	AUTO_FD int fd = -1;
 
 	if (*text < '0' || *text > '9' || *end || n > INT32_MAX)
 		return err_set(err, -EINVAL, "fd=%.16s: it is a descriptor's number", text);
-	fd = (int)n;
-	return secrets_take_fd(s, id, fd, err) < 0 ? err_wrap(err, "fd=%d", (int)n) : 0;
+	return launch_secrets_read_fd(s, id, (int)n, err);
 }
 
 int launch_secrets_parse(struct launch_secrets *s, char *text, struct err *err)

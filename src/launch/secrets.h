@@ -30,6 +30,8 @@ int launch_secrets_add(struct launch_secrets *s, const char *id, struct secret *
 /* From a file as it is: a newline at its end counts. */
 int launch_secrets_read(struct launch_secrets *s, const char *id, const char *path,
 			struct err *err);
+/* From a descriptor, which is closed. */
+int launch_secrets_read_fd(struct launch_secrets *s, const char *id, int fd, struct err *err);
 const struct secret *launch_secrets_find(const struct launch_secrets *s,
 					 const char *id); /* NULL: none */
 void launch_secrets_fini(struct launch_secrets *s);

@@ -1,14 +1,17 @@
 /*
  * A disk of the configuration as a struct blk: its file, or an image with all the files that belong to
  * it, the temporary layer over it, and above all a hub, for jobs. All descriptors came with the configuration; what an image says
- * of other files finds those that were meant for it, or nothing.
+ * of other files finds those that were meant for it, or nothing. Keys of what is encrypted came through a pipe.
  */
 #include <string.h>
+#include <unistd.h>
 
 #include "base/err.h"
 #include "base/fd.h"
 #include "block/block.h"
 #include "block/hub.h"
+#include "crypt/secret.h"
+#include "image/helper/helper.h"
 #include "image/image.h"
 #include "machine/layout.h"
 #include "machine/machine_priv.h"
@@ -35,16 +38,59 @@ int pc_make_engines(struct machine *m, struct err *err)
 	return blk_engines_new(vm_io_loop(m->vm), n, PC_LATER_DISKS, &o, &m->engines, err);
 }
 
-/* Who opens the files that belong to one image of the disk d. */
-struct pc_opener {
-	struct img_opener opener;
+/* What is opened, and with what. */
+struct pc_opening {
 	struct machine *m;
 	struct guest_disk *d;
+	struct secret *keys; /* struct helper_key, one behind the other; or NULL */
+};
+
+/* Who opens the files that belong to one image of it. */
+struct pc_opener {
+	struct img_opener opener;
+	const struct pc_opening *what;
 	unsigned id; /* as guest_disk_file.parent has it */
 };
 
-static int pc_open_image(struct machine *m, struct guest_disk *d, unsigned id, const char *format,
-			 int *fd, bool is_readonly, struct blk **out, struct err *err);
+static int pc_open_image(const struct pc_opening *what, unsigned id, const char *format, int *fd,
+			 bool is_readonly, struct blk **out, struct err *err);
+
+/* --- keys --- */
+
+/* All that is in the pipe, which nobody writes to any more. */
+static int pc_read_keys(struct pc_opening *what, struct err *err)
+{
+	AUTO_FD int fd = fd_take(what->d->keys_fd);
+	size_t n = 0, max = (1 + GUEST_MAX_DISK_FILES) * sizeof(struct helper_key);
+	ssize_t got = 1;
+
+	if (fd < 0)
+		return 0;
+	what->keys = secret_new(max);
+	while (n < max && got > 0) {
+		got = read(fd, what->keys->bytes + n, max - n);
+		n += got > 0 ? (size_t)got : 0;
+	}
+	what->keys->n = n;
+	return got < 0 ? err_errno(err, -errno, "cannot read its key") : 0;
+}
+
+/* The key of file id; false: there is none. */
+static bool pc_find_key(const struct pc_opening *what, unsigned id, struct img_secret *out)
+{
+	const struct helper_key *k = what->keys ? (const void *)what->keys->bytes : NULL;
+
+	for (size_t i = 0; k && i < what->keys->n / sizeof(*k); i++) {
+		if (k[i].file != id || k[i].bytes > sizeof(k[i].key))
+			continue;
+		*out = (struct img_secret){
+			.bytes = k[i].key, .n_bytes = k[i].bytes, .is_volume_key = true};
+		return true;
+	}
+	return false;
+}
+
+/* --- files --- */
 
 static struct guest_disk_file *pc_find_file(const struct pc_opener *o,
 					    const struct img_child *child)
@@ -55,8 +101,8 @@ static struct guest_disk_file *pc_find_file(const struct pc_opener *o,
 		[IMG_EXTENT] = GUEST_FILE_EXTENT,
 	};
 
-	for (unsigned i = 0; i < o->d->n_files; i++) {
-		struct guest_disk_file *f = &o->d->files[i];
+	for (unsigned i = 0; i < o->what->d->n_files; i++) {
+		struct guest_disk_file *f = &o->what->d->files[i];
 
 		if (f->parent == o->id && f->role == roles[child->role] && f->index == child->index)
 			return f;
@@ -77,7 +123,7 @@ static int pc_open_child(void *opaque, const struct img_child *child, struct blk
 		return err_set(err, -EACCES, "it wants to write '%s', which it may only read",
 			       child->name);
 	f->used_fd = f->is_remote ? -1 : f->fd;
-	if (pc_open_image(o->m, o->d, (unsigned)(f - o->d->files) + 1, f->format, &f->fd,
+	if (pc_open_image(o->what, (unsigned)(f - o->what->d->files) + 1, f->format, &f->fd,
 			  !child->is_writable, out, err) < 0)
 		return err_wrap(err, "%s", f->path);
 	return 0;
@@ -112,19 +158,23 @@ static int pc_open_file(struct machine *m, const struct guest_disk *d, unsigned 
 }
 
 /* The same. */
-static int pc_open_image(struct machine *m, struct guest_disk *d, unsigned id, const char *format,
-			 int *fd, bool is_readonly, struct blk **out, struct err *err)
+static int pc_open_image(const struct pc_opening *what, unsigned id, const char *format, int *fd,
+			 bool is_readonly, struct blk **out, struct err *err)
 {
 	struct pc_opener opener = {
-		.opener = {.opaque = &opener, .open = pc_open_child}, .m = m, .d = d, .id = id};
-	const struct img_open_options o = {
-		.loop = vm_io_loop(m->vm), .is_readonly = is_readonly, .opener = &opener.opener};
+		.opener = {.opaque = &opener, .open = pc_open_child}, .what = what, .id = id};
+	struct img_secret key;
+	const struct img_open_options o = {.loop = vm_io_loop(what->m->vm),
+					   .is_readonly = is_readonly,
+					   .opener = &opener.opener,
+					   .secrets = &key,
+					   .n_secrets = pc_find_key(what, id, &key)};
 	const struct img_format *f = format ? img_find_format(format) : NULL;
 	AUTO(blk_free) struct blk *file = NULL;
 
 	if (format && !f)
 		return err_set(err, -EINVAL, "there is no image format '%s'", format);
-	if (pc_open_file(m, d, id, fd, is_readonly, format || id, &file, err) < 0)
+	if (pc_open_file(what->m, what->d, id, fd, is_readonly, format || id, &file, err) < 0)
 		return err->code;
 	if (f && img_open(f, file, &o, out, err) < 0)
 		return err->code;
@@ -156,12 +206,15 @@ static int pc_open_top(struct machine *m, struct guest_disk *d, bool is_readonly
 		       struct err *err)
 {
 	const char *format = d->format && strcmp(d->format, "raw") ? d->format : NULL;
-	int fd = d->fd;
+	struct pc_opening what = {.m = m, .d = d};
+	int fd = d->fd, r = pc_read_keys(&what, err);
 
-	if (pc_open_image(m, d, 0, format, &d->fd, is_readonly, out, err) < 0)
-		return err->code;
-	d->used_fd = d->is_remote ? -1 : fd;
-	return 0;
+	if (r == 0)
+		r = pc_open_image(&what, 0, format, &d->fd, is_readonly, out, err);
+	secret_free(what.keys);
+	if (r == 0)
+		d->used_fd = d->is_remote ? -1 : fd;
+	return r;
 }
 
 int pc_open_target(struct machine *m, struct guest_disk *d, struct blk **out, struct err *err)

@@ -38,7 +38,7 @@ void guest_disk_init(void *element)
 {
 	struct guest_disk *d = element;
 
-	*d = (struct guest_disk){.fd = -1, .overlay_fd = -1, .used_fd = -1};
+	*d = (struct guest_disk){.fd = -1, .keys_fd = -1, .overlay_fd = -1, .used_fd = -1};
 	for (unsigned i = 0; i < GUEST_MAX_DISK_FILES; i++)
 		guest_disk_file_init(&d->files[i]);
 }
@@ -64,6 +64,7 @@ void guest_disk_fini(struct guest_disk *d)
 	free(d->path);
 	free(d->format);
 	fd_close(d->fd);
+	fd_close(d->keys_fd);
 	fd_close(d->overlay_fd);
 	for (unsigned i = 0; i < d->n_files; i++) {
 		free(d->files[i].format);
@@ -409,6 +410,7 @@ static const struct field guest_disk_fields[] = {
 	FIELD_OPTIONAL(FIELD_BOOL, "remote", struct guest_disk, is_remote),
 	FIELD_OPTIONAL(FIELD_TEXT, "format", struct guest_disk, format),
 	FIELD_LISTED("files", struct guest_disk, files, &guest_disk_file_list),
+	FIELD_OPTIONAL(FIELD_FD, "keys", struct guest_disk, keys_fd),
 	FIELD_OPTIONAL(FIELD_FD, "overlay", struct guest_disk, overlay_fd),
 	FIELD_OPTIONAL(FIELD_BOOL, "readonly", struct guest_disk, is_readonly),
 	FIELD_OPTIONAL(FIELD_BOOL, "shared", struct guest_disk, is_shared),

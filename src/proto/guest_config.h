@@ -85,6 +85,8 @@ struct guest_disk {
 	char *format;   /* of the image; NULL: raw */
 	struct guest_disk_file files[GUEST_MAX_DISK_FILES];
 	unsigned n_files;
+	/* A pipe with the keys of those of its images that are encrypted (image/helper/helper.h); -1: none are. */
+	int keys_fd;
 	int overlay_fd; /* an empty file that takes the writes instead; -1: none */
 	/* The machine's, not in the message: that file was taken; the disk's descriptor, now its. */
 	bool is_overlaid;
@@ -211,7 +213,7 @@ int guest_config_check(const struct guest_config *c, struct err *err);
  * that say what guest it is.
  */
 #define GUEST_CONFIG_MAX_FDS                                                                       \
-	(10 + (2 + GUEST_MAX_DISK_FILES) * GUEST_MAX_DISKS +                                       \
+	(10 + (3 + GUEST_MAX_DISK_FILES) * GUEST_MAX_DISKS +                                       \
 	 GUEST_MAX_NICS * GUEST_MAX_NET_QUEUES + GUEST_MAX_CHANNELS)
 char *guest_config_encode(const struct guest_config *c, int *out_fds, size_t *out_n_fds);
 /* Takes over every descriptor of fds, also on failure. c need not be initialized. */

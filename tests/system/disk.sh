@@ -228,6 +228,34 @@ shares() {
 	expect "nor beneath a snapshot" 1 "exclude each other"
 }
 
+# encrypted FORMAT PREFIX: PREFIX is of the format's options.
+encrypted() {
+	local format=$1 prefix=$2 disk=$work/disk-$1 key=$work/key options=
+	printf 'a good fence' >"$key"
+	[ "$format" = luks ] || options=encrypt.format=luks,
+	rm -f "$disk" "$work/plain"
+	posada 60 image create --secret "id=k,file=$key" -f "$format" -o "$options${prefix}iter-time=10" "$disk" ${mib}M
+	guest fill --disk "$disk,format=$format,key-file=$key"
+	expect "a guest's encrypted disk, $format" 0 't: written' 't: read back' 't: odd: an odd place' \
+		't: read directly' 't: no writing behind the end' || return
+	posada 60 image convert --secret "id=k,file=$key" -f "$format" -O raw "$disk" "$work/plain"
+	same "what was written is in it, $format" "$work/plain" "$(filled)"
+	if grep -aq 'posada disk' "$disk"; then
+		fail "and not to be read, $format" "it is"
+	else pass "and not to be read, $format"; fi
+	guest look --disk "$disk,format=$format,key-fd=5" 5<"$key"
+	expect "with a passphrase from a descriptor, $format" 0 "vda begins 'posada dis'"
+	try --disk "$disk,format=$format"
+	expect "no passphrase, $format" 1 'no passphrase for it was given'
+	try --disk "$disk,format=$format,key-file=$disk,key-file=/etc/hostname"
+	expect "no passphrase that fits, $format" 1 'its passphrase|passphrase is wrong'
+	holder --name locked
+	posada 30 attach locked --disk "$disk,format=$format,key-file=$key"
+	expect "an encrypted disk is attached, $format" 0 disk0
+	kill "$holder"
+	wait "$holder"
+}
+
 # Guest after guest on one disk, without a pause.
 follows_at_once() {
 	local disk=$work/disk-next i
@@ -267,6 +295,8 @@ cache_modes
 discard
 protected
 two_disks
+encrypted luks ""
+encrypted qcow2 encrypt.
 locks
 shares
 follows_at_once

@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "confine/confine.h"
+#include "crypt/crypt.h"
 #include "monitor/monitor.h"
 #include "proto/control.h"
 #include "proto/guest_config.h"
@@ -154,7 +155,10 @@ int main(int argc, char **argv)
 			 "debug",
 			 getenv("POSADA_LOG"));
 	parse_options(argc, argv, &options);
-	r = receive_config(CONTROL_FD, &config, &err);
+	/* For disks that are encrypted, later ones, too. While there are descriptors: it aborts for want of one. */
+	r = crypt_init(&err);
+	if (!r)
+		r = receive_config(CONTROL_FD, &config, &err);
 	if (!r) {
 		r = run(CONTROL_FD, &config, &options, &err);
 		guest_config_fini(&config);

@@ -236,6 +236,26 @@ static int run_place_word(const char **name, unsigned *slot, const char *word, c
 	return 1;
 }
 
+static int run_disk_key(struct launch_disk *d, const char *word, const char *value, struct err *err)
+{
+	struct launch_disk_key *k = &d->keys[d->n_keys];
+	char *end;
+	unsigned long fd = 0;
+
+	if (d->n_keys == LAUNCH_DISK_KEYS)
+		return err_set(err, -E2BIG, "at most %d passphrases", LAUNCH_DISK_KEYS);
+	if (!strcmp(word, "key-fd")) {
+		fd = strtoul(value, &end, 10);
+		if (*end || !run_is_digit(value[0]) || fd > INT32_MAX)
+			return err_set(err, -EINVAL, "key-fd=%s: it is a descriptor's number",
+				       value);
+		value = NULL;
+	}
+	*k = (struct launch_disk_key){value, (int)fd};
+	d->n_keys++;
+	return 0;
+}
+
 static int run_disk_word(struct launch_disk *d, char *word, struct err *err)
 {
 	char *value = run_split_key(word);
@@ -275,6 +295,8 @@ static int run_disk_word(struct launch_disk *d, char *word, struct err *err)
 		d->allowed[d->n_allowed++] = value;
 		return 0;
 	}
+	if (value && (!strcmp(word, "key-file") || !strcmp(word, "key-fd")))
+		return run_disk_key(d, word, value, err);
 	if (value && !strcmp(word, "format")) {
 		d->format = value;
 		return 0;
@@ -290,7 +312,8 @@ static int run_disk_word(struct launch_disk *d, char *word, struct err *err)
 		return MIN(r, 0);
 	return err_set(
 		err, -EINVAL,
-		"a disk has no option '%s'; there is: format=qcow2, allow=PATH, "
+		"a disk has no option '%s'; there is: format=qcow2, key-file=PATH, key-fd=N, "
+		"allow=PATH, "
 		"backing-format=raw, readonly=on, cache=none, share=on, "
 		"on-error=pause, queues=2, "
 		"packed=on, limit-bps=10M, limit-iops=1000, burst-bytes=64M, burst-ops=5000, "
@@ -631,9 +654,11 @@ static const struct run_option run_options[] = {
 	{"initrd", "FILE", run_initrd, "its initial RAM disk, or multiboot module"},
 	{"append", "STRING", run_append, "its command line"},
 	{"disk", "PATH[,OPTION]...", run_disk,
-	 "an image or block device; format=raw|qcow2|vmdk|vdi|vpc|vhdx, readonly=on,\n"
+	 "an image or block device; format=raw|qcow2|vmdk|vdi|vpc|vhdx|luks, readonly=on,\n"
 	 "allow=PATH and backing-format=NAME for what the image names,\n"
-	 "cache=none|writeback, on-error=pause-if-full|report|pause, queues=N, packed=on,\n"
+	 "key-file=PATH or key-fd=N with its passphrase, share=on,\n"
+	 "cache=writeback|none|writethrough|directsync|unsafe,\n"
+	 "on-error=pause-if-full|report|pause, queues=N, packed=on,\n"
 	 " limit-bps=N, limit-iops=N, burst-bytes=N, burst-ops=N; repeatable"},
 	{"net", "user|tap=IFNAME|none", run_net,
 	 "a network card; user takes forward=tcp:HOSTPORT:GUESTPORT, host=on,\n"

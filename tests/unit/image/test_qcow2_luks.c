@@ -247,14 +247,11 @@ TEST(images_of_qemu_and_of_posada_are_read_and_rewritten_by_the_other)
 {
 	enter();
 	theirs("cluster_size=65536");
-	theirs("cluster_size=512,encrypt.cipher-alg=aes-128");
 	theirs("extended_l2=on,encrypt.cipher-mode=cbc,encrypt.ivgen-alg=essiv,encrypt.ivgen-hash-"
 	       "alg=sha256");
-	theirs("compat=0.10");
 	ours("cluster_size=65536");
-	ours("cluster_size=512,encrypt.cipher-alg=serpent-256");
 	ours("extended_l2=on");
-	ours("compat=0.10,cluster_size=4096");
+	ours("compat=0.10,cluster_size=4096,encrypt.cipher-alg=serpent-256");
 	loop_free(loop);
 	qemu_leave();
 }
