@@ -93,6 +93,31 @@ static bool format_has_option(const struct img_format *f, const char *name)
 	return false;
 }
 
+static int format_check_options(const struct img_format *f, const struct img_create_options *o,
+				struct err *err)
+{
+	for (unsigned i = 0; i < o->n_options; i++) {
+		if (!format_has_option(f, o->options[i].name))
+			return err_set(err, -EINVAL, "%s images have no option '%s'", f->name,
+				       o->options[i].name);
+	}
+	return 0;
+}
+
+int img_measure(const struct img_format *f, const struct img_create_options *o, struct blk *source,
+		struct img_measure *out, struct err *err)
+{
+	struct img_create_options with = *o;
+
+	if (source)
+		with.size = source->size;
+	if (!f->measure)
+		return err_set(err, -ENOTSUP, "how large %s images get can't be said", f->name);
+	if (format_check_options(f, &with, err) < 0)
+		return err->code;
+	return f->measure(&with, source, out, err);
+}
+
 int img_create(const struct img_format *f, struct blk *file, const struct img_create_options *o,
 	       struct err *err)
 {
@@ -102,11 +127,8 @@ int img_create(const struct img_format *f, struct blk *file, const struct img_cr
 		return err_set(err, -ENOTSUP, "new images of the format %s can't be made", f->name);
 	if (o->backing_name && !f->can_back)
 		return err_set(err, -ENOTSUP, "%s images have no backing file", f->name);
-	for (unsigned i = 0; i < o->n_options; i++) {
-		if (!format_has_option(f, o->options[i].name))
-			return err_set(err, -EINVAL, "%s images have no option '%s'", f->name,
-				       o->options[i].name);
-	}
+	if (format_check_options(f, o, err) < 0)
+		return err->code;
 	r = f->create(file, o, err);
 	if (r < 0)
 		return r;

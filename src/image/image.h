@@ -113,6 +113,12 @@ struct img_probe {
 	const char *name; /* the file's; or NULL */
 };
 
+/* Of an image's files together. */
+struct img_measure {
+	u64 required_bytes; /* with the contents that it is made for, as a new image */
+	u64 full_bytes;     /* when all of the disk has been written */
+};
+
 struct img_format {
 	const char *name;        /* as qemu-img calls it */
 	const char *description; /* "QEMU copy-on-write, version 2 and 3" */
@@ -123,6 +129,9 @@ struct img_format {
 		    struct err *err);
 	/* file is empty, growable and stays the caller's; what was written isn't flushed. NULL: can't. */
 	int (*create)(struct blk *file, const struct img_create_options *o, struct err *err);
+	/* source: an open disk whose contents it would have, o->size is its; or NULL. NULL: can't. */
+	int (*measure)(const struct img_create_options *o, struct blk *source,
+		       struct img_measure *out, struct err *err);
 	const struct img_option_info *create_options; /* or NULL */
 	bool can_back;                                /* create takes a backing */
 	bool can_compress; /* image_ops.write_compressed works, on a new image */
@@ -145,6 +154,10 @@ int img_open(const struct img_format *f, struct blk *file, const struct img_open
 /* Refuses options that the format hasn't; flushes file at the end. */
 int img_create(const struct img_format *f, struct blk *file, const struct img_create_options *o,
 	       struct err *err);
+
+/* How large it would be: of source's size, unless that is NULL. Writes nothing; needs no secrets. */
+int img_measure(const struct img_format *f, const struct img_create_options *o, struct blk *source,
+		struct img_measure *out, struct err *err);
 
 /* For formats: the value given for the option, or NULL; and parsed: 0, -ENOENT, or an explained -EINVAL. */
 const char *img_option(const struct img_create_options *o, const char *name);

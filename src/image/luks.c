@@ -283,6 +283,17 @@ static int luks_create(struct blk *file, const struct img_create_options *o, str
 	return r;
 }
 
+static int luks_measure(const struct img_create_options *o, unused struct blk *source,
+			struct img_measure *out, struct err *err)
+{
+	u64 bytes;
+
+	if (luks_measure_header(o, "", MIB, &bytes, err) < 0)
+		return err->code;
+	*out = (struct img_measure){bytes + o->size, bytes + o->size};
+	return 0;
+}
+
 static const struct img_option_info luks_options[] = {LUKS_OPTIONS(""), {0}};
 
 const struct img_format img_luks = {
@@ -291,6 +302,7 @@ const struct img_format img_luks = {
 	.probe = luks_probe,
 	.open = luks_open,
 	.create = luks_create,
+	.measure = luks_measure,
 	.create_options = luks_options,
 	.is_noise = true,
 };

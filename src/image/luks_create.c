@@ -200,6 +200,17 @@ int luks_plan(const struct img_create_options *o, const char *prefix, u64 align,
 	return r < 0 ? err_errno(err, r, "cannot make a key") : 0;
 }
 
+int luks_measure_header(const struct img_create_options *o, const char *prefix, u64 align, u64 *out,
+			struct err *err)
+{
+	struct luks_header h = {.version = 1};
+
+	if (crypt_init(err) < 0 || create_find_spec(o, prefix, &h, err) < 0)
+		return err->code;
+	*out = align_up(create_place_slots(&h, 0), align);
+	return 0;
+}
+
 void luks_plan_fini(struct luks_plan *p)
 {
 	secret_free(p->key);

@@ -111,6 +111,9 @@ int luks_plan(const struct img_create_options *o, const char *prefix, u64 align,
 int luks_write_new(struct blk *file, struct luks_plan *p, const struct img_create_options *o,
 		   const char *prefix, struct err *err);
 void luks_plan_fini(struct luks_plan *p);
+/* How many bytes that would be before the data, a multiple of align; needs no secret. */
+int luks_measure_header(const struct img_create_options *o, const char *prefix, u64 align, u64 *out,
+			struct err *err);
 const struct img_secret *luks_find_secret(const struct img_create_options *o, const char *prefix,
 					  struct err *err);  /* NULL: explained */
 int luks_fill_slot(struct luks_slot *s, int hash, u32 cost); /* in use, with a new salt */

@@ -408,6 +408,7 @@ const struct img_format img_qcow2 = {
 	.probe = qcow2_probe,
 	.open = qcow2_open,
 	.create = qcow2_create,
+	.measure = qcow2_measure,
 	.create_options = qcow2_create_options,
 	.can_back = true,
 	.can_compress = true,

@@ -160,10 +160,10 @@ static u64 create_clusters(const struct create *c)
 	return 1 + c->n_reftable + c->n_blocks + c->n_l1 + c->n_luks;
 }
 
-static int create_lay_out(struct create *c, struct err *err)
+static int create_lay_out_l1(struct create *c, struct err *err)
 {
 	struct qcow2 *q = &c->q;
-	u64 per_block = qcow2_refcounts_per_block(q), n, l1_bytes;
+	u64 l1_bytes;
 
 	q->l2_bits = q->cluster_bits - (q->has_subclusters ? 4 : 3);
 	if (c->size > BLK_SIZE_MAX)
@@ -173,6 +173,16 @@ static int create_lay_out(struct create *c, struct err *err)
 	if (l1_bytes > QCOW2_L1_MAX)
 		return err_set(err, -EFBIG, "such a disk needs larger clusters");
 	c->n_l1 = MAX((l1_bytes + q->cluster_size - 1) >> q->cluster_bits, (u64)1);
+	return 0;
+}
+
+static int create_lay_out(struct create *c, struct err *err)
+{
+	struct qcow2 *q = &c->q;
+	u64 per_block = qcow2_refcounts_per_block(q), n;
+
+	if (create_lay_out_l1(c, err) < 0)
+		return err->code;
 	if (c->is_encrypted) {
 		if (luks_plan(c->o, "encrypt.", q->cluster_size, &c->luks, err) < 0)
 			return err->code;
@@ -429,6 +439,99 @@ int qcow2_create(struct blk *file, const struct img_create_options *o, struct er
 		r = create_preallocate(c, err);
 	luks_plan_fini(&c->luks);
 	qcow2_header_fini(&c->q);
+	free(c);
+	return r;
+}
+
+/* --- how large it would be --- */
+
+static u64 measure_round(u64 n, u64 to)
+{
+	return (n + to - 1) / to * to;
+}
+
+/* Refcount blocks and table for so many other clusters, and for themselves. */
+static u64 measure_refcounts(const struct qcow2 *q, u64 clusters)
+{
+	u64 per_block = qcow2_refcounts_per_block(q), per_table = q->cluster_size / 8;
+	u64 blocks = 0, table = 0, before;
+
+	do {
+		before = blocks + table;
+		blocks = (clusters + before + per_block - 1) / per_block;
+		table = (blocks + per_table - 1) / per_table;
+	} while (blocks + table != before);
+	return (blocks + table) * q->cluster_size;
+}
+
+static u64 measure_full(const struct qcow2 *q, u64 disk)
+{
+	u64 entry = q->has_subclusters ? 16 : 8;
+	u64 l2 = measure_round(disk / q->cluster_size, q->cluster_size / entry) * entry;
+	u64 l1 = measure_round(l2 / q->cluster_size, q->cluster_size / 8) * 8;
+	u64 meta = q->cluster_size + l2 + l1;
+
+	return disk + meta + measure_refcounts(q, (meta + disk) / q->cluster_size);
+}
+
+/* The clusters that source's data touches. */
+static int measure_data(const struct qcow2 *q, struct blk *source, u64 *out)
+{
+	u64 at = 0;
+
+	*out = 0;
+	while (source && at < source->size) {
+		struct blk_status s;
+		int r = blk_status(source, at, source->size - at, &s);
+		u64 end = at + s.bytes;
+
+		if (r < 0)
+			return r;
+		if (s.is_data) {
+			end = align_up(end, q->cluster_size);
+			*out += end - align_down(at, q->cluster_size);
+		}
+		at = end;
+	}
+	return 0;
+}
+
+static int measure_create(struct create *c, struct blk *source, struct img_measure *out,
+			  struct err *err)
+{
+	struct qcow2 *q = &c->q;
+	u64 disk = align_up(c->size, q->cluster_size), data, luks = 0;
+	int r = 0;
+
+	if (c->is_encrypted)
+		r = luks_measure_header(c->o, "encrypt.", q->cluster_size, &luks, err);
+	if (r < 0)
+		return r;
+	r = measure_data(q, source, &data);
+	if (r < 0)
+		return err_errno(err, r, "cannot find out what it has");
+	if (c->prealloc >= PREALLOC_FALLOC)
+		data = disk;
+	out->full_bytes = measure_full(q, disk) + luks;
+	out->required_bytes = out->full_bytes - disk + data;
+	return 0;
+}
+
+int qcow2_measure(const struct img_create_options *o, struct blk *source, struct img_measure *out,
+		  struct err *err)
+{
+	struct create *c = NEW(struct create);
+	int r;
+
+	c->o = o;
+	c->size = o->size;
+	r = create_read_options(c, err);
+	if (r == 0)
+		r = create_check_options(c, err);
+	if (r == 0)
+		r = create_lay_out_l1(c, err);
+	if (r == 0)
+		r = measure_create(c, source, out, err);
 	free(c);
 	return r;
 }

@@ -397,6 +397,8 @@ int qcow2_resize(struct blk_node *n, u64 size, struct err *err);
 int qcow2_set_backing(struct blk *b, const char *name, const char *format, struct err *err);
 int qcow2_make_empty(struct blk *b, struct err *err);
 
+int qcow2_measure(const struct img_create_options *o, struct blk *source, struct img_measure *out,
+		  struct err *err);
 int qcow2_create(struct blk *file, const struct img_create_options *o, struct err *err);
 extern const struct img_option_info qcow2_create_options[];
 /* The same; q's file stays the caller's when it is closed by qcow2_close_borrowed. */

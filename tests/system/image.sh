@@ -55,6 +55,11 @@ raw_images() {
 	[ "$(stat -c %b b.raw)" -le "$(stat -c %b a.raw)" ] && pass "zeros stay holes" || fail "zeros stay holes" "they are written"
 	image compare -f raw a.raw b.raw
 	expect "compare finds no difference" 0 "identical"
+	image measure -f raw -O qcow2 --output json a.raw
+	expect "measure" 0 "$(qemu-img measure -f raw -O qcow2 a.raw | sed -n 's/^required size: /"required": /p')"
+	image measure -O qcow2 --size 1T
+	if diff "$out" <(qemu-img measure -O qcow2 --size 1T); then pass "measure says what qemu-img says"
+	else fail "measure says what qemu-img says" "it doesn't"; fi
 	image resize -f raw b.raw +1M
 	expect "resize by something" 0 "9 MiB"
 	image compare -f raw a.raw b.raw

@@ -24,6 +24,7 @@ static const struct image_entry {
 	{"overlay", &image_overlay, "make an image whose contents lie over those of another"},
 	{"info", &image_info, "show what an image is"},
 	{"map", &image_map, "show where an image's contents are"},
+	{"measure", &image_measure, "say how large an image would be"},
 	{"check", &image_check, "look whether an image is sound"},
 	{"repair", &image_repair, "look, and mend what isn't"},
 	{"convert", &image_convert, "copy an image to one of another format"},

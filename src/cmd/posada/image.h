@@ -93,7 +93,7 @@ char *image_name_from(const char *target, const char *path);
 
 /* The subcommands. */
 extern const struct image_command image_bitmap, image_check, image_commit, image_compare,
-	image_convert, image_create, image_info, image_map, image_overlay, image_rebase,
-	image_repair, image_resize, image_serve, image_snapshot;
+	image_convert, image_create, image_info, image_map, image_measure, image_overlay,
+	image_rebase, image_repair, image_resize, image_serve, image_snapshot;
 
 #endif

@@ -142,7 +142,7 @@ int helper_open_image(struct helper *h, unsigned file, const struct helper_open 
 
 /* --- making images --- */
 
-static struct img_option *files_options(const json_t *options, unsigned *out_n)
+struct img_option *helper_options(const json_t *options, unsigned *out_n)
 {
 	struct img_option *list = NEW_ARRAY(struct img_option, json_array_size(options) + 1);
 	unsigned n = 0;
@@ -173,7 +173,7 @@ int helper_create_image(struct helper *h, unsigned file, const json_t *args, u64
 		.n_secrets = h->n_secrets,
 	};
 	AUTO(free_ptr)
-	struct img_option *options = files_options(json_object_get(args, "options"), &o.n_options);
+	struct img_option *options = helper_options(json_object_get(args, "options"), &o.n_options);
 	const struct helper_open writable = {.is_writable = true};
 	struct blk *container;
 	int r;

@@ -23,6 +23,7 @@ static const struct {
 	{"create", helper_create},
 	{"info", helper_info},
 	{"map", helper_map},
+	{"measure", helper_measure},
 	{"rebase", helper_rebase},
 	{"resolve", helper_resolve},
 	{"resize", helper_resize},

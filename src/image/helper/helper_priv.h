@@ -76,6 +76,9 @@ int helper_open_image(struct helper *h, unsigned file, const struct helper_open 
 int helper_create_image(struct helper *h, unsigned file, const json_t *args, u64 size,
 			struct blk *backing, struct err *err);
 
+/* NAME=VALUE of a message: free() the list; it lives as long as that. */
+struct img_option *helper_options(const json_t *options, unsigned *out_n);
+
 /* --- snapshot.c, bitmap.c: as qemu-img has them in JSON --- */
 
 json_t *helper_snapshot_json(const struct img_snapshot *s);
@@ -84,7 +87,7 @@ json_t *helper_bitmap_json(const struct img_bitmap *b);
 /* --- the commands --- */
 
 helper_fn helper_info, helper_check, helper_create, helper_convert, helper_compare, helper_map,
-	helper_resize, helper_snapshot, helper_commit, helper_rebase, helper_bitmap, helper_resolve,
-	helper_serve_nbd;
+	helper_measure, helper_resize, helper_snapshot, helper_commit, helper_rebase, helper_bitmap,
+	helper_resolve, helper_serve_nbd;
 
 #endif
