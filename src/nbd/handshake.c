@@ -277,10 +277,39 @@ static int option_structured(struct nbd_client *c, struct option_data *d)
 	return reply_ack(c, NBD_OPT_STRUCTURED_REPLY);
 }
 
+/* What was agreed before is forgotten (proto.md, "NBD_OPT_STARTTLS"). */
+static int option_starttls(struct nbd_client *c, struct option_data *d)
+{
+	if (!c->s->o.tls)
+		return reply_error(c, NBD_OPT_STARTTLS, NBD_REP_ERR_UNSUP, "not supported");
+	if (c->tls || d->left)
+		return reply_error(c, NBD_OPT_STARTTLS, NBD_REP_ERR_INVALID,
+				   d->left ? "it has no data" : "there is TLS already");
+	/* What is here already was sent by who knows whom. */
+	if (c->at != c->filled)
+		return -EPROTO;
+	if (reply_ack(c, NBD_OPT_STARTTLS) < 0 || nbd_tls_begin(c) < 0)
+		return -EPIPE;
+	c->has_structured = false;
+	context_clear(c);
+	return HANDSHAKE_GO_ON;
+}
+
+static int option_refuse_plain(struct nbd_client *c, u32 option)
+{
+	if (option == NBD_OPT_EXPORT_NAME)
+		return -EPROTO; /* there is no other way to say no */
+	return reply_error(c, option, NBD_REP_ERR_TLS_REQD, "TLS comes first");
+}
+
 /* Negative: the client goes. */
 static int option_serve(struct nbd_client *c, u32 option, struct option_data *d)
 {
+	if (c->s->o.tls && !c->tls && option != NBD_OPT_STARTTLS && option != NBD_OPT_ABORT)
+		return option_refuse_plain(c, option);
 	switch (option) {
+	case NBD_OPT_STARTTLS:
+		return option_starttls(c, d);
 	case NBD_OPT_EXPORT_NAME:
 		return option_export_name(c, d);
 	case NBD_OPT_ABORT:

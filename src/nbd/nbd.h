@@ -1,6 +1,6 @@
 /*
  * An NBD server: a disk for any NBD client, over stream sockets. Newstyle fixed handshake, structured
- * replies, block status with base:allocation and QEMU's dirty bitmaps.
+ * replies, block status with base:allocation and QEMU's dirty bitmaps, TLS.
  *
  *     nbd_server_new(...)      clients are accepted while the loop runs
  *     nbd_server_stop          no more; those that are there are hung up once their requests are done
@@ -20,6 +20,7 @@ struct blk;
 struct err;
 struct loop;
 struct nbd_server;
+struct nbd_tls;
 
 #define NBD_MAX_CLIENTS 32
 #define NBD_MAX_BITMAPS 16
@@ -30,6 +31,7 @@ struct nbd_options {
 	const char *bitmaps[NBD_MAX_BITMAPS]; /* that clients may ask for, of the disk's image */
 	unsigned n_bitmaps;
 	bool is_readonly;
+	struct nbd_tls *tls; /* tls.h: nobody is served without; NULL: nobody with. Borrowed */
 	void (*on_clients)(void *opaque, unsigned n); /* one came or went; or NULL */
 	void *opaque;
 };

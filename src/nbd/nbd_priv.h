@@ -11,6 +11,9 @@
 #include "base/loop.h"
 #include "nbd/nbd.h"
 #include "nbd/nbd_wire.h"
+#include "nbd/tls.h"
+
+struct gnutls_session_int;
 
 #define NBD_BUFFER       (16 * KIB)  /* what was received and not yet asked for */
 #define NBD_REQUESTS     64          /* served at a time, of all clients */
@@ -36,7 +39,8 @@ struct nbd_client {
 	struct nbd_server *s;
 	struct list node;
 	struct loop_fd socket;
-	struct co *reader, *writer; /* that wait for the socket */
+	struct gnutls_session_int *tls; /* NULL: there is none, or not yet */
+	struct co *reader, *writer;     /* that wait for the socket */
 	struct co_mutex sending;
 	unsigned n_requests;
 	bool is_broken; /* nothing more can be sent or received */
@@ -52,6 +56,16 @@ int nbd_receive(struct nbd_client *c, void *buf, u64 bytes);
 int nbd_skip(struct nbd_client *c, u64 bytes);
 /* All at once: replies don't mix. The array is changed. */
 int nbd_send(struct nbd_client *c, struct iovec *iov, unsigned n);
+
+/* The client's coroutine waits until the socket can be read, or written. */
+void nbd_wait(struct nbd_client *c, bool is_for_writing);
+
+/* tls.c: the handshake, in the client's coroutine: 0, or the client is gone. */
+int nbd_tls_begin(struct nbd_client *c);
+/* What can be had at once: bytes, 0 at the end, -EAGAIN, -EPIPE. A send that was told to come again does so as it was. */
+ssize_t nbd_tls_receive(struct nbd_client *c, void *buf, size_t size);
+ssize_t nbd_tls_send(struct nbd_client *c, const void *buf, size_t size);
+void nbd_tls_end(struct nbd_client *c);
 
 /* handshake.c: 0: transmission begins; else the client is gone. */
 int nbd_handshake(struct nbd_client *c);

@@ -67,17 +67,43 @@ static void client_wait(struct nbd_client *c, struct co **place)
 	client_want(c);
 }
 
+void nbd_wait(struct nbd_client *c, bool is_for_writing)
+{
+	client_wait(c, is_for_writing ? &c->writer : &c->reader);
+}
+
+static ssize_t client_receive_now(struct nbd_client *c, void *buf, size_t size)
+{
+	ssize_t n;
+
+	if (c->tls)
+		return nbd_tls_receive(c, buf, size);
+	n = recv(c->socket.fd, buf, size, MSG_DONTWAIT);
+	return n < 0 ? -errno : n;
+}
+
+static ssize_t client_send_now(struct nbd_client *c, struct iovec *iov, unsigned n)
+{
+	const struct msghdr m = {.msg_iov = iov, .msg_iovlen = n};
+	ssize_t sent;
+
+	if (c->tls)
+		return nbd_tls_send(c, iov->iov_base, iov->iov_len);
+	sent = sendmsg(c->socket.fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
+	return sent < 0 ? -errno : sent;
+}
+
 /* At least one byte. */
 static ssize_t client_receive_some(struct nbd_client *c, void *buf, size_t size)
 {
 	while (!c->is_broken) {
-		ssize_t n = recv(c->socket.fd, buf, size, MSG_DONTWAIT);
+		ssize_t n = client_receive_now(c, buf, size);
 
 		if (n > 0)
 			return n;
-		if (n < 0 && errno == EINTR)
+		if (n == -EINTR)
 			continue;
-		if (n == 0 || errno != EAGAIN) {
+		if (n != -EAGAIN) {
 			client_break(c);
 			break;
 		}
@@ -145,15 +171,15 @@ static void iov_skip(struct iovec **iov, unsigned *n, size_t bytes)
 int nbd_send(struct nbd_client *c, struct iovec *iov, unsigned n)
 {
 	co_lock(&c->sending);
+	iov_skip(&iov, &n, 0); /* a message may begin with nothing */
 	while (!c->is_broken && n) {
-		struct msghdr m = {.msg_iov = iov, .msg_iovlen = n};
-		ssize_t sent = sendmsg(c->socket.fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
+		ssize_t sent = client_send_now(c, iov, n);
 
 		if (sent >= 0)
 			iov_skip(&iov, &n, (size_t)sent);
-		else if (errno == EAGAIN)
+		else if (sent == -EAGAIN)
 			client_wait(c, &c->writer);
-		else if (errno != EINTR)
+		else if (sent != -EINTR)
 			client_break(c);
 	}
 	co_unlock(&c->sending);
@@ -185,6 +211,7 @@ static void client_main(void *arg)
 		nbd_transmit(c);
 	while (c->n_requests)
 		co_queue_wait(&s->changed);
+	nbd_tls_end(c);
 	loop_fd_remove(s->loop, &c->socket);
 	close(c->socket.fd);
 	list_remove(&c->node);

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Disks elsewhere: NBD servers (qemu-nbd, nbdkit) for `posada image` and for a guest, servers that fail,
+# Disks elsewhere: NBD servers (qemu-nbd, nbdkit) for `posada image` and for a guest, TLS both ways; servers that fail,
 # go away and come back, names of servers inside images.
 # timeout: 400
 # shellcheck source=tests/system/lib.sh
@@ -179,7 +179,125 @@ guests() {
 	nothing_left "the connector has ended"
 }
 
+free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+
+# pki DIRECTORY: an authority, and certificates of a server and a client.
+pki() {
+	local who
+	mkdir "$1"
+	openssl req -x509 -newkey rsa:2048 -nodes -keyout "$1/ca-key.pem" -out "$1/ca-cert.pem" -days 30 -subj "/CN=$1" \
+		-addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign,cRLSign 2>>server.log
+	for who in server client; do
+		openssl req -newkey rsa:2048 -nodes -keyout "$1/$who-key.pem" -out "$1/$who.csr" -subj /CN=localhost 2>>server.log
+		printf '%s\n' basicConstraints=critical,CA:FALSE keyUsage=critical,digitalSignature,keyEncipherment \
+			"extendedKeyUsage=${who}Auth" subjectAltName=DNS:localhost,IP:127.0.0.1 >"$1/$who.ext"
+		openssl x509 -req -in "$1/$who.csr" -CA "$1/ca-cert.pem" -CAkey "$1/ca-key.pem" -CAcreateserial \
+			-out "$1/$who-cert.pem" -days 30 -extfile "$1/$who.ext" 2>>server.log
+	done
+}
+
+# ours ARGUMENT...: posada image serve; $server is its process.
+ours() {
+	: >ours.log
+	"$bin/posada" image serve -f raw "$@" >ours.log 2>&1 &
+	server=$!
+	jobs_to_end+=("$server")
+	wait_for ours.log '^serving at' "$server" || { cp ours.log "$out"; fail "posada image serve $*" "it doesn't"; }
+}
+
+end_ours() {
+	kill "$server"
+	wait "$server" 2>/dev/null
+}
+
+works() {
+	local name=$1
+	shift
+	if "$@" >"$out" 2>&1; then pass "$name"; else fail "$name" "status $?"; fi
+}
+
+fails() {
+	local name=$1
+	shift
+	if timeout 60 "$@" >"$out" 2>&1; then fail "$name" "it works"; else pass "$name"; fi
+}
+
+tls_of_our_server() {
+	local port theirs
+	port=$(free_port)
+	theirs="driver=nbd,host=localhost,port=$port,tls-creds=t"
+	truncate -s 16M t.raw
+	head -c 5M /dev/urandom | dd of=t.raw bs=1M seek=2 conv=notrunc status=none
+	ours --port "$port" --tls-certificates pki t.raw
+	works "nbdinfo sees our server's TLS" nbdinfo --size "nbds://localhost:$port/?tls-certificates=$work/pki"
+	rm -f copy.raw
+	works "nbdcopy from it" nbdcopy "nbds://localhost:$port/?tls-certificates=$work/pki" copy.raw
+	works "what was copied is the same" cmp t.raw copy.raw
+	works "qemu-img compares with it" qemu-img compare -U --object "tls-creds-x509,id=t,endpoint=client,dir=pki" \
+		--image-opts "$theirs" driver=raw,file.filename=copy.raw
+	works "qemu-io writes to it" qemu-io --object "tls-creds-x509,id=t,endpoint=client,dir=pki" \
+		-c 'write -P 9 3M 64k' -c 'flush' -c 'read -P 9 3M 64k' --image-opts "$theirs"
+	fails "a client without TLS is refused" nbdinfo "nbd://localhost:$port/"
+	mkdir -p bare && cp pki/ca-cert.pem bare/
+	fails "a client without a certificate is refused" nbdinfo "nbds://localhost:$port/?tls-certificates=$work/bare"
+	fails "a client of another authority is refused" nbdinfo "nbds://localhost:$port/?tls-certificates=$work/other"
+	image info -f raw "nbds://localhost:$port/?tls-certificates=$work/pki"
+	expect "posada reads from posada with TLS" 0 "16 MiB \(16777216 bytes\)"
+	end_ours
+	ours --port "$port" --tls-certificates pki --tls-any-client t.raw
+	works "unless anybody may come" nbdinfo --size "nbds://localhost:$port/?tls-certificates=$work/bare"
+	end_ours
+	ours --socket "$work/psk.sock" --tls-psk keys.psk t.raw
+	works "with a shared key" nbdinfo --size "nbds+unix://alice@/?socket=$work/psk.sock&tls-psk-file=$work/keys.psk"
+	works "qemu-img, too" qemu-img info --object "tls-creds-psk,id=t,endpoint=client,dir=$work/psk,username=alice" \
+		--image-opts "driver=nbd,path=$work/psk.sock,tls-creds=t"
+	fails "with another key" nbdinfo --size "nbds+unix://alice@/?socket=$work/psk.sock&tls-psk-file=$work/wrong.psk"
+	end_ours
+	image serve -f raw --port "$port" --tls-certificates bare t.raw
+	expect "a certificate that is missing" 1 "cannot open bare/server-cert.pem"
+	image serve -f raw --socket x.sock --tls-psk t.raw t.raw
+	expect "keys that are none" 1 "TLS: .* is too large"
+}
+
+tls_of_other_servers() {
+	local port
+	port=$(free_port)
+	qemu-nbd -t -e 8 -f raw -b 127.0.0.1 -p "$port" --object "tls-creds-x509,id=t,endpoint=server,dir=pki" \
+		--tls-creds t t.raw >>server.log 2>&1 &
+	server=$!
+	jobs_to_end+=("$server")
+	timeout 20 bash -c "until (: </dev/tcp/127.0.0.1/$port) 2>/dev/null; do read -rt 0.05 <><(:); done"
+	rm -f copy.qcow2
+	image convert -f raw -O qcow2 --verify "nbds://localhost:$port/?tls-certificates=$work/pki" copy.qcow2
+	expect "convert from qemu-nbd with TLS" 0
+	works "what came is the same" qemu-img compare -U -f raw -F qcow2 t.raw copy.qcow2
+	image convert -n -f qcow2 -O raw --verify copy.qcow2 "nbds://localhost:$port/?tls-certificates=$work/pki"
+	expect "and to it" 0
+	image info -f raw "nbds://localhost:$port/?tls-certificates=$work/other"
+	expect "a server of another authority is refused" 1 "cannot connect|certificate|TLS|handshake"
+	end_server
+	kit k --tls=require --tls-psk="$work/keys.psk" memory 8M
+	image convert -n -f raw -O raw --verify n.raw "nbds+unix://alice@/?socket=$work/k.sock&tls-psk-file=$work/keys.psk"
+	expect "convert to nbdkit with a shared key" 0
+	image info -f raw "nbds+unix://alice@/?socket=$work/k.sock&tls-psk-file=$work/wrong.psk"
+	expect "which isn't another" 1 "cannot connect|TLS|handshake"
+	end_server
+}
+
+tls() {
+	command -v openssl >/dev/null || { skip "TLS: openssl isn't installed"; return; }
+	pki pki
+	pki other
+	mkdir psk
+	echo "alice:$(head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n')" >keys.psk
+	cp keys.psk psk/keys.psk
+	echo "alice:$(head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n')" >wrong.psk
+	tls_of_our_server
+	tls_of_other_servers
+}
+
 images
 layers
 failing_servers
 guests
+tls

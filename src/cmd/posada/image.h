@@ -25,6 +25,8 @@ struct image_wishes {
 	} edit;
 	struct {
 		const char *socket, *bind, *port, *name, *description;
+		const char *tls_certificates, *tls_psk;
+		bool is_tls_open; /* clients need no certificate */
 		struct json_t *bitmaps;
 		bool is_readonly, is_once;
 		char *uri; /* where it is, for people */

@@ -87,13 +87,19 @@ static int serve_take_passed(int *out)
 	return *out < 0 ? -errno : 0;
 }
 
+static bool serve_has_tls(const struct image_wishes *w)
+{
+	return w->serve.tls_certificates || w->serve.tls_psk;
+}
+
 static int serve_listen(struct image_wishes *w, int *out, struct err *err)
 {
 	const char *address = w->serve.bind ? w->serve.bind : "127.0.0.1";
+	const char *scheme = serve_has_tls(w) ? "nbds" : "nbd";
 
 	if (w->serve.socket) {
-		w->serve.uri =
-			str_format("nbd+unix:///%s?socket=%s", w->serve.name, w->serve.socket);
+		w->serve.uri = str_format("%s+unix:///%s?socket=%s", scheme, w->serve.name,
+					  w->serve.socket);
 		return serve_listen_unix(w->serve.socket, out, err);
 	}
 	if (!w->serve.port && serve_take_passed(out) == 0) {
@@ -102,9 +108,54 @@ static int serve_listen(struct image_wishes *w, int *out, struct err *err)
 	}
 	if (!w->serve.port && !w->serve.bind)
 		return err_set(err, -EINVAL, "where? Say --socket PATH, or --port PORT");
-	w->serve.uri = str_format("nbd://%s:%s/%s", address,
+	w->serve.uri = str_format("%s://%s:%s/%s", scheme, address,
 				  w->serve.port ? w->serve.port : SERVE_NBD_PORT, w->serve.name);
 	return serve_listen_tcp(address, w->serve.port ? w->serve.port : SERVE_NBD_PORT, out, err);
+}
+
+/* --- TLS --- */
+
+static int serve_add_file(struct image_wishes *w, const char *path, struct err *err)
+{
+	AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	int r;
+
+	if (fd < 0)
+		return err_errno(err, -errno, "cannot open %s", path);
+	r = launch_image_add_fd(&w->image, fd, path, NULL, false, err);
+	if (r < 0)
+		return r;
+	fd_take(fd);
+	return 0;
+}
+
+/* The names that qemu-nbd and nbdkit want in a directory, too. */
+static int serve_add_certificates(struct image_wishes *w, struct err *err)
+{
+	static const char *const names[] = {"ca-cert.pem", "server-cert.pem", "server-key.pem"};
+	int r = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(names) && r == 0; i++) {
+		AUTO(free) char *path = str_format("%s/%s", w->serve.tls_certificates, names[i]);
+
+		/* Who lets anybody in needs no authority. */
+		if (i == 0 && w->serve.is_tls_open && access(path, F_OK) < 0)
+			r = serve_add_file(w, "/dev/null", err);
+		else
+			r = serve_add_file(w, path, err);
+	}
+	return r;
+}
+
+static int serve_add_tls(struct image_wishes *w, struct err *err)
+{
+	if (w->serve.tls_certificates && w->serve.tls_psk)
+		return err_set(err, -EINVAL, "--tls-certificates and --tls-psk exclude each other");
+	if (w->serve.is_tls_open && !w->serve.tls_certificates)
+		return err_set(err, -EINVAL, "--tls-any-client needs --tls-certificates");
+	if (w->serve.tls_psk)
+		return serve_add_file(w, w->serve.tls_psk, err);
+	return w->serve.tls_certificates ? serve_add_certificates(w, err) : 0;
 }
 
 /* --- the command --- */
@@ -129,6 +180,9 @@ static json_t *serve_args(const struct image_wishes *w)
 		json_object_set_new(args, "description", proto_text(w->serve.description));
 	if (w->snapshot)
 		json_object_set_new(args, "snapshot", proto_text(w->snapshot));
+	if (serve_has_tls(w))
+		json_object_set_new(args, "tls", json_string(w->serve.tls_psk ? "psk" : "x509"));
+	json_object_set_new(args, "tls-any-client", json_boolean(w->serve.is_tls_open));
 	return args;
 }
 
@@ -146,6 +200,8 @@ static int serve_run(struct image_wishes *w, const char *const *paths, struct er
 		r = serve_listen(w, &listener, err);
 	if (r >= 0)
 		r = launch_image_add_fd(&w->image, fd_take(listener), path, NULL, false, err);
+	if (r >= 0)
+		r = serve_add_tls(w, err);
 	if (r < 0)
 		return r;
 	w->image.is_stoppable = true;
@@ -195,8 +251,13 @@ static const struct option_row serve_rows[] = {
 	IMAGE_TEXT("socket", "PATH", serve.socket, "listen at a UNIX socket"),
 	IMAGE_TEXT("port", "PORT", serve.port,
 		   "listen at a TCP port\n(default: 10809, with --bind)"),
-	IMAGE_TEXT("bind", "ADDRESS", serve.bind,
-		   "of that port; there is no encryption\n(default: 127.0.0.1)"),
+	IMAGE_TEXT("bind", "ADDRESS", serve.bind, "of that port (default: 127.0.0.1)"),
+	IMAGE_TEXT("tls-certificates", "DIR", serve.tls_certificates,
+		   "TLS only, with this directory's server-cert.pem and server-key.pem; clients\n"
+		   "need a certificate of its ca-cert.pem"),
+	IMAGE_FLAG("tls-any-client", serve.is_tls_open, "clients need no certificate"),
+	IMAGE_TEXT("tls-psk", "FILE", serve.tls_psk,
+		   "TLS only, with keys that clients have as well: lines of NAME:HEX"),
 	{"export-name", "NAME", serve_option_name, "what clients call it (default: empty)"},
 	{"description", "TEXT", serve_option_description, "what clients are told of it"},
 	IMAGE_FLAG("read-only", serve.is_readonly, "clients can't write"),

@@ -3,19 +3,24 @@
  * gone.
  */
 #include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
 
+#include "base/alloc.h"
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/loop.h"
 #include "block/io.h"
 #include "image/helper/helper_priv.h"
 #include "nbd/nbd.h"
+#include "nbd/tls.h"
 
-enum { SERVE_IMAGE, SERVE_LISTENER };
+enum { SERVE_IMAGE, SERVE_LISTENER, SERVE_TLS };
 
 struct serve {
 	struct helper *h;
 	struct nbd_server *server;
+	struct nbd_tls *tls;
 	struct loop_fd launcher;
 	bool is_once, is_stopping;
 };
@@ -56,6 +61,7 @@ static int serve_options(struct serve *s, struct blk *disk, const json_t *args,
 		.name = name ? name : "",
 		.description = description ? description : "",
 		.is_readonly = disk->is_readonly,
+		.tls = s->tls,
 		.on_clients = serve_on_clients,
 		.opaque = s,
 	};
@@ -74,6 +80,78 @@ static int serve_options(struct serve *s, struct blk *disk, const json_t *args,
 		out->bitmaps[out->n_bitmaps++] = bitmap;
 	}
 	return 0;
+}
+
+/* --- TLS: files that come behind the socket --- */
+
+/* bytes are memory, to be wiped and freed. */
+static int serve_read_text(struct helper *h, unsigned file, struct nbd_tls_text *out,
+			   struct err *err)
+{
+	u8 *buf;
+	size_t n = 0;
+	ssize_t got = 1;
+
+	if (file >= h->n_files)
+		return err_set(err, -EPROTO, "a file for TLS is missing");
+	buf = mem_alloc(1, NBD_TLS_TEXT_MAX + 1);
+	*out = (struct nbd_tls_text){buf, 0};
+	while (got > 0 && n <= NBD_TLS_TEXT_MAX) {
+		got = read(h->files[file].fd, buf + n, NBD_TLS_TEXT_MAX + 1 - n);
+		n += got > 0 ? (size_t)got : 0;
+	}
+	out->n = n;
+	if (got < 0)
+		return err_errno(err, -errno, "cannot read %s", h->files[file].name);
+	if (n > NBD_TLS_TEXT_MAX)
+		return err_set(err, -EFBIG, "%s is too large", h->files[file].name);
+	return 0;
+}
+
+static void serve_wipe_text(const struct nbd_tls_text *t)
+{
+	if (t->bytes)
+		explicit_bzero((void *)t->bytes, t->n);
+	free((void *)t->bytes);
+}
+
+static int serve_read_x509(struct serve *s, const json_t *args, struct err *err)
+{
+	struct nbd_tls_x509 x = {.lets_anybody_in = arg_bool(args, "tls-any-client")};
+	int r = serve_read_text(s->h, SERVE_TLS, &x.authorities, err);
+
+	if (r == 0)
+		r = serve_read_text(s->h, SERVE_TLS + 1, &x.certificate, err);
+	if (r == 0)
+		r = serve_read_text(s->h, SERVE_TLS + 2, &x.key, err);
+	if (r == 0)
+		r = nbd_tls_new_x509(&x, &s->tls, err);
+	serve_wipe_text(&x.authorities);
+	serve_wipe_text(&x.certificate);
+	serve_wipe_text(&x.key);
+	return r;
+}
+
+static int serve_read_psk(struct serve *s, struct err *err)
+{
+	struct nbd_tls_text users = {0};
+	int r = serve_read_text(s->h, SERVE_TLS, &users, err);
+
+	if (r == 0)
+		r = nbd_tls_new_psk(&users, &s->tls, err);
+	serve_wipe_text(&users);
+	return r;
+}
+
+static int serve_make_tls(struct serve *s, const json_t *args, struct err *err)
+{
+	const char *kind = arg_text(args, "tls");
+	int r;
+
+	if (!kind)
+		return 0;
+	r = strcmp(kind, "psk") == 0 ? serve_read_psk(s, err) : serve_read_x509(s, args, err);
+	return r < 0 ? err_wrap(err, "TLS") : 0;
 }
 
 static int serve_run(struct serve *s, struct err *err)
@@ -120,13 +198,17 @@ int helper_serve_nbd(struct helper *h, const json_t *args, json_t **out, struct 
 	struct blk *disk;
 	int r;
 
-	if (h->n_files != SERVE_LISTENER + 1)
+	if (h->n_files <= SERVE_LISTENER)
 		return err_set(err, -EPROTO, "no socket");
-	r = helper_open_image(h, SERVE_IMAGE, &o, &disk, err);
+	r = serve_make_tls(&s, args, err);
 	if (r < 0)
 		return r;
-	r = serve_disk(&s, disk, args, err);
-	blk_free(disk);
+	r = helper_open_image(h, SERVE_IMAGE, &o, &disk, err);
+	if (r == 0) {
+		r = serve_disk(&s, disk, args, err);
+		blk_free(disk);
+	}
+	nbd_tls_free(s.tls);
 	if (r == 0)
 		*out = json_object();
 	return r;
