@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Disks elsewhere: NBD servers (qemu-nbd, nbdkit) for `posada image` and for a guest, TLS both ways; servers that fail,
+# Disks elsewhere: NBD servers (qemu-nbd, nbdkit) for `posada image` and for a guest, TLS both ways, RBD; servers that fail,
 # go away and come back, names of servers inside images.
 # timeout: 400
 # shellcheck source=tests/system/lib.sh
@@ -296,8 +296,76 @@ tls() {
 	tls_of_other_servers
 }
 
+# Ceph, by a librbd of ours over files: see fake_rbd.c.
+rbd() {
+	[ -x "$bin/posada-rbd" ] || { skip "RBD: posada was built without librbd"; return; }
+	mkdir -p lib ceph/pool
+	ln -sf "$release/tests/system/libfake_rbd.so" lib/librbd.so.1
+	ln -sf "$release/tests/system/libfake_rbd.so" lib/librados.so.2
+	local LD_LIBRARY_PATH=$work/lib FAKE_CEPH=$work/ceph FAKE_CEPH_LOG=$work/ceph.log
+	export LD_LIBRARY_PATH FAKE_CEPH FAKE_CEPH_LOG
+	truncate -s 48M ceph/pool/image
+	head -c 3M /dev/urandom | dd of=ceph/pool/image bs=1M seek=5 conv=notrunc status=none
+	cp --sparse=always ceph/pool/image ceph/pool/image@then
+	image info rbd:pool/image
+	expect "info of an RBD image" 0 "file format: raw \(a guess" "48 MiB \(50331648 bytes\)"
+	image map -f raw --output json rbd:pool/image
+	expect "its holes are seen" 0 '"start": 5242880' '"length": 3145728'
+	image convert -f raw -O qcow2 --verify rbd:pool/image r.qcow2
+	expect "convert from RBD" 0
+	works "what came is the same" qemu-img compare -f raw -F qcow2 ceph/pool/image r.qcow2
+	truncate -s 48M ceph/pool/other
+	image convert -n -f qcow2 -O raw --verify r.qcow2 rbd:pool/other
+	expect "convert to RBD" 0
+	works "what was written there is the same" cmp ceph/pool/image ceph/pool/other
+	if grep -q '^f ' ceph.log && [ "$(grep -c '^w ' ceph.log)" -ge 2 ]; then pass "it was flushed"
+	else cp ceph.log "$out"; fail "it was flushed" "the requests say otherwise"; fi
+	dd if=/dev/zero of=ceph/pool/image bs=1M seek=5 count=1 conv=notrunc status=none
+	image compare -f raw rbd:pool/image@then rbd:pool/other
+	expect "a snapshot is what it was" 0 identical
+	image resize -f raw rbd:pool/other 64M
+	expect "another size" 0 "64 MiB"
+	image convert -n -f qcow2 -O raw r.qcow2 rbd:pool/image@then
+	expect "a snapshot isn't written" 1
+	image info -f raw rbd:pool/nothing
+	expect "no such image" 1 "cannot open the image 'nothing': No such file"
+	image info -f raw rbd:lake/image
+	expect "no such pool" 1 "cannot use the pool 'lake'"
+	image info -f raw rbd:pool/image:id=nobody
+	expect "no such user" 1 "librados can't be used: Permission denied"
+	image info -f raw "rbd:pool/image:conf=$work/no.conf"
+	expect "no such configuration" 1 "cannot read .*no.conf"
+	: >ceph/pool/image.broken
+	image convert -f raw -O raw rbd:pool/image broken.raw
+	expect "an image that fails" 1 "Input/output error"
+	rm ceph/pool/image.broken
+	rbd_guest
+	nothing_left "posada-rbd has ended"
+}
+
+rbd_guest() {
+	[ -f initrd ] || return
+	truncate -s 64M ceph/pool/guest
+	rm -f in
+	mkfifo in
+	"$bin/posada" run --name ceph --accel soft --quiet --console stdio --kernel "$cache/kernel-6.1/vmlinuz" \
+		--initrd initrd --append "console=ttyS0 quiet panic=-1" --disk "rbd:pool/guest,on-error=report" <in >"$out" 2>&1 &
+	local guest=$!
+	jobs_to_end+=("$guest")
+	exec 7>in
+	wait_for "$out" '^t: ready' "$guest" && pass "a guest's disk in RBD" || fail "a guest's disk in RBD" "it isn't ready"
+	echo "write 100" >&7
+	wait_for "$out" '^t: wrote 100' "$guest" && pass "a guest writes there" || fail "a guest writes there" "it didn't"
+	echo off >&7
+	exec 7>&-
+	wait "$guest"
+	status=$?
+	expect "such a guest ends, too" 0
+}
+
 images
 layers
 failing_servers
 guests
 tls
+rbd
