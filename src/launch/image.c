@@ -154,6 +154,20 @@ int launch_image_add(struct launch_image *i, const char *path, const char *forma
 	return r;
 }
 
+int launch_image_bypass_cache(struct launch_image *i, unsigned file, struct err *err)
+{
+	const struct launch_image_file *f = &i->files[file];
+	int flags;
+
+	assert(file < i->n_files);
+	if (f->is_remote)
+		return 0;
+	flags = fcntl(f->fd, F_GETFL);
+	if (flags < 0 || fcntl(f->fd, F_SETFL, flags | O_DIRECT) < 0)
+		return err_errno(err, -errno, "%s can't be used without the page cache", f->path);
+	return 0;
+}
+
 /* --- the process --- */
 
 static int image_block_signals(struct image_process *p, struct err *err)

@@ -76,6 +76,9 @@ int launch_image_add(struct launch_image *i, const char *path, const char *forma
 int launch_image_add_fd(struct launch_image *i, int fd, const char *path, const char *format,
 			bool is_writable, struct err *err);
 
+/* The file goes around the host's page cache (O_DIRECT); one at a server is left as it is. */
+int launch_image_bypass_cache(struct launch_image *i, unsigned file, struct err *err);
+
 /*
  * Has the command carried out; arguments are taken over (NULL: none). *out: json_decref it. Failures are
  * in words, also when the process was killed; -EINTR: by a signal to us.

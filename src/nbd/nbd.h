@@ -31,7 +31,8 @@ struct nbd_options {
 	const char *bitmaps[NBD_MAX_BITMAPS]; /* that clients may ask for, of the disk's image */
 	unsigned n_bitmaps;
 	bool is_readonly;
-	struct nbd_tls *tls; /* tls.h: nobody is served without; NULL: nobody with. Borrowed */
+	bool is_writethrough; /* what is written is on stable storage when it is answered */
+	struct nbd_tls *tls;  /* tls.h: nobody is served without; NULL: nobody with. Borrowed */
 	void (*on_clients)(void *opaque, unsigned n); /* one came or went; or NULL */
 	void *opaque;
 };

@@ -215,7 +215,7 @@ static int request_write(struct nbd_request *q, int (*fn)(struct nbd_request *q)
 		s->n_writes--;
 	else
 		co_unlock(&s->order);
-	if (r == 0 && q->flags & NBD_CMD_FLAG_FUA)
+	if (r == 0 && (q->flags & NBD_CMD_FLAG_FUA || q->c->s->o.is_writethrough))
 		r = blk_flush(s->o.disk);
 	return r;
 }

@@ -55,6 +55,13 @@ raw_images() {
 	[ "$(stat -c %b b.raw)" -le "$(stat -c %b a.raw)" ] && pass "zeros stay holes" || fail "zeros stay holes" "they are written"
 	image compare -f raw a.raw b.raw
 	expect "compare finds no difference" 0 "identical"
+	image convert -t none -T none -f raw -O qcow2 a.raw direct.qcow2
+	if said "without the page cache"; then
+		skip "convert around the page cache: the file system of $work can't"
+	elif [ "$status" = 0 ] && [ "$(fincore -nbo PAGES direct.qcow2 | tr -d ' ')" = 0 ] &&
+		qemu-img compare -f raw -F qcow2 a.raw direct.qcow2 >>"$out"; then
+		pass "convert around the page cache"
+	else fail "convert around the page cache" "status $status, cached: $(fincore direct.qcow2 | tail -n 1)"; fi
 	image measure -f raw -O qcow2 --output json a.raw
 	expect "measure" 0 "$(qemu-img measure -f raw -O qcow2 a.raw | sed -n 's/^required size: /"required": /p')"
 	image measure -O qcow2 --size 1T

@@ -284,6 +284,31 @@ tls_of_other_servers() {
 	end_server
 }
 
+# serve_cached MODE: how many flushes reached the disk, of three writes and what the client does at its end.
+serve_cached() {
+	local counting
+	rm -f counted.log
+	kit c --filter=log memory 8M logfile="$work/counted.log"
+	counting=$server
+	rm -f cached.sock
+	ours --socket "$work/cached.sock" --cache "$1" "nbd+unix:///?socket=$work/c.sock"
+	qemu-io -t writeback -f raw -c 'write 0 64k' -c 'write 1M 64k' -c 'write 2M 4k' "nbd+unix:///?socket=$work/cached.sock" >"$out" 2>&1
+	end_ours
+	kill "$counting"
+	wait "$counting" 2>/dev/null
+	grep -v '\.\.\.[A-Z]' counted.log | grep -cE 'Flush |Write .*fua=1'
+}
+
+serve_caches() {
+	local back through unsafe
+	back=$(serve_cached writeback | tail -n 1)
+	through=$(serve_cached writethrough | tail -n 1)
+	unsafe=$(serve_cached unsafe | tail -n 1)
+	if [ "$back" -ge 1 ] && [ "$through" -ge $((back + 3)) ] && [ "$unsafe" = 0 ]; then
+		pass "serve --cache: writes are flushed, at once, or never"
+	else fail "serve --cache" "writeback $back flushes, writethrough $through, unsafe $unsafe"; fi
+}
+
 tls() {
 	command -v openssl >/dev/null || { skip "TLS: openssl isn't installed"; return; }
 	pki pki
@@ -367,5 +392,6 @@ images
 layers
 failing_servers
 guests
+serve_caches
 tls
 rbd

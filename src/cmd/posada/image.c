@@ -39,25 +39,11 @@ static const struct image_entry {
 /* clang-format on */
 
 const struct option_letter image_letters[] = {
-	{'f', "format"},
-	{'O', "target-format"},
-	{'o', "options"},
-	{'b', "backing"},
-	{'B', "backing"},
-	{'F', "backing-format"},
-	{'F', "other-format"},
-	{'c', "compressed"},
-	{'n', "no-create"},
-	{'S', "sparse"},
-	{'m', "coroutines"},
-	{'l', "snapshot"},
-	{'p', "progress"},
-	{'q', "quiet"},
-	{'U', "force-share"},
-	{'s', "strict"},
-	{'t', "cache"},
-	{'u', "unsafe"},
-	{0},
+	{'f', "format"},    {'O', "target-format"},  {'o', "options"},      {'b', "backing"},
+	{'B', "backing"},   {'F', "backing-format"}, {'F', "other-format"}, {'c', "compressed"},
+	{'n', "no-create"}, {'S', "sparse"},         {'m', "coroutines"},   {'l', "snapshot"},
+	{'p', "progress"},  {'q', "quiet"},          {'U', "force-share"},  {'s', "strict"},
+	{'t', "cache"},     {'T', "source-cache"},   {'u', "unsafe"},       {0},
 };
 
 /* --- options --- */

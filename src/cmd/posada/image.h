@@ -19,7 +19,7 @@ struct image_wishes {
 	const char *size, *sparse, *coroutines;
 	struct json_t *options; /* of -o: [{"name": ..., "value": ...}, ...] */
 	bool is_chain, is_compressed, is_overwriting, is_in_place, is_verified, is_strict, is_quiet;
-	bool has_progress, may_shrink, is_unsafe, is_leaks_only, keeps;
+	bool has_progress, may_shrink, is_unsafe, is_direct, is_source_direct, is_leaks_only, keeps;
 	struct { /* snapshot, bitmap: one action at a time */
 		const char *action, *name, *source, *granularity;
 	} edit;
@@ -27,6 +27,7 @@ struct image_wishes {
 		const char *socket, *bind, *port, *name, *description;
 		const char *tls_certificates, *tls_psk;
 		bool is_tls_open; /* clients need no certificate */
+		bool is_writethrough;
 		struct json_t *bitmaps;
 		bool is_readonly, is_once;
 		char *uri; /* where it is, for people */

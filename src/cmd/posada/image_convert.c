@@ -279,6 +279,10 @@ static int convert_run(struct image_wishes *w, const char *const *args, struct e
 	if (r >= 0)
 		r = w->is_in_place ? convert_in_place(w, to, err)
 				   : convert_target(w, to, format, &t, err);
+	if (r >= 0 && w->is_source_direct)
+		r = launch_image_bypass_cache(&w->image, 0, err);
+	if (r >= 0 && w->is_direct)
+		r = launch_image_bypass_cache(&w->image, 1, err);
 	if (r >= 0 && w->backing)
 		r = w->is_in_place
 			    ? err_set(err, -EINVAL, "--backing and --no-create exclude each other")
@@ -292,10 +296,21 @@ static int convert_run(struct image_wishes *w, const char *const *args, struct e
 
 static int convert_option_cache(void *to, char *value, struct err *err)
 {
-	if (strcmp(value, "writeback") && strcmp(value, "unsafe"))
-		return err_set(err, -EINVAL, "there is no '%s'; there is: writeback, unsafe",
+	struct image_wishes *w = to;
+
+	if (strcmp(value, "writeback") && strcmp(value, "unsafe") && strcmp(value, "none"))
+		return err_set(err, -EINVAL, "there is no '%s'; there is: writeback, none, unsafe",
 			       value);
-	((struct image_wishes *)to)->is_unsafe = value[0] == 'u';
+	w->is_unsafe = value[0] == 'u';
+	w->is_direct = value[0] == 'n';
+	return 0;
+}
+
+static int convert_option_source_cache(void *to, char *value, struct err *err)
+{
+	if (strcmp(value, "writeback") && strcmp(value, "none"))
+		return err_set(err, -EINVAL, "there is no '%s'; there is: writeback, none", value);
+	((struct image_wishes *)to)->is_source_direct = value[0] == 'n';
 	return 0;
 }
 
@@ -317,9 +332,11 @@ static const struct option_row convert_rows[] = {
 		"clusters)"),
 	IMAGE_TEXT("coroutines", "N", coroutines,
 		   "how many pieces are copied at a time\n(default: 8)"),
-	{"cache", "writeback|unsafe", convert_option_cache,
-	 "unsafe: don't wait until the new image is on the disk: faster, as qemu-img\n"
-	 "(default: writeback)"},
+	{"cache", "writeback|none|unsafe", convert_option_cache,
+	 "none: go around the page cache with the new image; unsafe: don't wait until it\n"
+	 "is on the disk: faster, as qemu-img (default: writeback)"},
+	{"source-cache", "writeback|none", convert_option_source_cache,
+	 "none: go around the page cache with the source"},
 	IMAGE_FLAG("verify", is_verified, "read both again, and compare them"),
 	IMAGE_PROGRESS,
 	IMAGE_ALLOW,

@@ -18,6 +18,7 @@
 #include "base/fd.h"
 #include "cmd/posada/image.h"
 #include "cmd/posada/print.h"
+#include "proto/guest_config.h"
 #include "proto/text.h"
 
 #define SERVE_BACKLOG  32
@@ -182,6 +183,8 @@ static json_t *serve_args(const struct image_wishes *w)
 		json_object_set_new(args, "snapshot", proto_text(w->snapshot));
 	if (serve_has_tls(w))
 		json_object_set_new(args, "tls", json_string(w->serve.tls_psk ? "psk" : "x509"));
+	json_object_set_new(args, "unsafe", json_boolean(w->is_unsafe));
+	json_object_set_new(args, "writethrough", json_boolean(w->serve.is_writethrough));
 	json_object_set_new(args, "tls-any-client", json_boolean(w->serve.is_tls_open));
 	return args;
 }
@@ -196,6 +199,8 @@ static int serve_run(struct image_wishes *w, const char *const *paths, struct er
 
 	if (!w->serve.name)
 		w->serve.name = "";
+	if (r >= 0 && w->is_direct)
+		r = launch_image_bypass_cache(&w->image, 0, err);
 	if (r >= 0)
 		r = serve_listen(w, &listener, err);
 	if (r >= 0)
@@ -246,6 +251,22 @@ static int serve_option_bitmap(void *to, char *value, struct err *err)
 	return 0;
 }
 
+static int serve_option_cache(void *to, char *value, struct err *err)
+{
+	int mode = guest_word_value(&guest_cache_words, value);
+	struct image_wishes *w = to;
+
+	if (mode < 0)
+		return err_set(err, -EINVAL,
+			       "there is no '%s'; there is: writeback, none, writethrough, "
+			       "directsync, unsafe",
+			       value);
+	w->is_direct = guest_cache_is_direct((enum guest_cache)mode);
+	w->serve.is_writethrough = guest_cache_is_writethrough((enum guest_cache)mode);
+	w->is_unsafe = mode == GUEST_CACHE_UNSAFE;
+	return 0;
+}
+
 static const struct option_row serve_rows[] = {
 	IMAGE_FORMAT,
 	IMAGE_TEXT("socket", "PATH", serve.socket, "listen at a UNIX socket"),
@@ -263,6 +284,9 @@ static const struct option_row serve_rows[] = {
 	IMAGE_FLAG("read-only", serve.is_readonly, "clients can't write"),
 	{"bitmap", "NAME", serve_option_bitmap,
 	 "clients may ask what this bitmap says is dirty; may be given again"},
+	{"cache", "MODE", serve_option_cache,
+	 "writeback, none, writethrough, directsync or unsafe, as a guest's disk has it\n"
+	 "(default: writeback)"},
 	IMAGE_TEXT("snapshot", "NAME", snapshot,
 		   "the contents of this internal snapshot, read-only"),
 	IMAGE_FLAG("once", serve.is_once, "end when the last client is gone"),
@@ -274,19 +298,13 @@ static const struct option_row serve_rows[] = {
 };
 
 static const struct option_letter serve_letters[] = {
-	{'f', "format"},
-	{'k', "socket"},
-	{'p', "port"},
-	{'b', "bind"},
-	{'x', "export-name"},
-	{'D', "description"},
-	{'r', "read-only"},
-	{'B', "bitmap"},
-	{'l', "snapshot"},
-	{'U', "force-share"},
-	{'F', "backing-format"},
-	{'q', "quiet"},
-	{0},
+	{'f', "format"},         {'k', "socket"},
+	{'p', "port"},           {'b', "bind"},
+	{'x', "export-name"},    {'D', "description"},
+	{'r', "read-only"},      {'B', "bitmap"},
+	{'l', "snapshot"},       {'U', "force-share"},
+	{'F', "backing-format"}, {'q', "quiet"},
+	{'t', "cache"},          {0},
 };
 
 const struct image_command image_serve = {

@@ -61,6 +61,7 @@ static int serve_options(struct serve *s, struct blk *disk, const json_t *args,
 		.name = name ? name : "",
 		.description = description ? description : "",
 		.is_readonly = disk->is_readonly,
+		.is_writethrough = arg_bool(args, "writethrough"),
 		.tls = s->tls,
 		.on_clients = serve_on_clients,
 		.opaque = s,
@@ -189,6 +190,7 @@ static int serve_disk(struct serve *s, struct blk *disk, const json_t *args, str
 int helper_serve_nbd(struct helper *h, const json_t *args, json_t **out, struct err *err)
 {
 	const struct helper_open o = {.is_writable = h->files[SERVE_IMAGE].is_writable,
+				      .is_unsafe = arg_bool(args, "unsafe"),
 				      .snapshot = arg_text(args, "snapshot")};
 	struct serve s = {
 		.h = h,
