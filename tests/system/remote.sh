@@ -309,6 +309,35 @@ serve_caches() {
 	else fail "serve --cache" "writeback $back flushes, writethrough $through, unsafe $unsafe"; fi
 }
 
+# A server with TLS goes away under a guest, and comes back.
+tls_guest() {
+	local guest
+	[ -f initrd ] || return
+	truncate -s 64M tg.raw
+	serve tg -f raw --object "tls-creds-psk,id=t,endpoint=server,dir=$work/psk" --tls-creds t tg.raw
+	rm -f in
+	mkfifo in
+	"$bin/posada" run --name tls --accel soft --quiet --console stdio --kernel "$cache/kernel-6.1/vmlinuz" \
+		--initrd initrd --append "console=ttyS0 quiet panic=-1" \
+		--disk "nbds+unix://alice@/tg?socket=$work/tg.sock&tls-psk-file=$work/keys.psk,on-error=report" <in >"$out" 2>&1 &
+	guest=$!
+	jobs_to_end+=("$guest")
+	exec 7>in
+	wait_for "$out" '^t: ready' "$guest" && pass "a guest's disk at a server with TLS" || fail "a guest's disk at a server with TLS" "it isn't ready"
+	echo "write 100" >&7
+	wait_for "$out" '^t: wrote 100' "$guest" && pass "a guest writes there with TLS" || fail "a guest writes there with TLS" "it didn't"
+	end_server
+	echo "write 200" >&7
+	serve tg -f raw --object "tls-creds-psk,id=t,endpoint=server,dir=$work/psk" --tls-creds t tg.raw
+	wait_for "$out" '^t: wrote 200' "$guest" && pass "its requests wait for it" || fail "its requests wait for it" "they failed"
+	echo off >&7
+	exec 7>&-
+	wait "$guest"
+	status=$?
+	expect "a guest with such a disk ends" 0 '!writing 200 failed'
+	end_server
+}
+
 tls() {
 	command -v openssl >/dev/null || { skip "TLS: openssl isn't installed"; return; }
 	pki pki
@@ -319,6 +348,7 @@ tls() {
 	echo "alice:$(head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n')" >wrong.psk
 	tls_of_our_server
 	tls_of_other_servers
+	tls_guest
 }
 
 # Ceph, by a librbd of ours over files: see fake_rbd.c.
