@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 
 #include "accel/soft/bind.h"
+#include "accel/soft/debug.h"
 #include "accel/soft/decode.h"
 #include "accel/soft/exec.h"
 #include "accel/soft/lockstep.h"
@@ -81,10 +82,12 @@ void sx_cache_start_over(struct sx_cpu *c)
 	struct sx_cache *k = c->cache;
 
 	drop(c);
-	if (k->n_segments < SX_SEGMENTS_MAX)
-		return;
-	memset(k->segments, 0, sizeof(k->segments));
-	k->n_segments = 0;
+	if (k->n_segments == SX_SEGMENTS_MAX) {
+		memset(k->segments, 0, sizeof(k->segments));
+		k->n_segments = 0;
+	}
+	if (c->code_breakpoints)
+		k->code_breakpoints = c->code_breakpoints;
 	sx_mode_update(c);
 }
 
@@ -246,9 +249,15 @@ static bool exceeds_limit(const struct sx_cpu *c, const struct sx_block *b)
 	       c->gpr[SX_RIP] + b->n_bytes + b->ends_in_fault - 1 > c->seg[X86_CS].limit;
 }
 
+static bool is_watched(const struct sx_cpu *c, const struct sx_block *b)
+{
+	return unlikely((c->mode & (SX_MODE_BREAK | SX_MODE_STEP)) == SX_MODE_BREAK) &&
+	       sx_debug_covers(c, (u32)(b->gpa & ~PAGE_MASK), b->n_bytes + b->ends_in_fault);
+}
+
 static void remember(struct sx_cpu *c, u64 lin, bool is_global, struct sx_block *b)
 {
-	if (exceeds_limit(c, b))
+	if (exceeds_limit(c, b) || b->is_watched)
 		return;
 	*sx_jump_slot(c->cache, lin, c->mode) = (struct sx_jump){
 		.lin = lin,
@@ -309,6 +318,7 @@ static void crossing_decode(struct sx_cpu *c, struct sx_block *b, u64 lin, const
 	is_whole = decode_run(c, b, bytes, SX_INSN_MAX);
 	c->mode = mode;
 	b->mode = mode;
+	b->is_watched = is_watched(c, b);
 	b->first_fn = b->whole_fn = b->insn[0].fn;
 	sx_native_watch(c, b);
 	assert(is_whole);
@@ -382,6 +392,7 @@ static struct sx_block *block_new(struct sx_cpu *c, const struct sx_itlb_entry *
 		return NULL;
 	k->used += align_up((u64)(block_limit(b) - (u8 *)b), 64);
 	sx_count(c, SX_N_BLOCK_DECODED);
+	b->is_watched = is_watched(c, b);
 	b->first_fn = b->insn[0].fn;
 	sx_native_watch(c, b);
 	slot = hash_slot(k, gpa, c->mode);

@@ -31,6 +31,7 @@ struct sx_block {
 	u16 n_insns; /* without the closing entry */
 	u16 n_bytes;
 	bool ends_in_fault; /* its last entry raises what decoding met */
+	bool is_watched;    /* a code breakpoint may be in it: single steps */
 	gpa_t gpa;
 	struct sx_block *next;   /* in the hash */
 	struct sx_block *out[2]; /* where its end leads, not taken and taken, inside the page */
@@ -69,11 +70,12 @@ struct sx_cache {
 	struct sx_jump jump[1u << SX_JUMP_BITS];
 	u64 segments[SX_SEGMENTS]; /* by a hash; limit << 32 | base, inverted: 0 is free */
 	unsigned n_segments;
+	u64 code_breakpoints; /* sx_cpu's, which blocks of SX_MODE_BREAK are made for */
 	struct sx_block **hash;
 	u8 *arena;
 	u64 used;
 	u8 *crossing;    /* blocks of instructions that cross pages */
-	bool is_dropped; /* native code's room is full, or the segments': start over in the run loop */
+	bool is_dropped; /* room is full, or breakpoints are others: start over in the run loop */
 };
 
 /*

@@ -58,8 +58,12 @@ enum sx_mode {
 	/* Outside 64-bit code: CS's base is 0, DS, ES, SS have base 0, limit 4 GiB, and are usable as they should be. */
 	SX_MODE_FLAT = 1 << 6,
 	SX_MODE_LIMITED = 1 << 7, /* CS's limit is below 4 GiB */
-	SX_MODE_STEP = 1 << 8,    /* blocks of one instruction: TF, breakpoints, interrupt shadow */
-	SX_MODE_MIDDLE = 1 << 9,  /* CPL 1 or 2: not translated */
+	SX_MODE_STEP =
+		1 << 8, /* blocks of one instruction: TF, I/O breakpoints, interrupt shadow */
+	SX_MODE_MIDDLE = 1 << 9, /* CPL 1 or 2: not translated */
+	SX_MODE_BREAK =
+		1
+		<< 10, /* there are code breakpoints: blocks that may have one are known (debug.h) */
 	/* Above: which CS it is, by base and limit: a number of block.h's table. 0: base 0, 4 GiB, or 64-bit code. */
 	SX_MODE_SEGMENT = 1 << 12,
 };
@@ -214,6 +218,8 @@ struct sx_cpu {
 	bool nmi_blocked, nmi_pending;
 	bool is_smm;               /* seat for system management mode: always false */
 	bool has_data_breakpoints; /* an enabled DR7 data breakpoint: TLBs hold none of its pages */
+	bool steps_to_break;       /* breakpoints that only single steps find */
+	u64 code_breakpoints;      /* where in their pages: sx_debug_covers */
 	u64 pending_dr6;           /* data breakpoints hit by the current instruction */
 	u32 pauses;                /* PAUSE instructions: a spinning guest lets others run */
 

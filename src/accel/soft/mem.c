@@ -89,13 +89,13 @@ static void xlat_load(struct sx_cpu *c, const struct sx_xlat *x, u8 *buf, unsign
 	}
 }
 
-/* The block being executed may hold what was just written: leave it after this instruction. */
-static void leave_after(struct sx_cpu *c, const struct sx_insn *i, const u32 *code)
+/* Leave the block after this instruction. */
+static void leave_after(struct sx_cpu *c, const struct sx_insn *i)
 {
 	struct sx_insn *next;
 
-	/* Whatever ends a block looks at the next one's code word anyway. */
-	if (!i || !c->block || c->block->code != code || c->replaced || (i->flags & SX_IF_END))
+	/* Whatever ends a block looks at the next one's code word, and at requests, anyway. */
+	if (!i || !c->block || c->replaced || (i->flags & SX_IF_END))
 		return;
 	next = (struct sx_insn *)i + 1; /* the block is this vCPU's own */
 	c->replaced = next;
@@ -110,7 +110,8 @@ static void xlat_touch(struct sx_cpu *c, const struct sx_insn *i, const struct s
 		return;
 	sx_count(c, SX_N_CODE_WRITTEN);
 	gmem_code_written(x->range->block, x->block_page);
-	leave_after(c, i, x->code);
+	if (c->block && c->block->code == x->code) /* it may hold what is written */
+		leave_after(c, i);
 }
 
 static void xlat_store(struct sx_cpu *c, const struct sx_insn *i, const struct sx_xlat *x,
@@ -128,6 +129,17 @@ static void xlat_store(struct sx_cpu *c, const struct sx_insn *i, const struct s
 		n = device_piece(size - done);
 		device_write(c, x->gpa + done, bytes_load(buf + done, n), n);
 	}
+}
+
+/* An access that is about to happen: is there a breakpoint on it, which traps after the instruction? */
+static void debug_access(struct sx_cpu *c, const struct sx_insn *i, u64 lin, unsigned size,
+			 bool is_write)
+{
+	if (likely(!c->has_data_breakpoints) || !sx_debug_note_access(c, lin, size, is_write) ||
+	    c->mode & SX_MODE_STEP)
+		return;
+	__atomic_fetch_or(&c->request, SX_REQ_STEP, __ATOMIC_RELAXED);
+	leave_after(c, i);
 }
 
 /* --- cut at page boundaries --- */
@@ -188,7 +200,7 @@ static void load_any(struct sx_cpu *c, const struct sx_insn *i, u64 lin, void *b
 		sx_count(c, SX_N_MISS_CROSSING);
 		sx_translate(c, i, wrap(c, lin + first), SX_READ, set, &y);
 	}
-	sx_debug_access(c, lin, size, false);
+	debug_access(c, i, lin, size, false);
 	xlat_load(c, &x, buf, first);
 	if (first < size)
 		xlat_load(c, &y, (u8 *)buf + first, size - first);
@@ -205,7 +217,7 @@ static void store_any(struct sx_cpu *c, const struct sx_insn *i, u64 lin, const 
 		sx_count(c, SX_N_MISS_CROSSING);
 		sx_translate(c, i, wrap(c, lin + first), SX_WRITE, set, &y);
 	}
-	sx_debug_access(c, lin, size, true);
+	debug_access(c, i, lin, size, true);
 	xlat_store(c, i, &x, buf, first);
 	if (first < size)
 		xlat_store(c, i, &y, (const u8 *)buf + first, size - first);
@@ -274,7 +286,7 @@ static u8 *host_rw_any(struct sx_cpu *c, const struct sx_insn *i, u64 lin, unsig
 	}
 	if (!x.host || x.range->is_readonly)
 		return NULL;
-	sx_debug_access(c, lin, size, true);
+	debug_access(c, i, lin, size, true);
 	xlat_touch(c, i, &x);
 	return x.host;
 }

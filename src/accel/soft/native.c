@@ -496,7 +496,7 @@ static void sx_native_warm(struct sx_cpu *c, const struct sx_insn *i)
 
 void sx_native_watch(struct sx_cpu *c, struct sx_block *b)
 {
-	if (c->native && sx_native_takes(b->mode))
+	if (c->native && sx_native_takes(b->mode) && !b->is_watched)
 		set_first(b, sx_native_warm);
 }
 

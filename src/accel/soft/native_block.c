@@ -3,6 +3,7 @@
  */
 #include "accel/soft/bind.h"
 #include "accel/soft/block.h"
+#include "accel/soft/debug.h"
 #include "accel/soft/decode.h"
 #include "accel/soft/exec.h"
 #include "accel/soft/fpu.h"
@@ -73,6 +74,8 @@ static bool decode_items(struct translation *t)
 			break;
 		it->off = t->first + off;
 		it->window[0] = it->window[1] = 0;
+		if (b->mode & SX_MODE_BREAK && sx_debug_covers(t->c, it->off, it->i.len))
+			break; /* behind what the interpreter's block ends with */
 		sx_native_classify(it, b->mode);
 		it->is_native = (it->is_native && is_near(it) && sx_native_jumps_well(t, it)) ||
 				sx_native_system_classify(t, it);

@@ -135,16 +135,6 @@ static bool serve(struct sx_cpu *c, enum vcpu_stop *stop)
 
 /* --- instructions --- */
 
-static void execute(struct sx_cpu *c)
-{
-	if (unlikely(c->lockstep)) {
-		sx_lockstep_run(c);
-		return;
-	}
-	sx_block_enter(c, sx_block_find(c));
-	c->block = NULL;
-}
-
 /* One instruction, with what is to be seen before and after it (SDM 3B, 17.3.1). What MOV SS and POP
  * SS hold off waits for the next one; their single-step trap is lost (SDM 3A, 6.8.3). */
 static void execute_step(struct sx_cpu *c)
@@ -181,6 +171,45 @@ static void execute_step(struct sx_cpu *c)
 		sx_throw_debug(c, NULL, hits);
 }
 
+/* A data breakpoint was met; what MOV SS and POP SS hold off waits for the next instruction. */
+static noinline void trap_on_data(struct sx_cpu *c)
+{
+	u64 hits = c->pending_dr6;
+
+	if (c->interrupt_shadow & X86_SHADOW_MOV_SS)
+		return;
+	c->pending_dr6 = 0;
+	sx_throw_debug(c, NULL, hits);
+}
+
+/* A block with a code breakpoint, perhaps. */
+static noinline void execute_watched(struct sx_cpu *c)
+{
+	c->mode |= SX_MODE_STEP;
+	c->is_stepping = true;
+	execute_step(c);
+	c->is_stepping = false;
+}
+
+static void execute(struct sx_cpu *c)
+{
+	struct sx_block *b;
+
+	if (unlikely(c->lockstep)) {
+		sx_lockstep_run(c);
+		return;
+	}
+	b = sx_block_find(c);
+	if (unlikely(b->is_watched)) {
+		execute_watched(c);
+		return;
+	}
+	sx_block_enter(c, b);
+	c->block = NULL;
+	if (unlikely(c->pending_dr6))
+		trap_on_data(c);
+}
+
 /* A data breakpoint that MOV SS held off until a software interrupt is taken at its handler. */
 static void deliver(struct sx_cpu *c)
 {
@@ -188,6 +217,7 @@ static void deliver(struct sx_cpu *c)
 
 	c->pending_dr6 = 0;
 	sx_event_deliver(c);
+	c->pending_dr6 = 0; /* what it pushed is nobody's instruction */
 	if (hits)
 		sx_throw_debug(c, NULL, hits);
 }
@@ -230,6 +260,8 @@ static noinline enum vcpu_stop run_loop(struct sx_cpu *c)
 	if (__builtin_setjmp(c->unwind)) {
 		c->is_stepping = false;
 		c->interrupt_shadow = 0;
+		if (!c->event.is_set) /* it is begun again */
+			c->pending_dr6 = 0;
 		sx_mode_update(c); /* whatever the instruction was executed under */
 	}
 	stop = run_loop_body(c);

@@ -95,8 +95,10 @@ void sx_mode_update(struct sx_cpu *c)
 		mode |= SX_MODE_USER;
 	else if (c->cpl)
 		mode |= SX_MODE_MIDDLE;
-	if ((c->sysflags & X86_FLAG_TF) || c->interrupt_shadow || sx_debug_is_active(c))
+	if ((c->sysflags & X86_FLAG_TF) || c->interrupt_shadow)
 		mode |= SX_MODE_STEP;
+	if (unlikely(sx_debug_is_active(c)))
+		mode |= sx_debug_mode(c);
 	c->mode = mode;
 	sx_native_key_update(c);
 	c->code_base = mode & SX_MODE_64 ? 0 : c->seg[X86_CS].base;
@@ -122,12 +124,12 @@ void sx_set_rflags(struct sx_cpu *c, u64 value, u64 mask)
 	u64 new = (old & ~mask) | (value & mask);
 	u64 changed = old ^ new;
 
-	/* RF means something only where breakpoints are; elsewhere nobody would clear it. */
-	if ((new &X86_FLAG_RF) && !sx_debug_is_active(c))
+	/* RF means something only where code breakpoints are; elsewhere nobody would clear it. */
+	if ((new &X86_FLAG_RF) && !c->steps_to_break && !c->code_breakpoints)
 		new &= ~X86_FLAG_RF;
 	c->cc = sx_cc_of_flags(new);
 	c->sysflags = (new & ~(u64)X86_FLAGS_ARITH) | X86_FLAG_ONE;
-	if (changed & (X86_FLAG_TF | X86_FLAG_VM | X86_FLAG_AC))
+	if (changed & (X86_FLAG_TF | X86_FLAG_VM | X86_FLAG_AC | X86_FLAG_RF))
 		sx_mode_update(c);
 	if ((changed & new &X86_FLAG_IF) && c->intr_waits)
 		__atomic_fetch_or(&c->request, SX_REQ_KICK, __ATOMIC_RELAXED);
