@@ -189,10 +189,12 @@ TEST(flags_that_are_not_kept_are_found)
 	check_found(&p);
 }
 
-/* JB as JNB: near jumps with a distance of 32 bits, whichever way. */
+/* JB as JNB, behind flags that came from memory: the two bytes alone may be part of an address. */
 TEST(a_wrong_condition_is_found)
 {
-	struct plant p = {.find = (const u8 *)"\x0f\x82", .put = (const u8 *)"\x0f\x83", .size = 2};
+	struct plant p = {.find = (const u8 *)"\x49\x8b\xc3\x0f\x82",
+			  .put = (const u8 *)"\x49\x8b\xc3\x0f\x83",
+			  .size = 5};
 
 	check_found(&p);
 }
