@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -35,7 +36,8 @@ struct relay {
 	size_t n_pending;
 	char shown[PIPE_BUF]; /* by the guest, for stdout */
 	size_t n_shown;
-	int signals; /* signalfd */
+	bool is_mid_line; /* what was shown last ended no line */
+	int signals;      /* signalfd */
 	bool is_done;
 	int status;
 	int signal; /* that asked us to end; 0: none */
@@ -50,8 +52,19 @@ static bool relay_wait_room(const struct relay *r, int fd)
 	return poll(p, ARRAY_SIZE(p), r->signal ? 0 : -1) > 0 && p[0].revents;
 }
 
+/* A line of the guest's that isn't whole is ended, where ours would go on with it. */
+static void relay_end_line(struct relay *r)
+{
+	struct stat out, err;
+
+	if (r->is_mid_line && fstat(STDOUT_FILENO, &out) == 0 && fstat(STDERR_FILENO, &err) == 0 &&
+	    out.st_dev == err.st_dev && out.st_ino == err.st_ino)
+		fputc('\n', stderr);
+	r->is_mid_line = false;
+}
+
 /* One line on stderr; in raw mode the terminal needs the carriage returns. */
-static void printf_like(2, 3) relay_say(const struct relay *r, const char *fmt, ...)
+static void printf_like(2, 3) relay_say(struct relay *r, const char *fmt, ...)
 {
 	char text[700], prefix[LAUNCH_MAX_PREFIX];
 	va_list ap;
@@ -61,11 +74,13 @@ static void printf_like(2, 3) relay_say(const struct relay *r, const char *fmt, 
 	va_end(ap);
 	if (!relay_wait_room(r, STDERR_FILENO))
 		return;
-	if (r->is_tty)
+	if (r->is_tty) {
 		fprintf(stderr, "\r\n%s: %s\r\n", launch_prefix(r->launch, prefix, sizeof(prefix)),
 			text);
-	else
-		launch_say(r->launch, "%s", text);
+		return;
+	}
+	relay_end_line(r);
+	launch_say(r->launch, "%s", text);
 }
 
 /* In the background the terminal isn't ours: changing it would stop us (SIGTTOU). */
@@ -181,6 +196,8 @@ static void relay_show(struct relay *r)
 
 	if (n < 0 && (errno == EINTR || errno == EAGAIN))
 		return;
+	if (n > 0)
+		r->is_mid_line = r->shown[n - 1] != '\n';
 	if (n < 0)
 		n = (ssize_t)r->n_shown;
 	r->n_shown -= (size_t)n;

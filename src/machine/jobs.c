@@ -375,6 +375,18 @@ static void pc_take_target(struct machine *m, struct pc_job *p)
 	log_info("disk '%s' is %s now", d->name, d->path);
 }
 
+/*
+ * After a pull: what lay beneath is no part of the disk when the guest is saved. The image has it open until it
+ * is closed, and reads none of it.
+ */
+static void pc_let_go_beneath(struct machine *m, const struct pc_slot *s)
+{
+	struct guest_disk *d = pc_find_disk(m, s->vdev->dev.name);
+
+	guest_disk_forget_backing(d);
+	log_info("disk '%s' needs nothing beneath now", d->name);
+}
+
 /* On the I/O thread: so is the target, which is closed with it. */
 static void pc_close_job(void *arg)
 {
@@ -393,6 +405,8 @@ static void pc_tell_job(struct machine *m, struct pc_slot *s)
 	pc_describe_job(s, &z.status, &told);
 	if (__atomic_load_n(&s->job->has_replaced, __ATOMIC_ACQUIRE))
 		pc_take_target(m, s->job);
+	if (told.kind == MACHINE_JOB_PULL && told.state == MACHINE_JOB_DONE)
+		pc_let_go_beneath(m, s);
 	if (told.state > MACHINE_JOB_READY) {
 		if (!__atomic_load_n(&s->job->has_replaced, __ATOMIC_ACQUIRE))
 			pc_unlock_layer(s->job);

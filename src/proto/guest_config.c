@@ -43,6 +43,28 @@ void guest_disk_init(void *element)
 		guest_disk_file_init(&d->files[i]);
 }
 
+void guest_disk_forget_backing(struct guest_disk *d)
+{
+	unsigned number[GUEST_MAX_DISK_FILES + 1] = {0}; /* new ones; 0: the disk's own, or gone */
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < d->n_files; i++) {
+		struct guest_disk_file f = d->files[i];
+
+		guest_disk_file_init(&d->files[i]);
+		if (f.role == GUEST_FILE_BACKING || (f.parent && !number[f.parent])) {
+			free(f.format);
+			free(f.path);
+			fd_close(f.fd);
+			continue;
+		}
+		f.parent = number[f.parent];
+		d->files[kept++] = f;
+		number[i + 1] = kept;
+	}
+	d->n_files = kept;
+}
+
 void guest_nic_init(void *element)
 {
 	*(struct guest_nic *)element = (struct guest_nic){.fd = -1, .n_queues = 1};

@@ -231,6 +231,8 @@ int guest_disk_decode(const struct json_t *from, struct field_fds *fds, struct g
 		      struct err *err);
 void guest_disk_init(void *disk);
 void guest_disk_fini(struct guest_disk *d);
+/* What lies beneath its image, and what that is made of; used_fd stays its owner's. */
+void guest_disk_forget_backing(struct guest_disk *d);
 struct json_t *guest_nic_encode(const struct guest_nic *n, struct field_fds *fds);
 int guest_nic_decode(const struct json_t *from, struct field_fds *fds, struct guest_nic *out,
 		     struct err *err);

@@ -158,6 +158,11 @@ layers() {
 	sum_in_guest >/dev/null
 	echo busy >&7
 	job "a pull" disk0 pull
+	if "$bin/posada" save busy "$work/saved" --keep-running >"$work/said" 2>&1 && ! grep -aq bottom.qcow2 "$work/saved"; then
+		pass "a saved guest doesn't name what lay beneath"
+	else
+		fail "a saved guest doesn't name what lay beneath" "$(cat "$work/said")"
+	fi
 	sum=$(sum_in_guest)
 	stop "layers"
 	qemu-img convert -f qcow2 -O raw "$work/middle.qcow2" "$work/raw"

@@ -21,7 +21,7 @@
 #include "cmd/posada/print.h"
 #include "proto/save_file.h"
 
-#define SAVE_END_TIMEOUT_MS 10000
+#define SAVE_END_TIMEOUT_MS 60000 /* a busy host takes its time to give memory back */
 
 struct save_wishes {
 	struct json_option json; /* first */

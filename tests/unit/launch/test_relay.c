@@ -163,6 +163,29 @@ TEST(a_reader_that_left_loses_the_console_and_not_the_guest)
 	CHECK_EQ(bench_fini(&b), LAUNCH_CRASHED);
 }
 
+TEST(words_of_ours_begin_a_line)
+{
+	static const char *const parts[] = {"words", "whole\n"};
+	static const char want[] = "words\nposada", more[] = "whole\nposada";
+	const struct control_event e = {.kind = CONTROL_STARTED, .text = "#"};
+
+	for (unsigned i = 0; i < 2; i++) {
+		char got[sizeof(want) - 1];
+		struct bench b;
+
+		bench_init(&b);
+		CHECK_EQ(fd_write_full(b.console, parts[i], strlen(parts[i])), 0);
+		CHECK_EQ(fd_read_full(b.out, got, strlen(parts[i])), 0);
+		CHECK_EQ(control_send_event(b.control, &e), 0);
+		CHECK_EQ(fd_read_full(b.out, got + strlen(parts[i]),
+				      (i ? sizeof(more) : sizeof(want)) - 1 - strlen(parts[i])),
+			 0);
+		CHECK_MEM(got, i ? more : want, (i ? sizeof(more) : sizeof(want)) - 1);
+		bench_stop(&b, CONTROL_POWEROFF);
+		CHECK_EQ(bench_fini(&b), LAUNCH_POWERED_OFF);
+	}
+}
+
 static bool is_raw(int terminal)
 {
 	struct termios t;

@@ -369,6 +369,37 @@ TEST(control_messages_go_there_and_back)
 	close(pair[1]);
 }
 
+static void add_file(struct guest_disk *d, enum guest_file_role role, unsigned parent,
+		     const char *path)
+{
+	struct guest_disk_file *f = &d->files[d->n_files++];
+
+	f->role = role;
+	f->parent = parent;
+	f->path = str_dup(path);
+}
+
+TEST(what_lies_beneath_is_forgotten_with_all_its_parts)
+{
+	struct guest_disk d;
+
+	guest_disk_init(&d);
+	add_file(&d, GUEST_FILE_BACKING, 0, "base");
+	add_file(&d, GUEST_FILE_DATA, 0, "data");
+	add_file(&d, GUEST_FILE_EXTENT, 1, "base's");
+	add_file(&d, GUEST_FILE_EXTENT, 2, "data's");
+	add_file(&d, GUEST_FILE_BACKING, 1, "bottom");
+	add_file(&d, GUEST_FILE_EXTENT, 5, "bottom's");
+	guest_disk_forget_backing(&d);
+	CHECK_EQ(d.n_files, 2);
+	CHECK_STR(d.files[0].path, "data");
+	CHECK_EQ(d.files[0].parent, 0);
+	CHECK_STR(d.files[1].path, "data's");
+	CHECK_EQ(d.files[1].parent, 1);
+	CHECK(!d.files[2].path && d.files[2].fd == -1);
+	guest_disk_fini(&d);
+}
+
 TEST(names_and_slots_are_each_devices_own)
 {
 	struct err err = ERR_INIT;
