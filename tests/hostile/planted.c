@@ -89,16 +89,13 @@ bool __wrap_sx_native_translate(struct sx_cpu *c, struct sx_block *b)
 {
 	static const u8 jump[] = {0xff, 0xe0};
 	bool is_made = __real_sx_native_translate(c, b);
-	const struct sx_native_block *head;
-	i64 to_write;
+	u8 *code = c->native->write;
 
 	planted_cpu = c;
 	if (!is_made || !planted || !is_jump_by_rax(b))
 		return is_made;
-	to_write = c->native->write - c->native->exec;
-	head = (const struct sx_native_block *)(const void *)(b->native + to_write) - 1;
-	memcpy(b->native + to_write, jump, sizeof(jump));
-	memcpy(head->inner + to_write, jump, sizeof(jump));
+	memcpy(code + sx_native_head(c, b->native)->entry, jump, sizeof(jump));
+	memcpy(code + sx_native_head(c, b->native)->inner, jump, sizeof(jump));
 	return true;
 }
 

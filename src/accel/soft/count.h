@@ -28,6 +28,7 @@ struct vcpu_counter;
 	X(TRANSLATED, "translations", "blocks") \
 	X(TRANSLATED_INSN, "translations", "instructions") \
 	X(TRANSLATED_BYTE, "translations", "bytes") \
+	X(TRANSLATED_HOT, "translations", "hot-bytes") /* of the bytes: not out of line */ \
 	X(TRANSLATED_PLAIN, "translations", "plain") /* of the blocks: once more, without shared checks */ \
 	X(TRANSLATION_REFUSED, "translations", "refused") /* not worth it */ \
 	X(MISS_READ, "tlb-misses", "read") \

@@ -163,8 +163,8 @@ struct sx_cpu {
 	struct sx_cache *cache;   /* decoded code */
 	struct sx_native *native; /* NULL: nothing is translated */
 	/* For native code: what it calls, and registers that didn't fit (native.h). */
-	bool (*native_callout)(struct sx_cpu *c, u32 what, u32 off, struct sx_native_block *n);
-	bool (*native_end_callout)(struct sx_cpu *c, u32 what, u32 off, struct sx_native_block *n);
+	bool (*native_callout)(struct sx_cpu *c, u32 what, const struct sx_native_block *n);
+	bool (*native_end_callout)(struct sx_cpu *c, u32 what, const struct sx_native_block *n);
 	u64 (*native_fill)(struct sx_cpu *c, u64 lin, u32 what);
 	u64 (*native_tsc)(const struct sx_cpu *c);
 	bool (*native_string)(struct sx_cpu *c, u32 what);

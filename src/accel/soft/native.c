@@ -24,6 +24,7 @@
 #endif
 
 #define NATIVE_SIZE  (24 * MIB) /* address space; what is touched is what is used */
+#define NATIVE_HOT   (7 * MIB)  /* of it; see struct sx_native */
 #define NATIVE_GUARD (64 * KIB)
 /* How often a block is entered before it is translated: a translation costs about a thousand of an
  * instruction's executions. */
@@ -96,6 +97,7 @@ void sx_native_forget(struct sx_cpu *c)
 static void start_over(struct sx_cpu *c)
 {
 	c->native->used = c->native->common;
+	c->native->cold_used = c->native->cold_start;
 	c->native_rsp = (u64)(uintptr_t)&c->native_returns[SX_RETURNS];
 	sx_native_forget(c);
 }
@@ -116,7 +118,8 @@ static int make_native(struct sx_cpu *c, enum accel_engine engine, int perf_fd, 
 		free(n);
 		return r;
 	}
-	n->size = NATIVE_SIZE;
+	n->size = n->cold_start = NATIVE_HOT;
+	n->cold_size = NATIVE_SIZE;
 	n->perf_fd = perf_fd;
 	n->heat = engine == ACCEL_ENGINE_TRANSLATOR ? 1 : NATIVE_HEAT;
 	c->native = n;
@@ -210,10 +213,10 @@ static bool step(struct sx_cpu *c, unsigned *out_len)
 	return true;
 }
 
-bool sx_native_callout(struct sx_cpu *c, u32 what, u32 off, struct sx_native_block *n)
+bool sx_native_callout(struct sx_cpu *c, u32 what, const struct sx_native_block *n)
 {
 	u64 page = c->gpr[SX_RIP], key = c->native_key;
-	u32 rest = what & ~NATIVE_FLAGS;
+	u32 rest = NATIVE_REST(what), off = what & NATIVE_OFF;
 	unsigned len;
 
 	sx_count(c, what & NATIVE_UNKNOWN ? SX_N_CALLOUT_UNKNOWN : SX_N_CALLOUT_MEMORY);
@@ -235,8 +238,9 @@ bool sx_native_callout(struct sx_cpu *c, u32 what, u32 off, struct sx_native_blo
 #define SYSCALL_BYTES 2
 
 /* What is looked up next looks at the request word. */
-bool sx_native_end_callout(struct sx_cpu *c, u32 what, u32 off, unused struct sx_native_block *n)
+bool sx_native_end_callout(struct sx_cpu *c, u32 what, unused const struct sx_native_block *n)
 {
+	u32 off = what & NATIVE_OFF;
 	unsigned len;
 	bool is_done;
 
@@ -245,7 +249,7 @@ bool sx_native_end_callout(struct sx_cpu *c, u32 what, u32 off, unused struct sx
 	    (what & NATIVE_SYSRET && sx_sysret_fast(c)))
 		return false;
 	c->gpr[SX_RIP] = rip_of_linear(c, c->gpr[SX_RIP] + off);
-	c->retired -= what & ~NATIVE_FLAGS;
+	c->retired -= NATIVE_REST(what);
 	is_done = step(c, &len);
 	c->gpr[SX_RIP] = sx_code_lin(c);
 	return !is_done || !sx_native_takes(c->mode) || c->run_state != X86_RUNNABLE;
@@ -287,20 +291,25 @@ u64 sx_native_fill(struct sx_cpu *c, u64 lin, u32 what)
 /* What native code hands back is looked at before it is followed: it may have a bug, or been overwritten. */
 static bool is_own_code(const struct sx_native *n, const void *at)
 {
-	return (const u8 *)at >= n->write + n->common && (const u8 *)at < n->write + n->used;
+	u64 off = (u64)((const u8 *)at - n->write);
+
+	return (off >= n->common && off < n->used) || (off >= n->cold_start && off < n->cold_used);
 }
 
-static struct sx_native_block *head_at(const struct sx_cpu *c, const u8 *code)
+struct sx_native_block *sx_native_head(const struct sx_cpu *c, const u8 *code)
 {
 	const struct sx_native *n = c->native;
 
-	return (struct sx_native_block *)(void *)(n->write + (code - n->exec) -
-						  sizeof(struct sx_native_block));
+	struct sx_native_block *head;
+
+	memcpy(&head, n->write + (code - n->exec) - sizeof(head), sizeof(head));
+	assert(is_own_code(n, head));
+	return head;
 }
 
 static struct sx_native_block *head_of(const struct sx_cpu *c, const struct sx_block *b)
 {
-	return head_at(c, b->native);
+	return sx_native_head(c, b->native);
 }
 
 /* Was it made for the linear address at RIP, if that matters to it? */
@@ -319,7 +328,7 @@ static void link_to(struct sx_cpu *c, u8 *at, enum native_left left, const struc
 	if (left == NATIVE_LINK_ENTRY) {
 		e_patch(at, entry);
 	} else if (left == NATIVE_LINK) {
-		e_patch(at, head_of(c, to)->inner - n->exec + n->write);
+		e_patch(at, n->write + head_of(c, to)->inner);
 	} else if (at != entry) {
 		at[0] = 0xe9; /* jmp */
 		e_patch(at + 1, entry);
@@ -342,7 +351,7 @@ static u8 *link_plain(struct sx_cpu *c, u8 *at)
 	}
 	if (!b || b->code2 || (!b->plain && !sx_native_translate_plain(c, b)))
 		return NULL;
-	e_patch(at, head_at(c, b->plain)->inner - n->exec + n->write);
+	e_patch(at, n->write + sx_native_head(c, b->plain)->inner);
 	return b->plain;
 }
 
@@ -389,7 +398,7 @@ static u8 *make_ready(struct sx_cpu *c, u8 *at)
 	assert(is_own_code(c->native, at));
 	if (!sx_fpu_is_ready(c, head->fpu_needs))
 		return NULL;
-	return (u8 *)(head + 1) - c->native->write + c->native->exec;
+	return c->native->exec + head->entry;
 }
 
 /* Runs native code until it wants something that can't be had at once; what it left is told. */
@@ -401,7 +410,7 @@ static enum native_left run_native(struct sx_cpu *c, u8 *code, u8 **out)
 		enum native_left tag = left & (BIT32(NATIVE_TAG_BITS) - 1);
 
 		sx_count(c, left_counter(tag));
-		*out = (u8 *)(left >> NATIVE_TAG_BITS);
+		*out = c->native->write + (left >> NATIVE_TAG_BITS);
 		if (tag == NATIVE_INTERPRET)
 			code = make_ready(c, *out);
 		else if (tag == NATIVE_LINK_PLAIN)
@@ -500,21 +509,46 @@ void sx_native_watch(struct sx_cpu *c, struct sx_block *b)
 		set_first(b, sx_native_warm);
 }
 
-static void unlink_edges(const struct sx_native_block *n)
+static void unlink_edges(const struct sx_cpu *c, const struct sx_native_block *n)
 {
+	u8 *code = c->native->write;
+	const struct sx_native_edge *edge = (const void *)(code + n->edges);
+
 	for (u32 k = 0; k < n->n_edges; k++)
-		e_patch(n->edges[k].field, n->edges[k].stub);
+		e_patch(code + edge[k].field, code + edge[k].stub);
+}
+
+static void set_words(const struct sx_cpu *c, struct sx_native_block *n, const struct sx_block *b)
+{
+	u8 *entry = c->native->write + n->entry;
+
+	n->word = b->word;
+	memcpy(entry + n->word_at, &b->word, sizeof(b->word));
+	if (n->code2)
+		memcpy(entry + n->word2_at, &b->word2, sizeof(b->word2));
+}
+
+/* The bytes before the block and behind it that were looked at. */
+static bool is_unchanged(const struct sx_cpu *c, const struct sx_native_block *n, const u8 *page)
+{
+	const u8 *kept = c->native->write + n->edges + n->n_edges * sizeof(struct sx_native_edge);
+	u32 begin = (u32)(n->block->gpa & ~PAGE_MASK), end = begin + n->block->n_bytes;
+
+	if (!n->n_bytes)
+		return true;
+	return !memcmp(kept, page + n->first, begin - n->first) &&
+	       !memcmp(kept + (begin - n->first), page + end, n->first + n->n_bytes - end);
 }
 
 /* False: bytes that it was made of, or that were looked at, are others now. */
 static bool revalidate(struct sx_cpu *c, const struct sx_block *b, const u8 *code, const u8 *page)
 {
-	struct sx_native_block *n = head_at(c, code);
+	struct sx_native_block *n = sx_native_head(c, code);
 
-	if (memcmp(n->bytes, page + n->first, n->n_bytes))
+	if (!is_unchanged(c, n, page))
 		return false;
-	unlink_edges(n);
-	n->word = b->word;
+	unlink_edges(c, n);
+	set_words(c, n, b);
 	return true;
 }
 
@@ -541,7 +575,6 @@ void sx_native_refound(struct sx_cpu *c, struct sx_block *b)
 		return;
 	}
 	if (n->word != b->word)
-		unlink_edges(n);
-	n->word = b->word;
-	n->word2 = b->word2;
+		unlink_edges(c, n);
+	set_words(c, n, b);
 }

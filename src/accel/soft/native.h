@@ -34,28 +34,27 @@
 struct err;
 struct sx_block;
 
-/* In front of a block's code. */
+/* What is known of a block's code, whose address stands in front of it. */
 struct sx_native_block {
-	u32 *code; /* the page's code word ... */
-	u32 word;  /* ... under which the block is good */
-	u32 mode;
-	u32 *code2; /* of an instruction across two pages: the same of the second; else NULL */
-	u32 word2;
-	u32 fpu_needs; /* enum sx_fpu_need */
-	u64 page;      /* linear, which it is bound to: native_mode.h */
-	u8 *inner;     /* its code behind the checks */
 	struct sx_block *block;
-	/* Bytes of the page that it was made of or that were looked at, and a copy of them. */
-	u32 first, n_bytes;
-	const u8 *bytes;
-	struct sx_native_edge *edges;
-	u32 n_edges;
+	u32 *code;  /* the page's code word ... */
+	u32 *code2; /* of an instruction across two pages: the same of the second; else NULL */
+	u64 page;   /* linear, which it is bound to: native_mode.h */
+	u32 word;   /* ... under which the block is good */
+	u32 mode;
+	/* In the memory of native code: its code, the same behind the checks, its edges and behind them bytes. */
+	u32 entry, inner, edges;
+	u16 n_edges;
+	/* Bytes of the page that it was made of or that were looked at; those that aren't the block's are kept. */
+	u16 first, n_bytes;
+	u8 word_at, word2_at; /* from entry on: where the words stand in its code */
+	u8 fpu_needs;         /* enum sx_fpu_need */
 };
 
-/* A jump of a block into its own page. */
+/* A jump of a block into its own page, by offsets in the memory of native code. */
 struct sx_native_edge {
-	u8 *field; /* the jump's distance, as written */
-	u8 *stub;  /* where it leads while it isn't linked, as written */
+	u32 field; /* the jump's distance */
+	u32 stub;  /* where it leads while it isn't linked */
 };
 
 /* One instruction at lin, for callouts: as struct sx_native_target. */
@@ -67,10 +66,14 @@ struct sx_native_step {
 
 struct sx_native {
 	u8 *exec, *write; /* the two mappings */
+	/* Two parts: code that is executed all the time, from the start; from cold_start on what is out of line, and
+	 * what is known of blocks. So the first is dense. */
 	u64 size, used;
+	u64 cold_start, cold_size, cold_used;
 	u64 common; /* bytes at the start: code that all blocks share */
-	/* Executable addresses of that: in, out, out with RIP in R11; see native_common.c for others. */
-	const u8 *enter, *leave, *leave_to, *return_miss, *call_out, *end_out, *fill, *tsc;
+	/* Executable addresses of that: out, in, out with RIP in R11; see native_common.c for others. */
+	const u8 *leave, *enter, *leave_by[2], *leave_to, *return_miss, *call_out, *end_out, *fill,
+		*tsc;
 	const u8 *string, *string_short[2][4]; /* native_string.c; STOS, MOVS */
 	u32 heat;    /* how often a block is entered before it is translated */
 	int perf_fd; /* where names of code go; -1: nowhere */
@@ -85,6 +88,9 @@ struct sx_native {
 int sx_native_new(enum accel_engine engine, int perf_fd, struct sx_cpu **out, char *note,
 		  size_t note_size, struct err *err);
 void sx_native_free(struct sx_cpu *c);
+
+/* What stands in front of a block's code. */
+struct sx_native_block *sx_native_head(const struct sx_cpu *c, const u8 *code);
 
 /* All code goes; with the decoded blocks, when none is being executed. */
 void sx_native_drop(struct sx_cpu *c);
@@ -106,15 +112,16 @@ void sx_native_name_block(struct sx_native *n, u64 lin, u32 mode, const u8 *exec
 /* native_block.c: false: it isn't worth it, or there is no room. */
 bool sx_native_translate(struct sx_cpu *c, struct sx_block *b);
 bool sx_native_translate_plain(struct sx_cpu *c, struct sx_block *b);
-/* Called by native code: the instruction at off in the page, by the interpreter. what: with it, so many were
- * counted and not executed; NATIVE_UNKNOWN: it isn't translated. True: leave native code, RIP says where to go on. */
-bool sx_native_callout(struct sx_cpu *c, u32 what, u32 off, struct sx_native_block *n);
+/* Called by native code: an instruction by the interpreter. what: its offset in the page; with it, so many were
+ * counted and not executed (<< 12); NATIVE_UNKNOWN: it isn't translated. True: leave native code, RIP says where to go on. */
+bool sx_native_callout(struct sx_cpu *c, u32 what, const struct sx_native_block *n);
+#define NATIVE_OFF     0xfffu
+#define NATIVE_REST(w) ((w) >> 12 & 127)
 #define NATIVE_UNKNOWN BIT32(31)
 #define NATIVE_SYSCALL BIT32(30)
 #define NATIVE_SYSRET  BIT32(29) /* to 64-bit code */
-#define NATIVE_FLAGS   (NATIVE_UNKNOWN | NATIVE_SYSCALL | NATIVE_SYSRET)
 /* The same for one that ends the block: RIP is set. False: native code may go on there. */
-bool sx_native_end_callout(struct sx_cpu *c, u32 what, u32 off, struct sx_native_block *n);
+bool sx_native_end_callout(struct sx_cpu *c, u32 what, const struct sx_native_block *n);
 /* Called by native code where the TLB hasn't got lin: the host address for an access of size bytes, or 0:
  * the instruction is the interpreter's. what: size and these. */
 #define SX_NATIVE_WRITE BIT32(16)

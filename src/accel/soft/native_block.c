@@ -171,24 +171,30 @@ void sx_native_jump_to_exec(struct translation *t, const u8 *exec)
 		e_patch(field, exec - t->e.to_exec);
 }
 
-static void set_r10(struct emit *e, u64 value)
+/* RIP is at target in the page. Both stand behind the call, which doesn't come back. */
+void sx_native_leave_with(struct translation *t, u32 left, i64 target)
 {
-	e_u8(e, 0x49);
-	e_u8(e, 0xba);
-	e_bytes(e, &value, 8);
+	bool is_wide = sx_native_rip_size(t->b->mode) == 8;
+	struct emit *e = &t->e;
+	u8 *field = e_call(e);
+
+	if (!e->is_full)
+		e_patch(field, t->c->native->leave_by[is_wide] - e->to_exec);
+	e_i32(e, target);
+	e_i32(e, left);
 }
 
-/* RIP is at target in the page. */
-void sx_native_leave_with(struct translation *t, u64 left, i64 target)
+void sx_native_add_edge(struct translation *t, u8 *field, enum native_left tag, i64 target)
 {
-	struct emit *e = &t->e;
+	const struct sx_native *n = t->c->native;
 
-	if (target) {
-		e_op(e, sx_native_rip_size(t->b->mode), 0x81, 0, opd_near(&t->c->gpr[SX_RIP]), 4);
-		e_i32(e, target);
+	if (t->n_edges == EDGE_MAX || t->e.is_full) {
+		t->e.is_full = true;
+		return;
 	}
-	set_r10(e, left);
-	sx_native_jump_to_exec(t, t->c->native->leave);
+	t->edges[t->n_edges++] = (struct sx_native_edge){.field = (u32)(field - n->write),
+							 .stub = (u32)(t->e.at - n->write)};
+	sx_native_leave_with(t, native_tagged(n, field, tag), target);
 }
 
 static void spill_if_host(struct translation *t)
@@ -217,16 +223,14 @@ static u32 callout_flags(const struct item *it)
 void sx_native_call_out(struct translation *t, unsigned index, const u8 *function)
 {
 	const struct item *it = &t->items[index];
+	u32 rest = t->c->counts_insns ? t->n_items - index : 0;
 	struct emit *e = &t->e;
 	u8 *field;
 
+	static_assert(ARRAY_SIZE(t->items) <= NATIVE_REST(~0u), "a field of its own");
 	e_op(e, 4, 0xc7, 0, opd_reg(H_R10), 4);
-	e_i32(e, (t->c->counts_insns ? t->n_items - index : 0) | callout_flags(it));
-	e_op(e, 4, 0xc7, 0, opd_reg(H_R14), 4);
-	e_i32(e, it->off);
-	e_u8(e, 0x49); /* mov r11, head */
-	e_u8(e, 0xbb);
-	e_bytes(e, &t->head, sizeof(t->head));
+	e_i32(e, it->off | rest << 12 | callout_flags(it));
+	e_op(e, 8, 0x8d, H_R11, opd_near(e_exec(e, t->head)), 0); /* lea */
 	field = e_call(e);
 	if (!e->is_full)
 		e_patch(field, function - e->to_exec);
@@ -280,19 +284,23 @@ static void check_count(struct translation *t)
 
 	e_load(e, H_R14, opd_near(&t->c->retired));
 	e_op(e, 8, 0x3b, H_R14, opd_near(&t->c->stop_at), 0);
-	sx_native_add_slow(t, SLOW_REQUEST, e_jcc(e, 3), 0); /* not below */
+	sx_native_add_slow(t, SLOW_ENTRY, e_jcc(e, 3), 0); /* not below */
 }
 
-/* The code word whose address and value are in the head. */
-static void check_word(struct translation *t, size_t code, size_t word)
+/* The code word; returns where its value stands, from the entry on. */
+static u8 check_word(struct translation *t, const u32 *code, u32 word)
 {
 	struct emit *e = &t->e;
-	const u8 *head = e_exec(e, (const u8 *)t->head);
+	u8 *value;
 
-	e_load(e, H_R14, opd_near(head + code));
-	e_op(e, 4, 0x8b, H_R14, opd_base(H_R14, 0), 0);
-	e_op(e, 4, 0x3b, H_R14, opd_near(head + word), 0);
-	sx_native_add_slow(t, SLOW_STALE, e_jcc(e, 5), 0);
+	e_u8(e, 0x49); /* mov r14, code */
+	e_u8(e, 0xbe);
+	e_bytes(e, &code, sizeof(code));
+	e_op(e, 4, 0x81, 7, opd_base(H_R14, 0), 4); /* cmp */
+	value = e->at;
+	e_i32(e, word);
+	sx_native_add_slow(t, SLOW_ENTRY, e_jcc(e, 5), 0);
+	return (u8)(value - t->entry);
 }
 
 static void emit_entry(struct translation *t)
@@ -300,14 +308,12 @@ static void emit_entry(struct translation *t)
 	struct emit *e = &t->e;
 
 	t->entry = e->at;
-	check_word(t, offsetof(struct sx_native_block, code),
-		   offsetof(struct sx_native_block, word));
+	t->head->word_at = check_word(t, t->b->code, t->b->word);
 	if (t->b->code2)
-		check_word(t, offsetof(struct sx_native_block, code2),
-			   offsetof(struct sx_native_block, word2));
+		t->head->word2_at = check_word(t, t->b->code2, t->b->word2);
 	e_op(e, 4, 0x83, 7, opd_near(&t->c->request), 1); /* cmp request, 0 */
 	e_u8(e, 0);
-	sx_native_add_slow(t, SLOW_REQUEST, e_jcc(e, 5), 0);
+	sx_native_add_slow(t, SLOW_ENTRY, e_jcc(e, 5), 0);
 	if (t->c->is_counted)
 		check_count(t);
 	t->inner = t->c->is_counted ? t->entry : e->at;
@@ -360,30 +366,19 @@ static void emit_slow_callout(struct translation *t, const struct slow *s)
 	sx_native_jump_to_exec(t, e_exec(&t->e, s->rejoin));
 }
 
-static u64 tagged(const void *at, enum native_left tag)
-{
-	return (u64)(uintptr_t)at << NATIVE_TAG_BITS | tag;
-}
-
 /* To the plain code of the block that begins with the instruction, which isn't begun: linked when it is there. */
 static void emit_slow_split(struct translation *t, const struct slow *s)
 {
-	struct sx_native_edge *edge = &t->edges[t->n_edges];
+	u8 *field;
 
 	sx_native_store_fip(t, s->x87_off);
 	add_retired(t, -(i64)(t->n_items - s->index));
-	if (t->n_edges == EDGE_MAX || t->e.is_full) {
-		t->e.is_full = true;
-		return;
-	}
-	t->n_edges++;
-	edge->field = e_jump(&t->e);
-	edge->stub = t->e.at;
-	sx_native_leave_with(t, tagged(edge->field, NATIVE_LINK_PLAIN), t->items[s->index].off);
+	field = e_jump(&t->e);
+	sx_native_add_edge(t, field, NATIVE_LINK_PLAIN, t->items[s->index].off);
 }
 
 /* The instructions from index on were counted, but are the interpreter's now. */
-static void go_on_at(struct translation *t, unsigned index, u32 off, u64 left)
+static void go_on_at(struct translation *t, unsigned index, u32 off, u32 left)
 {
 	add_retired(t, -(i64)(t->n_items - index));
 	sx_native_leave_with(t, left, off);
@@ -394,8 +389,6 @@ static void emit_slow(struct translation *t, const struct slow *s)
 	const struct item *it = &t->items[s->index];
 	u32 start = t->items[0].off;
 
-	if (!t->e.is_full)
-		e_patch(s->field, t->e.at);
 	sx_native_store_vectors(t, s->xmm_dirty, s->ymm_dirty);
 	if (s->what)
 		sx_native_slow_fill(t, s);
@@ -424,56 +417,121 @@ static void emit_slow(struct translation *t, const struct slow *s)
 	case SLOW_FULL:
 		sx_native_slow_full(t, s);
 		break;
-	case SLOW_STALE: /* across pages, the one at RIP may be another address space's */
+	case SLOW_ENTRY: /* across pages, the one at RIP may be another address space's */
 		sx_native_leave_with(
-			t, t->b->code2 ? (u64)NATIVE_GO_ON : tagged(t->entry, NATIVE_REPLACE),
+			t,
+			t->b->code2 ? (u32)NATIVE_GO_ON
+				    : native_tagged(t->c->native, t->entry, NATIVE_REPLACE),
 			start);
-		break;
-	case SLOW_REQUEST:
-		sx_native_leave_with(t, NATIVE_GO_ON, start);
 		break;
 	case SLOW_INTERPRET: /* a block across pages has one instruction, and its room others after it */
 		sx_native_leave_with(
-			t, t->b->code2 ? (u64)NATIVE_STEP : tagged(t->head, NATIVE_INTERPRET),
+			t,
+			t->b->code2 ? (u32)NATIVE_STEP
+				    : native_tagged(t->c->native, t->head, NATIVE_INTERPRET),
 			start);
 		break;
 	}
 }
 
+/* The one emitted already that does the same as t->slow[number], or NULL. */
+static const struct slow *find_same(const struct translation *t, unsigned number)
+{
+	const struct slow *s = &t->slow[number];
+
+	if (s->kind == SLOW_EDGE || s->kind == SLOW_FAR || s->kind == SLOW_FULL || s->what)
+		return NULL;
+	for (unsigned k = number; k-- > 0 && number - k < 8;) {
+		const struct slow *other = &t->slow[k];
+
+		if (other->kind == s->kind && other->index == s->index && !other->what &&
+		    other->rejoin == s->rejoin && other->xmm_dirty == s->xmm_dirty &&
+		    other->ymm_dirty == s->ymm_dirty && other->x87_off == s->x87_off)
+			return other;
+	}
+	return NULL;
+}
+
+static void emit_all_slow(struct translation *t)
+{
+	for (unsigned k = 0; k < t->n_slow; k++) { /* there may be more of them by then */
+		const struct slow *same = find_same(t, k);
+		struct slow s = t->slow[k];
+
+		t->slow[k].stub = same ? same->stub : t->e.at;
+		if (!t->e.is_full)
+			e_patch(s.field, t->slow[k].stub);
+		if (!same)
+			emit_slow(t, &s);
+	}
+}
+
+/* Among what is out of line, and its address in front of the code. */
 static void emit_head(struct translation *t)
 {
-	struct emit *e = &t->e;
-
-	t->head = (struct sx_native_block *)(void *)e->at;
+	t->head = (struct sx_native_block *)(void *)t->cold;
 	*t->head = (struct sx_native_block){
 		.code = t->b->code,
 		.word = t->b->word,
 		.mode = t->b->mode,
 		.code2 = t->b->code2,
-		.word2 = t->b->word2,
-		.fpu_needs = t->fpu_needs,
+		.fpu_needs = (u8)t->fpu_needs,
 		.page = t->lin,
 		.block = t->b,
 	};
-	e->at += sizeof(*t->head);
+	e_bytes(&t->e, &t->head, sizeof(t->head));
 }
 
-/* Behind the code: its jumps, and the bytes it was made of. False: these have changed meanwhile. */
+static void go_out_of_line(struct translation *t)
+{
+	t->hot_end = t->e.at;
+	t->e.at = t->cold + sizeof(*t->head);
+	t->e.end = t->cold + BLOCK_ROOM;
+}
+
+/* Bytes that were looked at and aren't the block's. */
+static void emit_bytes(struct translation *t)
+{
+	u32 begin = (u32)(t->b->gpa & ~PAGE_MASK), end = begin + t->b->n_bytes;
+
+	e_bytes(&t->e, t->page + t->first, begin - t->first);
+	e_bytes(&t->e, t->page + end, t->end - end);
+}
+
+/* Behind the code: its jumps, and bytes. False: these have changed meanwhile. */
 static bool emit_tail(struct translation *t)
 {
+	const u8 *start = t->c->native->write;
 	struct emit *e = &t->e;
 
-	t->head->inner = e_exec(e, t->inner);
-	e->at = (u8 *)align_up((u64)(uintptr_t)e->at, 8);
-	t->head->n_edges = t->n_edges;
-	t->head->edges = (struct sx_native_edge *)(void *)e->at;
+	t->head->entry = (u32)(t->entry - start);
+	t->head->inner = (u32)(t->inner - start);
+	e->at = (u8 *)align_up((u64)(uintptr_t)e->at, sizeof(u32));
+	t->head->edges = (u32)(e->at - start);
+	t->head->n_edges = (u16)t->n_edges;
 	e_bytes(e, t->edges, t->n_edges * (unsigned)sizeof(t->edges[0]));
-	t->head->first = t->first;
-	t->head->n_bytes = t->page ? t->end - t->first : 0;
-	t->head->bytes = e->at;
+	t->head->first = (u16)t->first;
+	t->head->n_bytes = (u16)(t->page ? t->end - t->first : 0);
 	if (t->page)
-		e_bytes(e, t->page + t->first, t->head->n_bytes);
+		emit_bytes(t);
 	return sx_block_is_fresh(t->b);
+}
+
+/* It is good: its room is its own. */
+static void keep(struct translation *t)
+{
+	struct sx_cpu *c = t->c;
+	struct sx_native *n = c->native;
+	u64 hot = (u64)(t->hot_end - t->entry), cold = (u64)(t->e.at - t->cold);
+
+	n->used = align_up((u64)(t->hot_end - n->write), 16);
+	n->cold_used = align_up((u64)(t->e.at - n->write), 8);
+	sx_count(c, SX_N_TRANSLATED);
+	c->counts.n[SX_N_TRANSLATED_INSN] += t->n_items;
+	c->counts.n[SX_N_TRANSLATED_BYTE] += hot + cold;
+	c->counts.n[SX_N_TRANSLATED_HOT] += hot;
+	sx_native_name_block(n, sx_code_lin(c), t->b->mode, e_exec(&t->e, t->entry), hot);
+	sx_native_name_block(n, sx_code_lin(c), t->b->mode, e_exec(&t->e, t->cold), cold);
 }
 
 static void begin(struct translation *t, struct sx_cpu *c, struct sx_block *b, bool is_plain)
@@ -496,6 +554,7 @@ static void begin(struct translation *t, struct sx_cpu *c, struct sx_block *b, b
 	t->x87_off = X87_NONE;
 	t->xmm_valid = t->xmm_dirty = t->ymm_valid = t->ymm_dirty = 0;
 	t->has_upper = false;
+	t->cold = n->write + n->cold_used;
 	t->e = (struct emit){.at = n->write + n->used,
 			     .end = n->write + n->used + BLOCK_ROOM,
 			     .to_exec = n->exec - n->write};
@@ -509,7 +568,7 @@ static u8 *translate(struct sx_cpu *c, struct sx_block *b, bool is_plain)
 
 	if (b->ends_in_fault)
 		return NULL;
-	if (n->size - n->used < BLOCK_ROOM) {
+	if (n->size - n->used < BLOCK_ROOM || n->cold_size - n->cold_used < BLOCK_ROOM) {
 		c->cache->is_dropped = true;
 		return NULL;
 	}
@@ -523,19 +582,11 @@ static u8 *translate(struct sx_cpu *c, struct sx_block *b, bool is_plain)
 	emit_head(&t);
 	emit_entry(&t);
 	emit_items(&t);
-	for (unsigned k = 0; k < t.n_slow; k++) { /* there may be more of them by then */
-		struct slow s = t.slow[k];
-
-		emit_slow(&t, &s);
-	}
+	go_out_of_line(&t);
+	emit_all_slow(&t);
 	if (!emit_tail(&t) || t.e.is_full)
 		return NULL;
-	n->used = align_up((u64)(t.e.at - n->write), 32);
-	sx_count(c, SX_N_TRANSLATED);
-	c->counts.n[SX_N_TRANSLATED_INSN] += t.n_items;
-	c->counts.n[SX_N_TRANSLATED_BYTE] += (u64)(t.e.at - (u8 *)t.head);
-	sx_native_name_block(n, sx_code_lin(c), b->mode, t.entry + t.e.to_exec,
-			     (u64)(t.e.at - t.entry));
+	keep(&t);
 	return t.entry + t.e.to_exec;
 }
 

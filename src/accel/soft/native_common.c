@@ -86,6 +86,18 @@ static void emit_leave(struct emit *e, struct sx_cpu *c)
 	emit_return_to_c(e, c);
 }
 
+/* Called: behind the call stand how far RIP is on, and what enter returns. */
+static void emit_leave_by(struct emit *e, struct sx_cpu *c, bool is_wide)
+{
+	c->native->leave_by[is_wide] = e_exec(e, e->at);
+	e_load(e, H_R11, opd_base(H_RSP, 0));
+	move_rsp(e, 8);
+	e_op(e, 8, 0x63, H_R10, opd_base(H_R11, 0), 0);                      /* movsxd */
+	e_op(e, is_wide ? 8 : 4, 0x01, H_R10, opd_near(&c->gpr[SX_RIP]), 0); /* add */
+	e_op(e, 4, 0x8b, H_R10, opd_base(H_R11, 4), 0);
+	jump_to(e, c->native->leave);
+}
+
 void sx_native_emit_find(struct emit *e, const struct sx_cpu *c, u8 *miss[2])
 {
 	static_assert(sizeof(struct sx_native_target) == 32, "the index is shifted by 5");
@@ -163,8 +175,7 @@ static void emit_return_miss(struct emit *e, struct sx_cpu *c)
 	jump_to(e, c->native->leave_to);
 }
 
-/* Called: r10d: so many instructions were counted, r14d: the offset of the first of them, r11: the block's
- * head. Comes back, or leaves. An exception leaves by a long jump: the return stack is as before the call. */
+/* Called: r10d: as sx_native_callout has it, r11: the block's head. Comes back, or leaves. An exception leaves by a long jump: the return stack is as before the call. */
 static const u8 *emit_call_out(struct emit *e, struct sx_cpu *c, const void *function)
 {
 	const u8 *start = e_exec(e, e->at);
@@ -176,8 +187,7 @@ static const u8 *emit_call_out(struct emit *e, struct sx_cpu *c, const void *fun
 	e_load(e, H_RSP, opd_near(&c->host_rsp));
 	e_op(e, 8, 0x8d, H_RDI, opd_near(c), 0);
 	e_op(e, 4, 0x8b, H_RSI, opd_reg(H_R10), 0);
-	e_op(e, 4, 0x8b, H_RDX, opd_reg(H_R14), 0);
-	e_op(e, 8, 0x8b, H_RCX, opd_reg(H_R11), 0);
+	e_op(e, 8, 0x8b, H_RDX, opd_reg(H_R11), 0);
 	e_op(e, 4, 0xff, 2, opd_near(function), 0);
 	e_op(e, 1, 0x84, H_RAX, opd_reg(H_RAX), 0);
 	leaves = e_jcc(e, 5);
@@ -258,6 +268,8 @@ void sx_native_emit_common(struct sx_cpu *c)
 	c->native_tsc = sx_tsc;
 	emit_enter(&e, c);
 	emit_leave(&e, c);
+	emit_leave_by(&e, c, false);
+	emit_leave_by(&e, c, true);
 	emit_return_miss(&e, c);
 	c->native->call_out = emit_call_out(&e, c, &c->native_callout);
 	c->native->end_out = emit_call_out(&e, c, &c->native_end_callout);

@@ -89,14 +89,9 @@ void sx_native_slow_far(struct translation *t, const struct slow *s)
 
 void sx_native_slow_edge(struct translation *t, const struct slow *s)
 {
-	unsigned tag = s->is_to_entry ? NATIVE_LINK_ENTRY : NATIVE_LINK;
+	enum native_left tag = s->is_to_entry ? NATIVE_LINK_ENTRY : NATIVE_LINK;
 
-	if (t->n_edges == EDGE_MAX || t->e.is_full) {
-		t->e.is_full = true;
-		return;
-	}
-	t->edges[t->n_edges++] = (struct sx_native_edge){.field = s->field, .stub = t->e.at};
-	sx_native_leave_with(t, (u64)(uintptr_t)s->field << NATIVE_TAG_BITS | tag, s->target);
+	sx_native_add_edge(t, s->field, tag, s->target);
 }
 
 static void end_jcc(struct translation *t, const struct item *it)

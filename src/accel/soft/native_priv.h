@@ -8,7 +8,7 @@
 #include "accel/soft/native_emit.h"
 #include "accel/soft/native_mode.h"
 
-/* Enters native code and comes back with RIP set, and what is to be done. Addresses are as written. */
+/* Enters native code and comes back with RIP set, and what is to be done. Addresses are offsets in its memory. */
 typedef uintptr_t sx_native_enter_fn(const u8 *code);
 enum native_left {
 	NATIVE_GO_ON = 0,
@@ -21,6 +21,11 @@ enum native_left {
 	NATIVE_LINK_PLAIN = 6, /* as LINK, to its plain code */
 };
 #define NATIVE_TAG_BITS 3
+static inline u32 native_tagged(const struct sx_native *n, const void *written,
+				enum native_left tag)
+{
+	return (u32)((const u8 *)written - n->write) << NATIVE_TAG_BITS | tag;
+}
 
 /* native_common.c: entry, exit, callout and missed returns, once for each vCPU. */
 void sx_native_emit_common(struct sx_cpu *c);
@@ -117,14 +122,14 @@ enum slow_kind {
 	SLOW_FAR,       /* a jump out of the page */
 	SLOW_RETURN,    /* one that isn't the last call's: to R11 */
 	SLOW_FULL,      /* the return stack */
-	SLOW_STALE,     /* the page was written since */
-	SLOW_REQUEST,   /* somebody wants the vCPU */
+	SLOW_ENTRY,     /* the page was written since, or somebody wants the vCPU */
 	SLOW_INTERPRET, /* SIMD isn't ready: the whole block by the interpreter */
 	SLOW_NEXT,      /* it isn't any more after a callout: the rest by the interpreter */
 };
 struct slow {
 	enum slow_kind kind;
 	u8 *field; /* the jump's distance */
+	u8 *stub;  /* where it leads */
 	u32 index; /* of the instruction */
 	/* EDGE, FAR: */
 	i64 target; /* offset in the page */
@@ -155,6 +160,7 @@ struct translation {
 	unsigned n_items;
 	struct sx_native_block *head; /* as written */
 	u8 *entry, *inner;            /* as written: with the checks and behind them */
+	u8 *cold, *hot_end;           /* where the code out of line begins, where the other ends */
 	u64 lin;                      /* of the block's page, */
 	u32 base;                     /* CS's base */
 	bool is_bound;                /* ... and they are constants to it */
@@ -230,7 +236,9 @@ void sx_native_slow_full(struct translation *t, const struct slow *s);
 
 /* native_block.c */
 void sx_native_jump_to_exec(struct translation *t, const u8 *exec);
-void sx_native_leave_with(struct translation *t, u64 left, i64 target);
+void sx_native_leave_with(struct translation *t, u32 left, i64 target);
+/* The jump at field leads to target in the page once it is linked; the code that asks for that. */
+void sx_native_add_edge(struct translation *t, u8 *field, enum native_left tag, i64 target);
 void sx_native_spill_at_end(struct translation *t);
 /* Calls call_out or end_out for the instruction. */
 void sx_native_call_out(struct translation *t, unsigned index, const u8 *function);
