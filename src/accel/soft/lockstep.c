@@ -502,13 +502,31 @@ static void settle_shadow(struct sx_cpu *c)
 	sx_mode_update(c);
 }
 
-static void judge(struct sx_cpu *c, u64 n, bool is_before_once)
+/*
+ * Both are at the same string instruction, which may be half done: where each element writes to its own page of code,
+ * it is begun anew with each, and each engine counts that in its own way.
+ */
+static bool is_at_string(struct sx_cpu *c)
+{
+	const struct sx_lockstep *l = c->lockstep;
+	const struct sx_block *b;
+
+	if (l->interpreted.state.rip != l->translated.state.rip || has_ended(c))
+		return false;
+	b = find_one(c);
+	return is_repeated_string(&b->insn[!b->insn[0].len]);
+}
+
+/* False: there was nothing to compare. */
+static bool judge(struct sx_cpu *c, u64 n, bool is_before_once)
 {
 	struct sx_lockstep *l = c->lockstep;
 
 	if (is_before_once)
 		settle_shadow(c);
 	if (sx_lockstep_differs(l, true)) {
+		if (is_at_string(c))
+			return false;
 		found(c, n);
 	} else if (sx_lockstep_differs(l, false) && !are_flags_dead(c)) {
 		sx_lockstep_report(c, n, "needs flags that were not kept");
@@ -519,6 +537,7 @@ static void judge(struct sx_cpu *c, u64 n, bool is_before_once)
 		sx_count(c, SX_N_LOCKSTEP_STRETCH);
 		c->counts.n[SX_N_LOCKSTEP_INSN] += n;
 	}
+	return true;
 }
 
 static bool has_event(const struct lockstep_cpu *s)
@@ -543,10 +562,8 @@ static bool compare(struct sx_cpu *c, u64 n)
 		return false;
 	raises = has_event(&l->translated);
 	is_before_once = l->is_once;
-	if (m == n && raises == has_event(&l->interpreted)) {
-		judge(c, n, is_before_once);
-		return true;
-	}
+	if (m == n && raises == has_event(&l->interpreted))
+		return judge(c, n, is_before_once);
 	if (!m && !raises)
 		return false;
 	rewind_to_start(c, true);
@@ -554,9 +571,8 @@ static bool compare(struct sx_cpu *c, u64 n)
 	if (l->is_once || l->is_full)
 		return false;
 	if (n == m && raises == has_event(&l->interpreted))
-		judge(c, n, is_before_once);
-	else
-		found(c, m);
+		return judge(c, n, is_before_once);
+	found(c, m);
 	return true;
 }
 
