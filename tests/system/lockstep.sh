@@ -4,7 +4,8 @@
 # timeout: 1500
 # shellcheck source=tests/system/lib.sh
 . "$(dirname "$0")/lib.sh"
-export POSADA_LOG=info
+export POSADA_LOG=info POSADA_RUNTIME_DIR=$work/run
+mkdir -m 700 "$POSADA_RUNTIME_DIR"
 
 initrd() {
 	"$top/tools/make-initrd" "$work/initrd-$1" "$here/guest-init" "$cache/kernel-$1" \

@@ -4,7 +4,8 @@
 # timeout: 900
 # shellcheck source=tests/system/lib.sh
 . "$(dirname "$0")/lib.sh"
-export POSADA_LOG=info
+export POSADA_LOG=info POSADA_RUNTIME_DIR=$work/run
+mkdir -m 700 "$POSADA_RUNTIME_DIR"
 
 "$top/tools/make-initrd" "$work/initrd" "$here/guest-init" "$cache/kernel-6.1" virtio_pci virtio_blk virtio_rng -- \
 	"$here/boot-test:test"
