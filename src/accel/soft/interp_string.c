@@ -1,7 +1,7 @@
 /*
  * String instructions, as operations on host memory where they can be.
  *
- * With a repeat prefix and DF clear, flat segments and plain memory, what lies up to the end of the
+ * With a repeat prefix and DF clear, plain memory and (but for comparisons) ordinary segments, what lies up to the end of the
  * source's and the destination's page is done in one piece: the kernel clears and copies pages so.
  * Everything else goes element by element. Registers are updated after each piece, and a request
  * (an interrupt, a flush) is served between pieces: the instruction is then started again with
@@ -82,11 +82,23 @@ static u64 fit_page(const struct string *s, u64 lin, u64 n)
 	return n < room ? n : room;
 }
 
+/* How many of n elements from register reg on are surely in the segment, ascending, before the address wraps. */
+static u64 fit_segment(const struct sx_cpu *c, const struct string *s, unsigned seg, unsigned reg,
+		       bool is_write, u64 n)
+{
+	u64 off = c->gpr[reg] & s->mask, end = s->mask + 1;
+
+	if (s->is_flat)
+		return n;
+	if (c->seg_end[is_write][seg] < end)
+		end = c->seg_end[is_write][seg];
+	return off < end ? MIN(n, (end - off) / s->size) : 0;
+}
+
 /* May whole pieces be done? */
 static bool is_bulk(const struct sx_cpu *c, const struct string *s)
 {
-	return s->repeats && s->is_flat && s->step > 0 && !(c->mode & SX_MODE_STEP) &&
-	       !sx_checks_alignment(c);
+	return s->repeats && s->step > 0 && !(c->mode & SX_MODE_STEP) && !sx_checks_alignment(c);
 }
 
 static bool must_stop(const struct sx_cpu *c)
@@ -173,9 +185,13 @@ static u64 movs_bulk(struct sx_cpu *c, const struct string *s, u64 from, u64 to,
 
 static u64 movs_piece(struct sx_cpu *c, const struct sx_insn *i, const struct string *s, u64 n)
 {
-	u64 from = source_lin(c, i, s), to = dest_lin(c, i, s, true);
-	u64 done = is_bulk(c, s) ? movs_bulk(c, s, from, to, n) : 0;
+	u64 from = source_lin(c, i, s), to = dest_lin(c, i, s, true), done = 0;
 
+	if (is_bulk(c, s)) {
+		n = fit_segment(c, s, i->seg, X86_RSI, false, n);
+		n = fit_segment(c, s, X86_ES, X86_RDI, true, n);
+		done = movs_bulk(c, s, from, to, n);
+	}
 	if (done)
 		return done;
 	sx_store(c, i, to, sx_load(c, i, from, s->size), s->size);
@@ -209,9 +225,10 @@ static u64 stos_bulk(struct sx_cpu *c, const struct string *s, u64 to, u64 n)
 
 static u64 stos_piece(struct sx_cpu *c, const struct sx_insn *i, const struct string *s, u64 n)
 {
-	u64 to = dest_lin(c, i, s, true);
-	u64 done = is_bulk(c, s) ? stos_bulk(c, s, to, n) : 0;
+	u64 to = dest_lin(c, i, s, true), done = 0;
 
+	if (is_bulk(c, s))
+		done = stos_bulk(c, s, to, fit_segment(c, s, X86_ES, X86_RDI, true, n));
 	if (done)
 		return done;
 	sx_store(c, i, to, c->gpr[X86_RAX], s->size);
@@ -285,7 +302,7 @@ static u64 compare_piece(struct sx_cpu *c, const struct sx_insn *i, const struct
 {
 	u64 b = dest_lin(c, i, s, false), done = 0;
 
-	if (is_bulk(c, s))
+	if (s->is_flat && is_bulk(c, s))
 		done = compare_bulk(c, s, s->is_scan ? 0 : source_lin(c, i, s), b, n, v);
 	if (done)
 		return done;

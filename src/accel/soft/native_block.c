@@ -42,10 +42,13 @@ static void refuse_last_sti(struct translation *t)
 	}
 }
 
-/* STI, POPF, STAC and CLAC end a block of the interpreter, since they may change the mode; not this one. */
-static bool is_end(const struct item *it)
+/* STI, POPF, STAC, CLAC and loads of segments end a block of the interpreter, since they may change the mode; not
+ * this one. */
+static bool is_end(const struct translation *t, const struct item *it)
 {
-	return it->i.flags & SX_IF_END && !(it->is_native && sx_native_is_system(&it->i));
+	return it->i.flags & SX_IF_END &&
+	       !(it->is_native &&
+		 (sx_native_is_system(&it->i) || sx_native_is_segment(&it->i, t->b->mode)));
 }
 
 /* Bytes of `wanted` up to CS's limit. */
@@ -83,7 +86,7 @@ static bool decode_items(struct translation *t)
 		if (it->is_native)
 			t->fpu_needs |= sx_native_fpu_needs(&it->i);
 		t->n_items++;
-		if (is_end(it))
+		if (is_end(t, it))
 			break;
 	}
 	look_at(t, t->first, t->first + off);
@@ -157,7 +160,7 @@ static bool is_worth_it(const struct translation *t)
 	unsigned native = 0;
 
 	for (unsigned k = 0; k < t->n_items; k++)
-		native += t->items[k].is_native || is_end(&t->items[k]);
+		native += t->items[k].is_native || is_end(t, &t->items[k]);
 	return native && native * 4 >= t->n_items;
 }
 
@@ -329,7 +332,7 @@ static void emit_items(struct translation *t)
 	for (unsigned k = 0; k < t->n_items; k++) {
 		struct item *it = &t->items[k];
 
-		if (is_end(it)) {
+		if (is_end(t, it)) {
 			sx_native_flush_fpu(t);
 			if (!it->is_native)
 				spill_if_host(t);

@@ -78,6 +78,10 @@ void sx_native_classify(struct item *it, u32 mode)
 		it->flags = sx_native_odd_flags(i);
 		return;
 	}
+	if (sx_native_is_segment(i, mode)) {
+		it->flags = 0;
+		return;
+	}
 	if (sx_native_is_string(i, mode)) {
 		/* A comparison of no elements leaves them alone. */
 		it->flags = sx_insn_op(i) == SX_CMPS || sx_insn_op(i) == SX_SCAS ? FLAGS_MERGE : 0;
@@ -190,6 +194,13 @@ void sx_native_classify(struct item *it, u32 mode)
 		it->flags = FLAGS_READ;
 		it->is_native = sx_native_is_near(mode, i->size);
 		return;
+	case SX_LOOPE:
+	case SX_LOOPNE:
+		it->flags = FLAGS_READ;
+		it->is_native = sx_native_is_near(mode, i->size);
+		return;
+	case SX_LOOP:
+	case SX_JCXZ:
 	case SX_JMP:
 	case SX_CALL:
 	case SX_RET:

@@ -106,6 +106,32 @@ static void end_jcc(struct translation *t, const struct item *it)
 	sx_native_go(t, next, it->off);
 }
 
+/* LOOP and JCXZ: rCX as wide as addresses are. Flags are in memory, where anybody wants them. */
+static void end_loop(struct translation *t, const struct item *it)
+{
+	unsigned width = sx_insn_addrsize(&it->i), taken = 5; /* ne */
+	enum sx_op op = sx_insn_op(&it->i);
+	struct emit *e = &t->e;
+	u8 *is_over = NULL;
+
+	if ((op == SX_LOOPE || op == SX_LOOPNE) && t->flags == FLAGS_HOST)
+		sx_native_spill_flags(t);
+	if (op != SX_JCXZ)
+		e_lea(e, width, H_RCX, H_RCX, H_RSP, 0, -1);
+	e_op(e, width, 0x85, H_RCX, opd_reg(H_RCX), 0); /* test */
+	if (op == SX_LOOPE || op == SX_LOOPNE) {
+		is_over = e_jcc(e, 4);
+		e_op(e, 1, 0xf6, 0, opd_near((u8 *)&t->c->cc + 1), 1); /* test */
+		e_u8(e, SX_CC_ZF >> 8);
+	}
+	if (op == SX_LOOPNE || op == SX_JCXZ)
+		taken = 4; /* e */
+	add_target(t, e_jcc(e, taken), sx_native_target(t, it), it->off);
+	if (is_over && !e->is_full)
+		e_patch(is_over, e->at);
+	sx_native_go(t, it->off + it->i.len, it->off);
+}
+
 /* --- calls --- */
 
 /* Pushes RIP behind the call, whose linear address goes to R11; on a miss the interpreter does the call. */
@@ -369,6 +395,12 @@ void sx_native_end(struct translation *t, unsigned index)
 	switch ((int)sx_insn_op(&it->i)) {
 	case SX_JCC:
 		end_jcc(t, it);
+		break;
+	case SX_LOOP:
+	case SX_LOOPE:
+	case SX_LOOPNE:
+	case SX_JCXZ:
+		end_loop(t, it);
 		break;
 	case SX_JMP:
 		sx_native_go(t, sx_native_target(t, it), it->off);

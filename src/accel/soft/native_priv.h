@@ -292,6 +292,10 @@ bool sx_native_is_string(const struct sx_insn *i, u32 mode);
 void sx_native_string_insn(struct translation *t, unsigned index);
 void sx_native_emit_strings(struct emit *e, struct sx_cpu *c);
 
+/* native_segment.c */
+bool sx_native_is_segment(const struct sx_insn *i, u32 mode);
+void sx_native_segment(struct translation *t, unsigned index);
+
 /* native_stack.c */
 bool sx_native_is_stack(const struct sx_insn *i);
 void sx_native_stack_insn(struct translation *t, unsigned index);

@@ -1,6 +1,7 @@
 /*
- * String instructions in native code: MOVS, STOS, CMPS, SCAS.
+ * String instructions in native code: MOVS, STOS, CMPS, SCAS; of LODS one element.
  *
+ * One element of MOVS, STOS, LODS is a load, a store, whatever its segment and the width of its registers.
  * Their registers are the host's of the same names, so that REP MOVS and REP STOS that stay within a page at
  * both ends are two looks into the TLB and the host's own instruction, in code shared by all blocks. What is
  * longer, and the comparisons, go page by page in C (sx_native_string); what the TLB can't have, and what
@@ -19,12 +20,22 @@ static bool is_plain_address(const struct sx_insn *i, u32 mode)
 	return mode & SX_MODE_FLAT && sx_insn_addrsize(i) == 4 && i->seg != X86_CS;
 }
 
+/* One element, inline, whatever its addresses. */
+static bool is_single(const struct sx_insn *i)
+{
+	enum sx_op op = sx_insn_op(i);
+
+	return !(i->flags & (SX_IF_REP | SX_IF_REPNE)) &&
+	       (op == SX_LODS || op == SX_STOS || op == SX_MOVS);
+}
+
 bool sx_native_is_string(const struct sx_insn *i, u32 mode)
 {
 	enum sx_op op = sx_insn_op(i);
 
-	return (op == SX_MOVS || op == SX_STOS || op == SX_CMPS || op == SX_SCAS) &&
-	       is_plain_address(i, mode);
+	return is_single(i) ||
+	       ((op == SX_MOVS || op == SX_STOS || op == SX_CMPS || op == SX_SCAS) &&
+		is_plain_address(i, mode));
 }
 
 /* --- shared code --- */
@@ -142,6 +153,73 @@ static void cut_registers(struct translation *t, bool is_movs, bool repeats)
 		e_op(e, 4, 0x8b, H_RCX, opd_reg(H_RCX), 0);
 }
 
+/* The element at rSI or rDI, in that segment. */
+static struct opd element(struct translation *t, unsigned index, unsigned reg, unsigned seg,
+			  bool is_write)
+{
+	struct item it = t->items[index];
+	struct access a;
+
+	it.i.base = (u8)reg;
+	it.i.index = SX_REG_ZERO;
+	it.i.disp = 0;
+	it.i.seg = (u8)seg;
+	a = sx_native_access(t, &it, it.i.size, is_write);
+	return sx_native_memory(t, index, &a, true);
+}
+
+static void move_element(struct emit *e, unsigned size, unsigned reg, struct opd mem, bool is_store)
+{
+	e_op(e, size, (is_store ? 0x88 : 0x8a) | (size > 1), reg, mem, 0);
+}
+
+/* R11 = 2 * size with DF, else 0. */
+static void load_step_back(struct translation *t, unsigned size)
+{
+	struct emit *e = &t->e;
+	unsigned shift = (unsigned)__builtin_ctz(size);
+
+	static_assert(X86_FLAG_DF == 1 << 10, "to be shifted");
+	e_op(e, 4, 0x8b, H_R11, opd_near(&t->c->sysflags), 0);
+	e_op(e, 4, 0xc1, 5, opd_reg(H_R11), 1); /* shr */
+	e_u8(e, 9 - shift);
+	e_op(e, 4, 0x83, 4, opd_reg(H_R11), 1); /* and */
+	e_u8(e, 2 << shift);
+}
+
+static void advance(struct emit *e, unsigned width, unsigned size, unsigned reg)
+{
+	e_lea(e, width, reg, reg, H_RSP, 0, (i32)size);
+	e_op(e, width, 0x2b, reg, opd_reg(H_R11), 0);
+}
+
+static void single(struct translation *t, unsigned index)
+{
+	const struct sx_insn *i = &t->items[index].i;
+	enum sx_op op = sx_insn_op(i);
+	unsigned width = sx_insn_addrsize(i), size = i->size;
+	struct opd copy = opd_near(&t->c->native_target);
+	struct emit *e = &t->e;
+
+	if (op != SX_STOS)
+		move_element(e, size, op == SX_LODS ? H_RAX : H_R11,
+			     element(t, index, X86_RSI, i->seg, false), false);
+	if (op == SX_MOVS)
+		e_store(e, H_R11, copy);
+	if (op != SX_LODS) {
+		struct opd to = element(t, index, X86_RDI, X86_ES, true);
+
+		if (op == SX_MOVS)
+			e_load(e, H_R11, copy);
+		move_element(e, size, op == SX_MOVS ? H_R11 : H_RAX, to, true);
+	}
+	load_step_back(t, size);
+	if (op != SX_STOS)
+		advance(e, width, size, H_RSI);
+	if (op != SX_LODS)
+		advance(e, width, size, H_RDI);
+}
+
 void sx_native_string_insn(struct translation *t, unsigned index)
 {
 	const struct sx_insn *i = &t->items[index].i;
@@ -152,6 +230,10 @@ void sx_native_string_insn(struct translation *t, unsigned index)
 	struct emit *e = &t->e;
 	u8 *field;
 
+	if (is_single(i)) {
+		single(t, index);
+		return;
+	}
 	sx_native_flush_fpu(t);
 	if (is_short) {
 		cut_registers(t, op == SX_MOVS, true);

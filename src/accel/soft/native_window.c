@@ -96,7 +96,8 @@ static bool is_of_window(const struct item *it, const struct window *w, const st
 /* Behind it no window is good that was before it. */
 static bool ends_windows(const struct item *it, u32 mode)
 {
-	return !it->is_native || sx_native_is_string(&it->i, mode) || sx_native_is_system(&it->i);
+	return !it->is_native || sx_native_is_string(&it->i, mode) || sx_native_is_system(&it->i) ||
+	       sx_native_is_segment(&it->i, mode);
 }
 
 static bool may_share(const struct translation *t, const struct access *a)

@@ -247,6 +247,46 @@ TEST(segmented_32_bit_code_computes_the_same_and_stays_native)
 	}
 }
 
+/* What 16-bit programs do all the time: segments by selectors, strings of one element both ways, counted loops, long
+ * strings, one of them beyond 64 KiB, where it wraps. */
+/* clang-format off */
+CODE(everyday, ".code16\n mov $300, %bp\n"
+	"1: mov $0x2000, %ax\n mov %ax, %ds\n push %ds\n pop %es\n pushl %es\n popl %fs\n"
+	"mov $0x100, %si\n mov $0x200, %di\n mov $8, %cx\n 2: lodsw\n add %ax, %bx\n stosb\n loop 2b\n"
+	"std\n mov $0x11e, %si\n mov $0x21e, %di\n mov $8, %cx\n 3: movsw\n lodsb\n add %al, %bl\n loop 3b\n cld\n"
+	"mov $5, %cx\n 4: cmp $3, %cx\n loopne 4b\n add %cx, %bx\n"
+	"mov $4, %cx\n 5: inc %bx\n cmp %ax, %ax\n loope 5b\n jcxz 6f\n ud2\n"
+	"6: mov $0xfffc, %di\n mov $8, %cx\n mov $0xaa, %al\n rep stosb\n add 2, %bx\n add 0xfffe, %bx\n"
+	"mov $0x100, %si\n mov $0x300, %di\n mov $0x40, %cx\n rep movsb\n mov 0x33f, %al\n mov $0, %ah\n add %ax, %bx\n"
+	"add %fs:0x110, %bx\n mov %fs, %dx\n add %dx, %bx\n mov %ss:0x7ffe, %gs\n"
+	"dec %bp\n jnz 7f\n" STOP "0: jmp 0b\n 7: jmp 1b\n");
+/* clang-format on */
+
+TEST(everyday_16_bit_code_stays_native)
+{
+	set_mode *const modes[] = {real_mode, virtual_8086};
+
+	for (unsigned n = 0; n < 4; n++) {
+		struct core k;
+		struct x86_cpu_state s;
+
+		begin(&k, &s, PROGRAM(modes[n / 2], everyday), n % 2);
+		for (unsigned b = 0; b < 64; b++)
+			core_ram(&k, DATA + 0x100)[b] = (u8)(b * 7 + 1);
+		memcpy(core_ram(&k, DATA + 0x7ffe), &(u16){0x1234}, 2);
+		s.gpr[X86_RSP] = 0x7ff0;
+		run(&k, &s);
+		CHECK_EQ((u16)s.gpr[X86_RBX], 0xb86c);
+		CHECK_EQ(s.seg[X86_GS].base, 0x12340);
+		CHECK_EQ(s.seg[X86_ES].selector, 0x2000);
+		CHECK_EQ(s.seg[X86_FS].base, DATA);
+		CHECK_EQ(s.gpr[X86_RSP], 0x7ff0);
+		if (!(n % 2))
+			check_native(&k, 300 * 120); /* the long strings are callouts */
+		core_fini(&k);
+	}
+}
+
 /* --- wrapping --- */
 
 /* From IP 0 back to 0xfff0, and forward again beyond 64 KiB to 8: jumps of 16 bits wrap. */
