@@ -271,7 +271,8 @@ static int luks_open(struct blk *file, const struct img_open_options *o, struct 
 static int luks_create(struct blk *file, const struct img_create_options *o, struct err *err)
 {
 	struct luks_plan p = {.key = NULL};
-	int r = luks_plan(o, "", MIB, &p, err);
+	int r = o->size ? luks_plan(o, "", MIB, &p, err)
+			: err_set(err, -EINVAL, "a LUKS image has room for data");
 
 	if (r == 0 && o->size > BLK_SIZE_MAX - p.bytes)
 		r = err_set(err, -EFBIG, "no file is that large");

@@ -77,7 +77,7 @@ static int convert_copy(struct helper *h, const json_t *args, struct blk *source
 	int r = helper_open_image(h, CONVERT_TARGET, &o, &target, err);
 
 	if (r < 0)
-		return err_wrap(err, "the new image");
+		return err_wrap(err, "the target");
 	r = convert_choose(h, args, target, &options, err);
 	if (r == 0 && target->size < source->size)
 		r = err_set(err, -ENOSPC, "the target has %lu bytes, the source %lu", target->size,
@@ -100,7 +100,7 @@ static int convert_verify(struct helper *h, struct blk *source, struct err *err)
 	int r = helper_open_image(h, CONVERT_TARGET, &o, &target, err);
 
 	if (r < 0)
-		return err_wrap(err, "the new image");
+		return err_wrap(err, "the target");
 	r = img_compare(source, target, h->loop, &progress, &d, err);
 	if (r == 0 && d.is_different)
 		r = err_set(err, -EIO, "what was written differs from what was read at %lu",
@@ -117,8 +117,8 @@ int helper_convert(struct helper *h, const json_t *args, json_t **out, struct er
 
 	if (r < 0)
 		return err_wrap(err, "the source");
-	if (arg_bool(args, "create"))
-		r = convert_create(h, args, source->size, err);
+	if (arg_bool(args, "create") && (r = convert_create(h, args, source->size, err)) < 0)
+		err_wrap(err, "the target");
 	if (r == 0)
 		r = convert_copy(h, args, source, err);
 	if (r == 0 && arg_bool(args, "verify"))

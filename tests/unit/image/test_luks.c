@@ -257,6 +257,15 @@ TEST(damage_harms_nobody)
 	loop_free(loop);
 }
 
+/* Nobody could open it. */
+static void empty_is_refused(struct blk *file)
+{
+	struct err err = ERR_INIT;
+
+	CHECK_EQ(format_create(loop, &img_luks, file, 0, "iter-time=1", NULL, &err), -EINVAL);
+	CHECK_ERR(err, "has room");
+}
+
 TEST(options_that_make_no_sense_are_refused)
 {
 	static const char *const options[] = {
@@ -282,6 +291,7 @@ TEST(options_that_make_no_sense_are_refused)
 		CHECK(format_create(loop, &img_luks, file, MIB, options[i], NULL, &err) < 0);
 		CHECK(err.text[0]);
 	}
+	empty_is_refused(file);
 	blk_free(file);
 	close(fd);
 	loop_free(loop);
