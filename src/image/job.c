@@ -122,7 +122,7 @@ static int job_copy_data(struct img_job *j, struct blk *from, struct blk *to, u6
 
 	if (r < 0) {
 		job_fail(j, r, "reading");
-	} else {
+	} else if (!job_must_end(j)) { /* else nothing new is begun */
 		r = blk_write(to, offset, buffer, bytes);
 		if (r < 0)
 			job_fail(j, r, "writing the target");
@@ -166,7 +166,7 @@ static int job_copy_stretch(struct img_job *j, u64 offset, u64 bytes, const stru
 /* At most JOB_RUN bytes. */
 static int job_copy(struct img_job *j, u64 offset, u64 bytes)
 {
-	for (u64 at = 0; at < bytes;) {
+	for (u64 at = 0; at < bytes && !job_must_end(j);) {
 		struct blk_status s;
 		int r = blk_status(blk_hub_lower(j->hub), offset + at, bytes - at, &s);
 
@@ -548,6 +548,9 @@ void img_job_cancel(struct img_job *j)
 {
 	j->is_cancelled = true;
 	co_queue_wake_all(&j->changed);
+	/* A server that doesn't answer is given up by that. */
+	if (j->target)
+		blk_drain(j->target);
 }
 
 void img_job_end(struct img_job *j)

@@ -143,6 +143,23 @@ silent_server() {
 	kill -CONT "$server"
 }
 
+# A job whose target is silent is called off.
+silent_target() {
+	local disk=$server i
+	truncate -s 64M j.raw
+	serve j -f raw j.raw
+	ask "a job to a server" job remote disk0 copy "$(uri j)" --background --limit-bps 4M
+	kill -STOP "$server"
+	ask "a job is called off whose server is silent" job remote disk0 --cancel
+	for i in {1..200}; do
+		"$bin/posada" job remote 2>/dev/null | grep -q running || break
+		read -rt 0.05 <><(:)
+	done
+	if [ "$i" -lt 200 ]; then pass "and ends"; else fail "and ends" "it doesn't"; fi
+	kill -9 "$server"
+	server=$disk
+}
+
 # ask WHAT COMMAND...: of a guest that runs.
 ask() {
 	local what=$1
@@ -171,6 +188,7 @@ guests() {
 	echo "write 200" >&7
 	serve g -f raw g.raw
 	wait_for "$out" '^t: wrote 200' "$guest" && pass "requests wait for it" || fail "requests wait for it" "they failed"
+	silent_target
 	silent_server "$guest"
 	exec 7>&-
 	wait "$guest"
