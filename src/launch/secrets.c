@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/err.h"
@@ -76,9 +77,9 @@ int launch_secrets_read(struct launch_secrets *s, const char *id, const char *pa
 
 int launch_secrets_read_fd(struct launch_secrets *s, const char *id, int fd, struct err *err)
 {
-	AUTO_FD int own = fd;
+	AUTO_FD int own = fd > STDERR_FILENO ? fd : -1;
 
-	return secrets_take_fd(s, id, own, err) < 0 ? err_wrap(err, "fd=%d", fd) : 0;
+	return secrets_take_fd(s, id, fd, err) < 0 ? err_wrap(err, "fd=%d", fd) : 0;
 }
 
 static int secrets_read_fd(struct launch_secrets *s, const char *id, const char *text,

@@ -30,13 +30,13 @@ int launch_secrets_add(struct launch_secrets *s, const char *id, struct secret *
 /* From a file as it is: a newline at its end counts. */
 int launch_secrets_read(struct launch_secrets *s, const char *id, const char *path,
 			struct err *err);
-/* From a descriptor, which is closed. */
+/* From a descriptor, which is closed, but not standard input: what is opened next would take its place. */
 int launch_secrets_read_fd(struct launch_secrets *s, const char *id, int fd, struct err *err);
 const struct secret *launch_secrets_find(const struct launch_secrets *s,
 					 const char *id); /* NULL: none */
 void launch_secrets_fini(struct launch_secrets *s);
 
-/* A person's "id=NAME,file=PATH" or "id=NAME,fd=N"; text is changed. The descriptor is closed. */
+/* A person's "id=NAME,file=PATH" or "id=NAME,fd=N"; text is changed. The descriptor is closed, as there. */
 int launch_secrets_parse(struct launch_secrets *s, char *text, struct err *err);
 
 #endif
