@@ -7,8 +7,11 @@
 
 #include "base/bytes.h"
 #include "base/err.h"
+#include "base/time.h"
 #include "base/work.h"
 #include "block/io.h"
+#include "crypt/crypt.h"
+#include "crypt/secret.h"
 #include "image/luks_wire.h"
 #include "test.h"
 
@@ -159,6 +162,50 @@ TEST(without_a_passphrase_it_can_be_looked_at)
 	img_info_fini(&info);
 	CHECK_EQ(blk_read(b, 0, buf, sizeof(buf)), -ENOKEY);
 	blk_free(b);
+	close(fd);
+	loop_free(loop);
+}
+
+static int try_open_with(int fd, const struct img_open_options *o, struct err *err)
+{
+	struct blk *file = model_file_of(loop, fd, false), *b;
+	int r = img_open(&img_luks, file, o, &b, err);
+
+	if (r < 0)
+		blk_free(file);
+	return r;
+}
+
+/* What a stranger's header says of the digest's cost is paid once, by whoever has the passphrase. */
+TEST(the_key_itself_opens_it_at_once)
+{
+	const be32 cost = be32_of(100000000);
+	struct img_secret secret = {.is_volume_key = true};
+	struct img_open_options o = {.secrets = &secret, .n_secrets = 1};
+	u8 key[CRYPT_KEY_MAX], back[512];
+	struct err err = ERR_INIT;
+	struct blk *b;
+	u64 start;
+	int fd;
+
+	setup();
+	o.loop = loop;
+	fd = format_new(loop, &img_luks, MIB, "iter-time=1");
+	b = format_open(loop, &img_luks, fd, NULL);
+	CHECK_EQ(blk_write(b, 1024, "cow", 4), 0);
+	secret.n_bytes = b->image->key(b)->n;
+	memcpy(key, b->image->key(b)->bytes, secret.n_bytes);
+	secret.bytes = key;
+	blk_free(b);
+	CHECK_EQ(pwrite(fd, &cost, 4, offsetof(struct luks1_wire, digest_iterations)), 4);
+	start = time_mono_ns();
+	CHECK_EQ(img_open(&img_luks, model_file_of(loop, fd, false), &o, &b, &err), 0);
+	CHECK(time_mono_ns() - start < 5 * NSEC_PER_SEC);
+	CHECK_EQ(blk_read(b, 1024, back, sizeof(back)), 0);
+	CHECK_MEM(back, "cow", 4);
+	blk_free(b);
+	secret.n_bytes--;
+	CHECK_EQ(try_open_with(fd, &o, &err), -EKEYREJECTED);
 	close(fd);
 	loop_free(loop);
 }
