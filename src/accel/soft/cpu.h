@@ -125,6 +125,14 @@ struct sx_native_target {
 	u64 lin, key;
 	u8 *code;
 } __attribute__((aligned(32)));
+#define SX_TARGET_SALT 0x493u
+static inline u64 sx_native_target_slot(u64 lin, u32 salt)
+{
+	return (lin ^ lin >> PAGE_SHIFT ^ salt) & ((1u << SX_TARGET_BITS) - 1);
+}
+/* What native_link is where no such jump may be taken as linked, and what stands in one that never was. */
+#define SX_LINK_NONE  (~(u32)0)
+#define SX_LINK_NEVER (~(u32)1)
 /* A call's: where native code goes on when it returns to rip. */
 struct sx_native_return {
 	u8 *code;
@@ -174,7 +182,11 @@ struct sx_cpu {
 	/* The page that the stack was in last, good as long as the limits aren't 0: below the k-th are the offsets in
 	 * it where SX_STACK_SPAN(k) bytes may begin. */
 	u64 stack_page, stack_addend, stack_limit[SX_STACK_SPANS];
-	u64 native_key;    /* under which jumps and returns are remembered: sx_native_key_update */
+	u64 native_key;  /* under which jumps and returns are remembered: sx_native_key_update */
+	u32 native_link; /* under which jumps out of their page are linked; SX_LINK_NONE */
+	i32 native_relink; /* before it is negative, so many of these go another way than they are linked */
+	u32 native_salt; /* of the places in native_targets: address spaces have code at the same addresses */
+	bool has_old_links; /* they are under generations that may come again: none is good until code is dropped */
 	bool has_odd_code; /* native code ran as supervisor at low addresses, as user at high ones */
 	u64 native_rsp;    /* top of the return stack */
 	u64 native_limit;  /* it doesn't grow beyond this */
@@ -280,6 +292,7 @@ static inline bool sx_is_odd_code(const struct sx_cpu *c, u64 lin)
  * After the mode word or a generation changed. The key has the generation of the half in which such code usually
  * is; that of the other, too, once there was code elsewhere. Code of 16 and 32 bits is in the lower half, and its
  * key has the mode where the other's has the higher half's. Of the mode what may differ in native code.
+ * A jump that is linked belongs to a block, and so to a mode: the generation is enough.
  */
 static inline void sx_native_key_update(struct sx_cpu *c)
 {
@@ -292,6 +305,10 @@ static inline void sx_native_key_update(struct sx_cpu *c)
 	else
 		c->native_key = (u64)c->jump_generation[0] << 33 | (u64)c->mode << 2 | 2 | is_user;
 	static_assert((u64)SX_MODE_SEGMENT << (SX_MODE_SEGMENT_BITS + 1) << 2 <= 1ull << 33, "");
+	c->native_salt = c->mode & SX_MODE_64 && !is_user ? 0 : c->tlbs.current * SX_TARGET_SALT;
+	c->native_link = c->jump_generation[c->mode & SX_MODE_64 && !is_user];
+	if (c->has_odd_code || c->has_old_links)
+		c->native_link = SX_LINK_NONE;
 }
 
 static inline bool sx_is_64(const struct sx_cpu *c)

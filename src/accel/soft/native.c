@@ -98,6 +98,8 @@ static void start_over(struct sx_cpu *c)
 {
 	c->native->used = c->native->common;
 	c->native->cold_used = c->native->cold_start;
+	c->has_old_links = false;
+	sx_native_key_update(c);
 	c->native_rsp = (u64)(uintptr_t)&c->native_returns[SX_RETURNS];
 	sx_native_forget(c);
 }
@@ -325,7 +327,9 @@ static void link_to(struct sx_cpu *c, u8 *at, enum native_left left, const struc
 	u8 *entry = to->native - n->exec + n->write;
 
 	assert(is_own_code(n, at));
-	if (left == NATIVE_LINK_ENTRY) {
+	if (left == NATIVE_LINK_FAR) {
+		sx_native_link_far(c, at, entry);
+	} else if (left == NATIVE_LINK_ENTRY) {
 		e_patch(at, entry);
 	} else if (left == NATIVE_LINK) {
 		e_patch(at, n->write + head_of(c, to)->inner);
@@ -361,7 +365,7 @@ static enum sx_count left_counter(enum native_left left)
 		[NATIVE_GO_ON] = SX_N_LEFT_GO_ON,      [NATIVE_STEP] = SX_N_LEFT_STEP,
 		[NATIVE_LINK] = SX_N_LEFT_LINK,        [NATIVE_LINK_ENTRY] = SX_N_LEFT_LINK,
 		[NATIVE_REPLACE] = SX_N_LEFT_REPLACE,  [NATIVE_INTERPRET] = SX_N_LEFT_INTERPRET,
-		[NATIVE_LINK_PLAIN] = SX_N_LEFT_SPLIT,
+		[NATIVE_LINK_PLAIN] = SX_N_LEFT_SPLIT, [NATIVE_LINK_FAR] = SX_N_LEFT_LINK,
 	};
 
 	return counters[left];
@@ -376,7 +380,7 @@ static void remember_target(struct sx_cpu *c, u8 *code)
 		c->has_odd_code = true;
 		sx_native_key_update(c);
 	}
-	c->native_targets[(lin ^ lin >> PAGE_SHIFT) & ((1u << SX_TARGET_BITS) - 1)] =
+	c->native_targets[sx_native_target_slot(lin, c->native_salt)] =
 		(struct sx_native_target){.lin = lin, .key = c->native_key, .code = code};
 }
 
@@ -430,6 +434,25 @@ static sx_insn_fn *go_on_with(struct sx_cpu *c, struct sx_block *b, sx_insn_fn *
 	return first;
 }
 
+/* Jumps to an instruction across two pages are linked only where that is known by its linear address. */
+static bool may_link(enum native_left left, const struct sx_block *b)
+{
+	switch (left) {
+	case NATIVE_LINK:
+	case NATIVE_LINK_ENTRY:
+	case NATIVE_REPLACE:
+		return !b->code2;
+	case NATIVE_LINK_FAR:
+		return true;
+	case NATIVE_GO_ON:
+	case NATIVE_STEP:
+	case NATIVE_INTERPRET:
+	case NATIVE_LINK_PLAIN:
+		break;
+	}
+	return false;
+}
+
 /* From the block at hand to the next that the interpreter enters; NULL: to the run loop. */
 static noinline sx_insn_fn *run_on(struct sx_cpu *c)
 {
@@ -451,8 +474,7 @@ static noinline sx_insn_fn *run_on(struct sx_cpu *c)
 	if (unlikely(sx_is_wanted(c) || c->run_state != X86_RUNNABLE))
 		return NULL;
 	b = sx_jump_find(c);
-	if (b && left >= NATIVE_LINK && left <= NATIVE_REPLACE && b->native && !b->code2 &&
-	    is_here(c, b))
+	if (b && b->native && may_link(left, b) && is_here(c, b))
 		link_to(c, at, left, b);
 	return SX_CHAINS_BLOCKS && b ? go_on_with(c, b, b->insn[0].fn) : NULL;
 }

@@ -15,8 +15,9 @@
  * is entered, left, or calls out. Everywhere else it is RIP.
  *
  * A block that is entered from another page, by a return, or by a jump backwards, looks whether its page was
- * written and whether somebody wants the vCPU; jumps forward in the page, patched, come behind that. Other
- * jumps look the target up in native_targets. A call pushes where it returns to on a stack of its own, which
+ * written and whether somebody wants the vCPU; jumps forward in the page, patched, come behind that. Jumps to
+ * other pages are patched under conditions (native_far.c); else, and where they are indirect, they look the target
+ * up in native_targets. A call pushes where it returns to on a stack of its own, which
  * is the host's stack while native code runs, and calls; a return that finds its target there returns, so
  * that the host predicts it. What these remember is good for one native_key: mode and TLB generation.
  *
@@ -74,6 +75,7 @@ struct sx_native {
 	/* Executable addresses of that: out, in, out with RIP in R11; see native_common.c for others. */
 	const u8 *leave, *enter, *leave_by[2], *leave_to, *return_miss, *call_out, *end_out, *fill,
 		*tsc;
+	const u8 *far_miss[2];                 /* native_far.c; of 64-bit code, of other */
 	const u8 *string, *string_short[2][4]; /* native_string.c; STOS, MOVS */
 	u32 heat;    /* how often a block is entered before it is translated */
 	int perf_fd; /* where names of code go; -1: nowhere */

@@ -105,7 +105,8 @@ void sx_native_emit_find(struct emit *e, const struct sx_cpu *c, u8 *miss[2])
 	e_op(e, 4, 0xc1, 5, opd_reg(H_R10), 1); /* shr */
 	e_u8(e, PAGE_SHIFT);
 	e_op(e, 4, 0x33, H_R10, opd_reg(H_R11), 0); /* xor */
-	e_op(e, 4, 0x81, 4, opd_reg(H_R10), 4);     /* and */
+	e_op(e, 4, 0x33, H_R10, opd_near(&c->native_salt), 0);
+	e_op(e, 4, 0x81, 4, opd_reg(H_R10), 4); /* and */
 	e_i32(e, (1 << SX_TARGET_BITS) - 1);
 	e_op(e, 4, 0xc1, 4, opd_reg(H_R10), 1); /* shl */
 	e_u8(e, 5);
@@ -271,6 +272,7 @@ void sx_native_emit_common(struct sx_cpu *c)
 	emit_leave_by(&e, c, false);
 	emit_leave_by(&e, c, true);
 	emit_return_miss(&e, c);
+	sx_native_emit_far_miss(&e, c);
 	c->native->call_out = emit_call_out(&e, c, &c->native_callout);
 	c->native->end_out = emit_call_out(&e, c, &c->native_end_callout);
 	emit_fill(&e, c);

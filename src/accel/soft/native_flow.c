@@ -61,30 +61,17 @@ static void load_rip(struct translation *t, i64 off)
 	e_lea(&t->e, size, H_R11, H_R11, H_RSP, 0, (i32)off);
 }
 
-static void emit_far(struct translation *t, i64 target)
-{
-	struct emit *e = &t->e;
-	u8 *miss[2];
-
-	load_rip(t, target);
-	sx_native_emit_look_up(e, t->c, miss);
-	if (e->is_full)
-		return;
-	e_patch(miss[0], t->c->native->leave_to - e->to_exec);
-	e_patch(miss[1], t->c->native->leave_to - e->to_exec);
-}
-
 void sx_native_go(struct translation *t, i64 target, i64 from)
 {
 	if (!is_whole_in_page(t, target))
-		emit_far(t, target);
+		sx_native_far(t, target);
 	else
 		add_target(t, e_jump(&t->e), target, from);
 }
 
 void sx_native_slow_far(struct translation *t, const struct slow *s)
 {
-	emit_far(t, s->target);
+	sx_native_far(t, s->target);
 }
 
 void sx_native_slow_edge(struct translation *t, const struct slow *s)

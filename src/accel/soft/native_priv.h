@@ -19,6 +19,8 @@ enum native_left {
 	NATIVE_REPLACE = 4,    /* of the entry of a stale block: the one at RIP takes its place */
 	NATIVE_INTERPRET = 5,  /* of the head of the block at RIP, which is the interpreter's now */
 	NATIVE_LINK_PLAIN = 6, /* as LINK, to its plain code */
+	NATIVE_LINK_FAR =
+		7, /* executable, of the end of a jump to RIP in another page: native_far.c */
 };
 #define NATIVE_TAG_BITS 3
 static inline u32 native_tagged(const struct sx_native *n, const void *written,
@@ -233,6 +235,12 @@ void sx_native_slow_edge(struct translation *t, const struct slow *s);
 void sx_native_slow_far(struct translation *t, const struct slow *s);
 void sx_native_slow_return(struct translation *t, const struct slow *s);
 void sx_native_slow_full(struct translation *t, const struct slow *s);
+
+/* native_far.c: to the code at target, in another page. */
+void sx_native_far(struct translation *t, i64 target);
+void sx_native_emit_far_miss(struct emit *e, struct sx_cpu *c);
+/* The jump whose end is at `end`, as written, leads to entry, which is RIP's. */
+void sx_native_link_far(struct sx_cpu *c, u8 *end, const u8 *entry);
 
 /* native_block.c */
 void sx_native_jump_to_exec(struct translation *t, const u8 *exec);
