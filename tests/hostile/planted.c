@@ -90,12 +90,14 @@ bool __wrap_sx_native_translate(struct sx_cpu *c, struct sx_block *b)
 	static const u8 jump[] = {0xff, 0xe0};
 	bool is_made = __real_sx_native_translate(c, b);
 	u8 *code = c->native->write;
+	const struct sx_native_block *head;
 
 	planted_cpu = c;
 	if (!is_made || !planted || !is_jump_by_rax(b))
 		return is_made;
-	memcpy(code + sx_native_head(c, b->native)->entry, jump, sizeof(jump));
-	memcpy(code + sx_native_head(c, b->native)->inner, jump, sizeof(jump));
+	head = sx_native_head(c, c->native->exec + b->native);
+	memcpy(code + head->entry, jump, sizeof(jump));
+	memcpy(code + head->inner, jump, sizeof(jump));
 	return true;
 }
 

@@ -33,7 +33,9 @@
 /* Blocks of one instruction that crosses pages, by linear address; each has room for that much. */
 #define CROSSING_BITS 9
 #define CROSSING_BYTES                                                                             \
-	align_up(sizeof(struct sx_block) + 4 * sizeof(struct sx_insn) + SX_INSN_MAX, 64)
+	align_up(SX_BLOCK_ALIGN + sizeof(struct sx_block) + 4 * sizeof(struct sx_insn) +           \
+			 SX_INSN_MAX,                                                              \
+		 SX_BLOCK_ALIGN)
 
 /* The code word of these blocks, whose bytes are compared at each entry: never changes. */
 static u32 crossing_word;
@@ -42,7 +44,8 @@ void sx_cache_init(struct sx_cpu *c)
 {
 	struct sx_cache *k = NEW(struct sx_cache);
 
-	k->hash = NEW_ARRAY(struct sx_block *, 1u << HASH_BITS);
+	k->hash = NEW_ARRAY(u32, 1u << HASH_BITS);
+	memset(k->hash, 0xff, sizeof(k->hash[0]) << HASH_BITS);
 	k->crossing = mem_alloc(1u << CROSSING_BITS, CROSSING_BYTES);
 	k->arena = mmap(NULL, ARENA_SIZE, PROT_READ | PROT_WRITE,
 			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -67,7 +70,7 @@ static void drop(struct sx_cpu *c)
 {
 	struct sx_cache *k = c->cache;
 
-	memset(k->hash, 0, sizeof(k->hash[0]) << HASH_BITS);
+	memset(k->hash, 0xff, sizeof(k->hash[0]) << HASH_BITS);
 	memset(k->jump, 0, sizeof(k->jump));
 	memset(k->crossing, 0, CROSSING_BYTES << CROSSING_BITS);
 	madvise(k->arena, ARENA_SIZE, MADV_DONTNEED);
@@ -116,11 +119,18 @@ bool sx_cache_has_room(const struct sx_cpu *c)
 	return ARENA_SIZE - c->cache->used >= BLOCK_BYTES_MAX;
 }
 
-static struct sx_block **hash_slot(struct sx_cache *k, gpa_t gpa, u32 mode)
+static u32 *hash_slot(struct sx_cache *k, gpa_t gpa, u32 mode)
 {
 	u64 h = (gpa ^ (u64)mode << 32) * 0x9e3779b97f4a7c15;
 
 	return &k->hash[h >> (64 - HASH_BITS)];
+}
+
+static struct sx_block *block_at(const struct sx_cache *k, u32 at)
+{
+	u8 *block = k->arena + (u64)at * SX_BLOCK_ALIGN;
+
+	return at >= SX_BLOCK_NONE ? NULL : (struct sx_block *)(void *)block;
 }
 
 /* --- handlers that are no instructions --- */
@@ -186,7 +196,7 @@ static struct sx_insn *append(struct sx_block *b, struct sx_insn *at, const stru
 	/* What nobody executes is undefined. */
 	if (!at->fn)
 		at->fn = raise_ud;
-	b->n_bytes = (u16)(b->n_bytes + decoded->len);
+	b->n_bytes += decoded->len & 15u;
 	b->n_insns++;
 	return at + 1;
 }
@@ -202,15 +212,17 @@ static struct sx_insn *append_fault(struct sx_block *b, struct sx_insn *at, int 
 
 static void close_block(struct sx_block *b, struct sx_insn *at, const u8 *bytes)
 {
-	*at = (struct sx_insn){.fn = sx_block_end};
-	b->bytes = (u8 *)(at + 1);
-	memcpy(b->bytes, bytes, b->n_bytes);
+	static_assert(BLOCK_ENTRIES <= 256 && SX_BLOCK_MAX * SX_INSN_MAX < 1024,
+		      "as bit-fields hold");
+	b->n_entries = (u32)(at - b->insn) & 0xff;
+	at->fn = sx_block_end;
+	memcpy(sx_block_bytes(b), bytes, b->n_bytes);
 }
 
 /* Where the next block may start. */
 static u8 *block_limit(const struct sx_block *b)
 {
-	return b->bytes + align_up(b->n_bytes, 8);
+	return sx_block_bytes(b) + b->n_bytes;
 }
 
 /* Decodes from bytes up to the end of the page. False: not one whole instruction is there. */
@@ -273,14 +285,14 @@ static struct sx_block *crossing_slot(struct sx_cache *k, u64 lin, u32 mode)
 {
 	u64 h = (lin ^ (mode & SX_MODE_STEP)) * 0x9e3779b97f4a7c15 >> (64 - CROSSING_BITS);
 
-	return (struct sx_block *)(void *)(k->crossing + h * CROSSING_BYTES);
+	return (struct sx_block *)(void *)(k->crossing + h * CROSSING_BYTES + SX_BLOCK_ALIGN);
 }
 
 static bool crossing_is_good(const struct sx_cpu *c, const struct sx_block *b, u64 lin,
 			     const u8 *bytes)
 {
 	return b->n_insns && b->gpa == lin && b->mode == c->mode && !b->ends_in_fault &&
-	       !memcmp(b->bytes, bytes, b->n_bytes);
+	       !memcmp(sx_block_bytes(b), bytes, b->n_bytes);
 }
 
 /* Whoever enters it looks at the second page's word; the first's was looked at like any block's. */
@@ -289,9 +301,10 @@ static noinline struct sx_block *crossing_again(struct sx_cpu *c, struct sx_bloc
 static void crossing_enter(struct sx_cpu *c, const struct sx_insn *i)
 {
 	struct sx_block *b = c->block;
+	const struct sx_crossing *x = sx_block_crossing(b);
 
-	if (likely(__atomic_load_n(b->code2, __ATOMIC_ACQUIRE) == b->word2)) {
-		b->whole_fn(c, i);
+	if (likely(__atomic_load_n(x->code2, __ATOMIC_ACQUIRE) == x->word2)) {
+		x->whole_fn(c, i);
 		return;
 	}
 	b = crossing_again(c, b);
@@ -313,13 +326,15 @@ static void crossing_decode(struct sx_cpu *c, struct sx_block *b, u64 lin, const
 	u32 mode = c->mode;
 	bool is_whole;
 
-	*b = (struct sx_block){.mode = mode | SX_MODE_STEP, .gpa = lin};
+	static_assert(sizeof(struct sx_crossing) <= SX_BLOCK_ALIGN, "it is in front of the block");
+	*b = (struct sx_block){.mode = mode | SX_MODE_STEP, .gpa = lin, .is_crossing = true};
 	c->mode |= SX_MODE_STEP; /* one instruction */
 	is_whole = decode_run(c, b, bytes, SX_INSN_MAX);
 	c->mode = mode;
 	b->mode = mode;
 	b->is_watched = is_watched(c, b);
-	b->first_fn = b->whole_fn = b->insn[0].fn;
+	b->first_fn = sx_block_crossing(b)->whole_fn = b->insn[0].fn;
+	sx_block_crossing(b)->code2 = NULL;
 	sx_native_watch(c, b);
 	assert(is_whole);
 }
@@ -362,8 +377,8 @@ static struct sx_block *find_crossing(struct sx_cpu *c, u64 lin, struct sx_itlb_
 	b->out[0] = b->out[1] = NULL;
 	b->code = lasts ? &first.block->code[first.block_page] : &crossing_word;
 	b->word = word;
-	b->code2 = lasts ? &next.block->code[next.block_page] : NULL;
-	b->word2 = word2;
+	sx_block_crossing(b)->code2 = lasts ? &next.block->code[next.block_page] : NULL;
+	sx_block_crossing(b)->word2 = word2;
 	b->insn[0].fn = lasts ? crossing_enter : b->first_fn;
 	if (lasts) {
 		sx_native_refound(c, b);
@@ -376,7 +391,8 @@ static struct sx_block *find_crossing(struct sx_cpu *c, u64 lin, struct sx_itlb_
 static struct sx_block *block_new(struct sx_cpu *c, const struct sx_itlb_entry *e, gpa_t gpa)
 {
 	struct sx_cache *k = c->cache;
-	struct sx_block *b, **slot;
+	struct sx_block *b;
+	u32 *slot;
 	unsigned off = (unsigned)(gpa & ~PAGE_MASK);
 
 	if (!sx_cache_has_room(c))
@@ -390,14 +406,15 @@ static struct sx_block *block_new(struct sx_cpu *c, const struct sx_itlb_entry *
 	};
 	if (!decode_run(c, b, e->host + off, (unsigned)PAGE_SIZE - off))
 		return NULL;
-	k->used += align_up((u64)(block_limit(b) - (u8 *)b), 64);
+	static_assert(ARENA_SIZE / SX_BLOCK_ALIGN < SX_BLOCK_NONE, "places in it");
+	slot = hash_slot(k, gpa, c->mode);
+	b->next = *slot & SX_BLOCK_NONE;
+	*slot = (u32)(k->used / SX_BLOCK_ALIGN);
+	k->used += align_up((u64)(block_limit(b) - (u8 *)b), SX_BLOCK_ALIGN);
 	sx_count(c, SX_N_BLOCK_DECODED);
 	b->is_watched = is_watched(c, b);
 	b->first_fn = b->insn[0].fn;
 	sx_native_watch(c, b);
-	slot = hash_slot(k, gpa, c->mode);
-	b->next = *slot;
-	*slot = b;
 	return b;
 }
 
@@ -407,7 +424,7 @@ static bool revalidate(struct sx_cpu *c, struct sx_block *b, const struct sx_itl
 	u32 word = sx_code_mark(c, e->block, e->block_page);
 
 	if (b->ends_in_fault || /* the bytes that made it are not kept */
-	    memcmp(b->bytes, e->host + (b->gpa & ~PAGE_MASK), b->n_bytes))
+	    memcmp(sx_block_bytes(b), e->host + (b->gpa & ~PAGE_MASK), b->n_bytes))
 		return false;
 	sx_count(c, SX_N_BLOCK_REVALIDATED);
 	b->word = word;
@@ -415,22 +432,27 @@ static bool revalidate(struct sx_cpu *c, struct sx_block *b, const struct sx_itl
 	return true;
 }
 
-static void unlink_block(struct sx_cache *k, struct sx_block *b)
+static void unlink_block(struct sx_cache *k, const struct sx_block *b)
 {
-	struct sx_block **p = hash_slot(k, b->gpa, b->mode);
+	u32 *slot = hash_slot(k, b->gpa, b->mode);
+	struct sx_block *before = block_at(k, *slot);
 
-	while (*p != b)
-		p = &(*p)->next;
-	*p = b->next;
+	if (before == b) {
+		*slot = b->next;
+		return;
+	}
+	while (block_at(k, before->next) != b)
+		before = block_at(k, before->next);
+	before->next = b->next;
 }
 
 static struct sx_block *find_physical(struct sx_cpu *c, const struct sx_itlb_entry *e, gpa_t gpa)
 {
 	const u32 *code = &e->block->code[e->block_page];
-	struct sx_block *b = *hash_slot(c->cache, gpa, c->mode);
+	struct sx_block *b = block_at(c->cache, *hash_slot(c->cache, gpa, c->mode));
 
 	while (b && (b->gpa != gpa || b->mode != c->mode || b->code != code))
-		b = b->next;
+		b = block_at(c->cache, b->next);
 	if (!b || sx_block_is_fresh(b) || revalidate(c, b, e))
 		return b;
 	sx_count(c, SX_N_BLOCK_STALE);
@@ -521,7 +543,7 @@ void sx_chain_slow(struct sx_cpu *c, unsigned which)
 
 	if (!b)
 		return;
-	if (!b->code2) /* whose second page may be another where this one is mapped elsewhere */
+	if (!b->is_crossing) /* whose second page may be another where this one is mapped elsewhere */
 		from->out[which] = b;
 	sx_block_enter(c, b);
 }

@@ -24,27 +24,56 @@
 
 #define SX_BLOCK_MAX 64
 
+/* A boot decodes some 80,000 of them for each vCPU, of five instructions. */
 struct sx_block {
-	u32 *code;   /* the page's code word */
-	u32 word;    /* under which it was decoded */
-	u32 mode;    /* enum sx_mode */
-	u16 n_insns; /* without the closing entry */
-	u16 n_bytes;
-	bool ends_in_fault; /* its last entry raises what decoding met */
-	bool is_watched;    /* a code breakpoint may be in it: single steps */
+	u32 *code; /* the page's code word */
+	u32 word;  /* under which it was decoded */
+	u32 mode;  /* enum sx_mode */
 	gpa_t gpa;
-	struct sx_block *next;   /* in the hash */
-	struct sx_block *out[2]; /* where its end leads, not taken and taken, inside the page */
-	u8 *native;              /* host code of it, or NULL; see native.h */
-	u8 *plain;               /* ... without shared checks: native_window.c */
+	u32 native;              /* host code of it: where in sx_native's, or 0; see native.h */
+	u32 plain;               /* ... without shared checks: native_window.c */
 	sx_insn_fn *first_fn;    /* its first handler, where insn[0] has another in front of it */
-	u32 *code2;              /* an instruction across two pages: the second's; else NULL */
-	u32 word2;
-	sx_insn_fn *whole_fn; /* then: its first handler once word2 was found good */
-	u32 heat;             /* how often it was entered, up to its translation */
-	u8 *bytes;            /* n_bytes, as they were decoded */
+	struct sx_block *out[2]; /* where its end leads, not taken and taken, inside the page */
+	u32 next : 24; /* in the hash: where in the arena, by SX_BLOCK_ALIGN; or SX_BLOCK_NONE */
+	u32 is_watched : 1; /* a code breakpoint may be in it: single steps */
+	u32 n_insns : 7;    /* without entries that are no instructions */
+	u32 n_entries : 8;  /* without the closing one, of which there is the handler only */
+	u32 n_bytes : 10;
+	u32 heat : 5;          /* how often it was entered, up to its translation */
+	u32 ends_in_fault : 1; /* its last entry raises what decoding met */
+	u32 is_crossing : 1; /* one instruction across two pages: a struct sx_crossing is in front of it */
 	struct sx_insn insn[];
 };
+static_assert(sizeof(struct sx_block) == 64,
+	      "as small as it gets, and entries lie in one cache line each");
+#define SX_BLOCK_ALIGN    32u
+#define SX_BLOCK_NONE     0xffffffu
+#define SX_BLOCK_HEAT_MAX 31u
+
+struct sx_crossing {
+	u32 *code2; /* the second page's code word; NULL: it is compared at each execution */
+	u32 word2;
+	sx_insn_fn *whole_fn; /* its first handler once word2 was found good */
+};
+
+static inline struct sx_crossing *sx_block_crossing(const struct sx_block *b)
+{
+	return (struct sx_crossing *)(uintptr_t)b - 1;
+}
+
+static inline u32 *sx_block_code2(const struct sx_block *b)
+{
+	return b->is_crossing ? sx_block_crossing(b)->code2 : NULL;
+}
+
+/* n_bytes, as they were decoded. */
+static inline u8 *sx_block_bytes(const struct sx_block *b)
+{
+	const struct sx_insn *closing = &b->insn[b->n_entries];
+
+	return (u8 *)(uintptr_t)closing + sizeof(closing->fn);
+}
+static_assert(!offsetof(struct sx_insn, fn), "the closing entry's only part");
 
 /*
  * 24 bytes each. A guest that sleeps for each request of its disk goes through thousands of blocks
@@ -71,7 +100,7 @@ struct sx_cache {
 	u64 segments[SX_SEGMENTS]; /* by a hash; limit << 32 | base, inverted: 0 is free */
 	unsigned n_segments;
 	u64 code_breakpoints; /* sx_cpu's, which blocks of SX_MODE_BREAK are made for */
-	struct sx_block **hash;
+	u32 *hash;            /* as sx_block.next; from SX_BLOCK_NONE on: none */
 	u8 *arena;
 	u64 used;
 	u8 *crossing;    /* blocks of instructions that cross pages */

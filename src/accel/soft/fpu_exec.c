@@ -50,7 +50,7 @@ static always_inline void x87_note_ip(struct sx_cpu *c, const struct sx_insn *i)
 /* The opcode's low three bits and ModRM, from the instruction's bytes: they follow the prefixes. */
 static u16 x87_opcode(const struct sx_cpu *c, const struct sx_insn *i)
 {
-	const u8 *p = c->block->bytes + (i->imm >> 32);
+	const u8 *p = sx_block_bytes(c->block) + (i->imm >> 32);
 	unsigned n = 0;
 
 	while (n + 2u < i->len && (p[n] & 0xf8) != 0xd8)

@@ -106,7 +106,7 @@ static void report_guest_code(const struct sx_cpu *c, const struct sx_block *b, 
 	struct sx_insn i;
 
 	for (unsigned off = 0; off < b->n_bytes; off += i.len) {
-		if (sx_decode(&mode, b->bytes + off, b->n_bytes - off, &i) < 0)
+		if (sx_decode(&mode, sx_block_bytes(b) + off, b->n_bytes - off, &i) < 0)
 			return;
 		sx_disasm(&i, rip + off, text, sizeof(text));
 		log_error("lockstep: %016lx  %s", rip + off, text);
@@ -138,7 +138,7 @@ static void report_code(struct sx_cpu *c, u64 rip)
 		return;
 	report_guest_code(c, b, rip);
 	if (b->native)
-		report_host_code(c, b->native);
+		report_host_code(c, c->native->exec + b->native);
 }
 
 void sx_lockstep_report(struct sx_cpu *c, u64 n, const char *what)

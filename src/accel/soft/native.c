@@ -311,7 +311,7 @@ struct sx_native_block *sx_native_head(const struct sx_cpu *c, const u8 *code)
 
 static struct sx_native_block *head_of(const struct sx_cpu *c, const struct sx_block *b)
 {
-	return sx_native_head(c, b->native);
+	return sx_native_head(c, c->native->exec + b->native);
 }
 
 /* Was it made for the linear address at RIP, if that matters to it? */
@@ -324,7 +324,7 @@ static bool is_here(const struct sx_cpu *c, const struct sx_block *b)
 static void link_to(struct sx_cpu *c, u8 *at, enum native_left left, const struct sx_block *to)
 {
 	const struct sx_native *n = c->native;
-	u8 *entry = to->native - n->exec + n->write;
+	u8 *entry = n->write + to->native;
 
 	assert(is_own_code(n, at));
 	if (left == NATIVE_LINK_FAR) {
@@ -353,10 +353,10 @@ static u8 *link_plain(struct sx_cpu *c, u8 *at)
 		c->block = NULL;
 		b = sx_block_find(c);
 	}
-	if (!b || b->code2 || (!b->plain && !sx_native_translate_plain(c, b)))
+	if (!b || sx_block_code2(b) || (!b->plain && !sx_native_translate_plain(c, b)))
 		return NULL;
-	e_patch(at, n->write + sx_native_head(c, b->plain)->inner);
-	return b->plain;
+	e_patch(at, n->write + sx_native_head(c, n->exec + b->plain)->inner);
+	return n->exec + b->plain;
 }
 
 static enum sx_count left_counter(enum native_left left)
@@ -441,7 +441,7 @@ static bool may_link(enum native_left left, const struct sx_block *b)
 	case NATIVE_LINK:
 	case NATIVE_LINK_ENTRY:
 	case NATIVE_REPLACE:
-		return !b->code2;
+		return !sx_block_code2(b);
 	case NATIVE_LINK_FAR:
 		return true;
 	case NATIVE_GO_ON:
@@ -462,7 +462,7 @@ static noinline sx_insn_fn *run_on(struct sx_cpu *c)
 	u8 *at;
 
 	c->retired -= c->block->n_insns; /* native code counts for itself */
-	left = run_native(c, c->block->native, &at);
+	left = run_native(c, c->native->exec + c->block->native, &at);
 	/* It wants SIMD and can't have it: the interpreter knows what that leads to. */
 	if (left == NATIVE_INTERPRET) {
 		b = ((struct sx_native_block *)(void *)at)->block;
@@ -482,8 +482,9 @@ static noinline sx_insn_fn *run_on(struct sx_cpu *c)
 /* Where another handler stands in front of it already, that one calls fn. */
 static void set_first(struct sx_block *b, sx_insn_fn *fn)
 {
-	b->whole_fn = fn;
-	if (!b->code2)
+	if (b->is_crossing)
+		sx_block_crossing(b)->whole_fn = fn;
+	if (!sx_block_code2(b))
 		b->insn[0].fn = fn;
 }
 
@@ -491,7 +492,7 @@ static void sx_native_warm(struct sx_cpu *c, const struct sx_insn *i);
 
 static void make_anew(struct sx_block *b)
 {
-	b->native = b->plain = NULL;
+	b->native = b->plain = 0;
 	b->heat = 0;
 	set_first(b, sx_native_warm);
 }
@@ -547,7 +548,7 @@ static void set_words(const struct sx_cpu *c, struct sx_native_block *n, const s
 	n->word = b->word;
 	memcpy(entry + n->word_at, &b->word, sizeof(b->word));
 	if (n->code2)
-		memcpy(entry + n->word2_at, &b->word2, sizeof(b->word2));
+		memcpy(entry + n->word2_at, &sx_block_crossing(b)->word2, sizeof(u32));
 }
 
 /* The bytes before the block and behind it that were looked at. */
@@ -563,10 +564,13 @@ static bool is_unchanged(const struct sx_cpu *c, const struct sx_native_block *n
 }
 
 /* False: bytes that it was made of, or that were looked at, are others now. */
-static bool revalidate(struct sx_cpu *c, const struct sx_block *b, const u8 *code, const u8 *page)
+static bool revalidate(struct sx_cpu *c, const struct sx_block *b, u32 code, const u8 *page)
 {
-	struct sx_native_block *n = sx_native_head(c, code);
+	struct sx_native_block *n;
 
+	if (!code)
+		return true;
+	n = sx_native_head(c, c->native->exec + code);
 	if (!is_unchanged(c, n, page))
 		return false;
 	unlink_edges(c, n);
@@ -580,8 +584,7 @@ static bool revalidate(struct sx_cpu *c, const struct sx_block *b, const u8 *cod
  */
 void sx_native_revalidated(struct sx_cpu *c, struct sx_block *b, const u8 *page)
 {
-	if ((b->native && !revalidate(c, b, b->native, page)) ||
-	    (b->plain && !revalidate(c, b, b->plain, page)))
+	if (!revalidate(c, b, b->native, page) || !revalidate(c, b, b->plain, page))
 		make_anew(b);
 }
 
@@ -592,7 +595,7 @@ void sx_native_refound(struct sx_cpu *c, struct sx_block *b)
 	if (!b->native)
 		return;
 	n = head_of(c, b);
-	if (n->code != b->code || n->code2 != b->code2) {
+	if (n->code != b->code || n->code2 != sx_block_code2(b)) {
 		make_anew(b);
 		return;
 	}

@@ -64,7 +64,7 @@ static bool decode_items(struct translation *t)
 {
 	const struct sx_block *b = t->b;
 	const struct sx_decode_mode mode = sx_block_decode_mode(t->c, b->mode);
-	const u8 *bytes = t->page ? t->page + t->first : b->bytes;
+	const u8 *bytes = t->page ? t->page + t->first : sx_block_bytes(b);
 	u32 off = 0, limit = t->page ? (u32)PAGE_SIZE - t->first : b->n_bytes;
 
 	if (t->is_bound)
@@ -312,8 +312,9 @@ static void emit_entry(struct translation *t)
 
 	t->entry = e->at;
 	t->head->word_at = check_word(t, t->b->code, t->b->word);
-	if (t->b->code2)
-		t->head->word2_at = check_word(t, t->b->code2, t->b->word2);
+	if (sx_block_code2(t->b))
+		t->head->word2_at =
+			check_word(t, sx_block_code2(t->b), sx_block_crossing(t->b)->word2);
 	e_op(e, 4, 0x83, 7, opd_near(&t->c->request), 1); /* cmp request, 0 */
 	e_u8(e, 0);
 	sx_native_add_slow(t, SLOW_ENTRY, e_jcc(e, 5), 0);
@@ -421,18 +422,18 @@ static void emit_slow(struct translation *t, const struct slow *s)
 		sx_native_slow_full(t, s);
 		break;
 	case SLOW_ENTRY: /* across pages, the one at RIP may be another address space's */
-		sx_native_leave_with(
-			t,
-			t->b->code2 ? (u32)NATIVE_GO_ON
-				    : native_tagged(t->c->native, t->entry, NATIVE_REPLACE),
-			start);
+		sx_native_leave_with(t,
+				     sx_block_code2(t->b) ? (u32)NATIVE_GO_ON
+							  : native_tagged(t->c->native, t->entry,
+									  NATIVE_REPLACE),
+				     start);
 		break;
 	case SLOW_INTERPRET: /* a block across pages has one instruction, and its room others after it */
-		sx_native_leave_with(
-			t,
-			t->b->code2 ? (u32)NATIVE_STEP
-				    : native_tagged(t->c->native, t->head, NATIVE_INTERPRET),
-			start);
+		sx_native_leave_with(t,
+				     sx_block_code2(t->b) ? (u32)NATIVE_STEP
+							  : native_tagged(t->c->native, t->head,
+									  NATIVE_INTERPRET),
+				     start);
 		break;
 	}
 }
@@ -477,7 +478,7 @@ static void emit_head(struct translation *t)
 		.code = t->b->code,
 		.word = t->b->word,
 		.mode = t->b->mode,
-		.code2 = t->b->code2,
+		.code2 = sx_block_code2(t->b),
 		.fpu_needs = (u8)t->fpu_needs,
 		.page = t->lin,
 		.block = t->b,
@@ -549,7 +550,7 @@ static void begin(struct translation *t, struct sx_cpu *c, struct sx_block *b, b
 	t->is_bound = sx_native_is_bound(b->mode);
 	t->is_plain = is_plain;
 	/* An instruction across two pages is known by its linear address, and by its bytes. */
-	t->page = b->code2 ? NULL : sx_phys_page(c, b->gpa & PAGE_MASK, &range);
+	t->page = sx_block_code2(b) ? NULL : sx_phys_page(c, b->gpa & PAGE_MASK, &range);
 	t->first = (u32)(b->gpa & ~PAGE_MASK);
 	t->end = t->first + b->n_bytes;
 	t->n_items = t->n_slow = t->n_edges = 0;
@@ -564,21 +565,21 @@ static void begin(struct translation *t, struct sx_cpu *c, struct sx_block *b, b
 }
 
 /* Its code, executable; NULL: it isn't worth it, or there is no room. */
-static u8 *translate(struct sx_cpu *c, struct sx_block *b, bool is_plain)
+static u32 translate(struct sx_cpu *c, struct sx_block *b, bool is_plain)
 {
 	static __thread struct translation t;
 	struct sx_native *n = c->native;
 
 	if (b->ends_in_fault)
-		return NULL;
+		return 0;
 	if (n->size - n->used < BLOCK_ROOM || n->cold_size - n->cold_used < BLOCK_ROOM) {
 		c->cache->is_dropped = true;
-		return NULL;
+		return 0;
 	}
 	begin(&t, c, b, is_plain);
 	if (!decode_items(&t) || !t.n_items || !is_worth_it(&t)) {
 		sx_count(c, SX_N_TRANSLATION_REFUSED);
-		return NULL;
+		return 0;
 	}
 	find_live_flags(&t);
 	sx_native_plan_windows(&t);
@@ -588,14 +589,14 @@ static u8 *translate(struct sx_cpu *c, struct sx_block *b, bool is_plain)
 	go_out_of_line(&t);
 	emit_all_slow(&t);
 	if (!emit_tail(&t) || t.e.is_full)
-		return NULL;
+		return 0;
 	keep(&t);
-	return t.entry + t.e.to_exec;
+	return (u32)(t.entry - n->write);
 }
 
 bool sx_native_translate(struct sx_cpu *c, struct sx_block *b)
 {
-	b->native = translate(c, b, b->code2);
+	b->native = translate(c, b, sx_block_code2(b));
 	return b->native;
 }
 

@@ -272,10 +272,10 @@ static void start_generations(struct sx_cpu *c)
 {
 	struct sx_tlbs *t = &c->tlbs;
 
-	if (c->cache) {
+	if (c->cache)
 		memset(c->cache->jump, 0, sizeof(c->cache->jump));
+	if (c->cache && t->generation)
 		c->has_old_links = c->cache->is_dropped = true; /* they go with their code */
-	}
 	sx_native_forget(c);
 	for (unsigned k = 0; k < SX_ITLB_SIZE; k++)
 		t->code[k].tag = SX_TLB_NONE;

@@ -145,7 +145,8 @@ int fake_core_run(struct fake_core *f, const u8 *bytes, unsigned n, bool stay_li
 	b->insn[0].fn = sx_bind_fpu(&b->insn[0], 0);
 	assert(b->insn[0].fn);
 	b->insn[1].fn = fake_stop;
-	b->block.bytes = code;
+	b->block.n_entries = 1;
+	memcpy(sx_block_bytes(&b->block), code, sizeof(code));
 	f->cpu->block = &b->block;
 	if (setjmp(fault_out) == 0)
 		b->insn[0].fn(f->cpu, &b->insn[0]);
