@@ -192,7 +192,8 @@ struct sx_cpu {
 	u64 native_limit;  /* it doesn't grow beyond this */
 	u64 host_rsp;      /* the thread's own stack, while native code runs */
 	struct sx_tlb_way native_ways[2]; /* the supervisor's, with EFLAGS.AC clear and set */
-	u64 seg_base[SX_SEGS];            /* as in seg[], for address arithmetic */
+	struct sx_tlb_way native_user_way;
+	u64 seg_base[SX_SEGS]; /* as in seg[], for address arithmetic */
 	/* Outside 64-bit code: where accesses end at most that need no other look at the segment, reads and
 	 * writes. 0: nowhere. */
 	u64 seg_end[2][X86_SEGS];

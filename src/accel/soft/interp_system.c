@@ -97,7 +97,7 @@ static void stac(struct sx_cpu *c, const struct sx_insn *i)
 	if (c->cpl)
 		sx_throw_ud(c, i);
 	c->sysflags |= X86_FLAG_AC;
-	sx_tlb_select(c);
+	sx_tlb_choose(c);
 	SX_NEXT(c, i);
 }
 
@@ -106,7 +106,7 @@ static void clac(struct sx_cpu *c, const struct sx_insn *i)
 	if (c->cpl)
 		sx_throw_ud(c, i);
 	c->sysflags &= ~X86_FLAG_AC;
-	sx_tlb_select(c);
+	sx_tlb_choose(c);
 	SX_NEXT(c, i);
 }
 
@@ -178,7 +178,7 @@ static void change_privilege(struct sx_cpu *c, u16 cs, u16 ss, unsigned cpl)
 	c->cpl = cpl;
 	c->mode ^= SX_MODE_USER;
 	sx_native_key_update(c);
-	sx_tlb_select(c);
+	sx_tlb_choose(c);
 }
 
 bool sx_syscall_fast(struct sx_cpu *c, u64 next)

@@ -564,7 +564,7 @@ static void begin(struct translation *t, struct sx_cpu *c, struct sx_block *b, b
 			     .to_exec = n->exec - n->write};
 }
 
-/* Its code, executable; NULL: it isn't worth it, or there is no room. */
+/* Where its code is, from native's start; 0: it isn't worth it, or there is no room. */
 static u32 translate(struct sx_cpu *c, struct sx_block *b, bool is_plain)
 {
 	static __thread struct translation t;

@@ -55,14 +55,22 @@ static u64 room_bytes(void)
 	return TABLES * TABLE_BYTES + PAGE_SIZE; /* and the empty one */
 }
 
-/* In the order of enum sx_tlb_set. */
 static struct sx_tlb *table_of(struct sx_cpu *c, enum sx_tlb_set set)
 {
 	struct sx_tlbs *t = &c->tlbs;
-	struct sx_tlb *const tables[] = {&t->supervisor, &t->user[t->current],
-					 &t->supervisor_ac[t->current], &t->empty};
 
-	return tables[set];
+	switch (set) {
+	case SX_TLB_SUPERVISOR:
+		return &t->supervisor;
+	case SX_TLB_USER:
+		return &t->user[t->current];
+	case SX_TLB_SUPERVISOR_AC:
+		return &t->supervisor_ac[t->current];
+	case SX_TLB_EMPTY:
+	case SX_TLB_SETS:
+		break;
+	}
+	return &t->empty;
 }
 
 /* All that may hold anything. */
@@ -203,25 +211,30 @@ void sx_tlb_forget_stack(struct sx_cpu *c)
 	memset(c->stack_limit, 0, sizeof(c->stack_limit));
 }
 
+void sx_tlb_choose(struct sx_cpu *c)
+{
+	bool is_ac = c->sysflags & X86_FLAG_AC;
+	const struct sx_tlb_way *way = c->cpl == 3 ? &c->native_user_way : &c->native_ways[is_ac];
+
+	sx_tlb_forget_stack(c);
+	/* Alignment checking sends every access to the slow path, by a table that stays empty. */
+	c->tlb_set = (enum sx_tlb_set)way->set;
+	c->tlb = way->entry;
+	c->tlb_mask = way->mask;
+	if (unlikely(sx_checks_alignment(c))) {
+		c->tlb = c->tlbs.empty.entry;
+		c->tlb_mask = c->tlbs.empty.mask;
+	}
+}
+
 void sx_tlb_select(struct sx_cpu *c)
 {
 	bool has_smap = c->cr4 & X86_CR4_SMAP;
-	struct sx_tlb *t;
 
-	sx_tlb_forget_stack(c);
 	c->native_ways[0] = way_of(c, has_smap ? SX_TLB_SUPERVISOR : SX_TLB_SUPERVISOR_AC);
 	c->native_ways[1] = way_of(c, SX_TLB_SUPERVISOR_AC);
-
-	if (c->cpl == 3)
-		c->tlb_set = SX_TLB_USER;
-	else if (!has_smap || (c->sysflags & X86_FLAG_AC))
-		c->tlb_set = SX_TLB_SUPERVISOR_AC;
-	else
-		c->tlb_set = SX_TLB_SUPERVISOR;
-	/* Alignment checking sends every access to the slow path, by a table that stays empty. */
-	t = table_of(c, sx_checks_alignment(c) ? SX_TLB_EMPTY : c->tlb_set);
-	c->tlb = t->entry;
-	c->tlb_mask = t->mask;
+	c->native_user_way = way_of(c, SX_TLB_USER);
+	sx_tlb_choose(c);
 }
 
 /* --- large pages --- */

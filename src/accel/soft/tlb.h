@@ -147,6 +147,7 @@ static inline struct sx_tlb_entry *sx_tlb_slot(struct sx_tlb_entry *table, u32 m
 void sx_tlb_init(struct sx_cpu *c);
 void sx_tlb_fini(struct sx_cpu *c);
 void sx_tlb_select(struct sx_cpu *c); /* after CPL, CR4.SMAP or AC changed */
+void sx_tlb_choose(struct sx_cpu *c); /* after CPL or AC changed, and nothing else */
 
 /* The slot of lin in a set of the present address space. */
 struct sx_tlb_entry *sx_tlb_find(struct sx_cpu *c, enum sx_tlb_set set, u64 lin);
