@@ -353,6 +353,7 @@ tls_guest() {
 	wait "$guest"
 	status=$?
 	expect "a guest with such a disk ends" 0 '!writing 200 failed'
+	nothing_left "the connector has ended, with TLS" # it flushes at its end, for which it would wait for the server
 	end_server
 }
 
