@@ -28,6 +28,7 @@ static int open_tls(struct loop *loop, const struct remote_options *o, struct bl
 		.is_container = true,
 		.connector = -1,
 		.patience_ns = TLS_PATIENCE_NS,
+		.answer_ns = NBDC_ANSWER_NS, /* of the flush at the end */
 		.server = &kept,
 	};
 
