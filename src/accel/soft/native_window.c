@@ -196,6 +196,12 @@ static u8 plan_access(struct translation *t, unsigned index, const struct access
 	return (u8)++t->n_windows;
 }
 
+/* Interrupts wait for it: the block isn't left for the plain code at it, with what may be looked at there. */
+static bool is_behind_sti(const struct translation *t, unsigned index)
+{
+	return index && sx_insn_op(&t->items[index - 1].i) == SX_STI;
+}
+
 void sx_native_plan_windows(struct translation *t)
 {
 	unsigned open = 0, from = 0;
@@ -210,7 +216,7 @@ void sx_native_plan_windows(struct translation *t)
 		struct access a[2];
 		unsigned n = sx_native_accesses(t, it, a);
 
-		if (!may_share_all(t, a, n)) {
+		if (!may_share_all(t, a, n) || is_behind_sti(t, k)) {
 			from = k + 1; /* it may fault */
 			n = 0;
 		}
