@@ -155,6 +155,7 @@ static void choose_features(struct x86_features *f)
 
 	x86_features_of_host(&host);
 	x86_features_of_model("posada-v3", f);
+	f->brand = "posada software CPU"; /* soft.md: whose processor it is */
 	f->leaf7_ebx |= MORE_7_EBX;
 	f->leaf7_ecx |= MORE_7_ECX;
 	f->leaf7_edx |= MORE_7_EDX;

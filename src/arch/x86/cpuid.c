@@ -4,7 +4,8 @@
  * Leaves 0 to 0x16 of an Intel processor, the extended leaves to 0x80000008, and KVM's
  * paravirtual leaves. A leaf that is not in the table reads as zero where it is within its range,
  * and as the highest basic leaf beyond it (SDM 2A, CPUID; AMD's processors give zero). For the
- * `host` model vendor, signature and brand are the host's; everything else is made as for ours.
+ * `host` model vendor, signature and brand are the host's, where its processor executes the guest; everything
+ * else is made as for ours.
  */
 #include "arch/x86/cpuid.h"
 
@@ -68,13 +69,13 @@ static void add_sub(struct x86_cpuid *c, u32 leaf, u32 subleaf, u32 eax, u32 ebx
 	e->has_subleaf = true;
 }
 
-static void identity_of_model(const struct x86_model *m, struct identity *out)
+static void identity_of_ours(const char *brand, struct identity *out)
 {
 	static const u32 intel[3] = {VENDOR_INTEL_EBX, 0x49656e69, 0x6c65746e};
 
 	memcpy(out->vendor, intel, sizeof(intel));
 	out->signature = SIGNATURE;
-	strncpy(out->brand, m->brand, sizeof(out->brand) - 1);
+	strncpy(out->brand, brand, sizeof(out->brand) - 1);
 }
 
 static void identity_of_host(struct identity *out)
@@ -251,10 +252,13 @@ int x86_cpuid_build(const struct x86_cpuid_config *config, const struct x86_feat
 		r = x86_features_check(m, engine, err);
 		if (r < 0)
 			return r;
-		identity_of_model(m, &who);
+		identity_of_ours(m->brand, &who);
 	} else {
 		x86_features_pass_through(&f);
-		identity_of_host(&who);
+		if (engine->brand)
+			identity_of_ours(engine->brand, &who);
+		else
+			identity_of_host(&who);
 	}
 
 	memset(out, 0, sizeof(*out));

@@ -4,7 +4,8 @@
  * A model is a versioned name: posada-base, posada-v2, posada-v3, or host. What it says depends on the model,
  * the number of vCPUs and the TSC frequency, never on the accelerator or the host (DESIGN 9.1);
  * a host or engine that can't provide a model's features refuses it by name. `host` takes what is
- * there and can't be moved. Pure functions.
+ * there and can't be moved: the host's processor, or an engine's own, which is of the models' vendor.
+ * Pure functions.
  */
 #ifndef ARCH_X86_CPUID_H
 #define ARCH_X86_CPUID_H
@@ -40,6 +41,7 @@ struct x86_features {
 	u32 ext8_ebx;           /* 0x80000008 */
 	u32 phys_bits;
 	u64 arch_capabilities; /* X86_ARCH_CAP_*: what the engine promises not to leak */
+	const char *brand; /* the engine's, at most 47 bytes; NULL: it is the host's processor */
 };
 
 /* IA32_ARCH_CAPABILITIES (SDM 4, table 2-2), as far as models claim them. */

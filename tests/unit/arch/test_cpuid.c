@@ -272,6 +272,7 @@ TEST(host_takes_what_there_is_and_nothing_that_state_cannot_hold)
 
 	memset(&f, 0xff, sizeof(f));
 	f.phys_bits = 46;
+	f.brand = NULL;
 	CHECK_EQ(x86_cpuid_build(&config, &f, &c, &err), 0);
 	CHECK_EQ(x86_cpuid_reg(&c, 7, 0, 1) & BIT32(16), 0); /* AVX-512 */
 	CHECK_EQ(x86_cpuid_reg(&c, 7, 0, 2) & BIT32(3), 0);  /* protection keys */
@@ -283,6 +284,11 @@ TEST(host_takes_what_there_is_and_nothing_that_state_cannot_hold)
 	CHECK_EQ(x86_cpuid_reg(&c, 0xd, 0, 0), 0);
 	CHECK_EQ(x86_cpuid_reg(&c, 7, 0, 1) & BIT32(5), 0); /* AVX2 without AVX */
 	CHECK(x86_cpuid_reg(&c, 1, 0, 2) & BIT32(31));
+	f.brand = "an engine of its own";
+	CHECK_EQ(x86_cpuid_build(&config, &f, &c, &err), 0);
+	CHECK_EQ(x86_cpuid_reg(&c, 0, 0, 1), 0x756e6547); /* Genu... */
+	CHECK_EQ(x86_cpuid_reg(&c, 1, 0, 0), 0x00040601);
+	CHECK_EQ(x86_cpuid_reg(&c, 0x80000002, 0, 0), 0x65206e61); /* an e... */
 	x86_features_of_host(&f);
 	CHECK(f.leaf1_edx & BIT32(26));
 	CHECK(f.phys_bits >= 36);
