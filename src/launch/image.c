@@ -198,6 +198,8 @@ static int image_start(struct image_process *p, struct err *err)
 	AUTO_FD int theirs = -1;
 	char number[16];
 	const char *argv[] = {"posada-image", NULL, NULL, NULL};
+	/* Who asks and doesn't take the answers may not hold us up: signals are blocked. */
+	const struct timeval answer_wait = {.tv_sec = 10};
 	struct launch_program program = {
 		.path = path, .argv = argv, .n_fds = 1, .is_confined = true};
 	uid_t uid = 0;
@@ -214,6 +216,7 @@ static int image_start(struct image_process *p, struct err *err)
 		return err_errno(err, -errno, "cannot make a socket");
 	p->sock = pair[0];
 	theirs = pair[1];
+	setsockopt(p->sock, SOL_SOCKET, SO_SNDTIMEO, &answer_wait, sizeof(answer_wait));
 	program.fds = &theirs;
 	return launch_spawn(&program, &p->pid, err);
 }
