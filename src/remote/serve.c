@@ -6,16 +6,20 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/loop.h"
+#include "base/time.h"
 #include "block/block.h"
 #include "block/io.h"
 #include "nbd/connector.h"
 #include "nbd/nbd.h"
 #include "remote/remote.h"
+
+#define SERVE_END_NS (10 * NSEC_PER_SEC) /* what is under way has so long when the guest is gone */
 
 struct remote {
 	const struct remote_options *o;
@@ -128,12 +132,23 @@ static void serve_on_question(struct loop_fd *w, unused u32 events)
 	serve_answer(s, question);
 }
 
+/* Nobody waits for the answers any more, and the library's requests can't be called off. */
+static void serve_on_late(unused struct loop_timer *t)
+{
+	log_warn("its server doesn't answer: what was written last may be lost");
+	_exit(EXIT_FAILURE);
+}
+
 static void serve_end(struct remote *s)
 {
+	struct loop_timer late = {.fn = serve_on_late};
+
 	if (s->server) {
+		loop_timer_arm(s->loop, &late, time_mono_ns() + SERVE_END_NS);
 		nbd_server_stop(s->server);
 		while (nbd_server_clients(s->server))
 			loop_step(s->loop, true);
+		loop_timer_disarm(s->loop, &late);
 		nbd_server_free(s->server);
 	}
 	if (s->disk && !s->disk->is_readonly && blk_flush(s->disk) < 0)
