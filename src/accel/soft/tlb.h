@@ -118,8 +118,10 @@ struct sx_tlb_writers {
 	bool has_more; /* entries that have no place here */
 };
 
-/* Linear addresses where pieces of large pages were entered, in units of 2 MiB and of 1 GiB, hashed. */
-#define SX_LARGE_BITS 10
+/* Linear addresses where pieces of large pages were entered, in units of 2 MiB and of 1 GiB, hashed. Where another
+ * address meets one of theirs, an INVLPG looks through all that is filled: the kernel's map of the memory alone
+ * has 512 of them for each GiB. */
+#define SX_LARGE_BITS 16
 struct sx_tlbs {
 	struct sx_tlb supervisor, empty, user[SX_SPACES], supervisor_ac[SX_SPACES];
 	void *room; /* of all of them */
