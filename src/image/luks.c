@@ -86,6 +86,8 @@ int luks_read_header(struct blk *file, u64 base, u64 bytes, struct luks_header *
 		r = luks2_read(file, out, err);
 	luks_clean(out->uuid);
 	luks_clean(out->label);
+	for (unsigned i = 0; i < out->n_slots; i++) /* it quotes the header, cut anywhere */
+		luks_clean(out->slots[i].refusal);
 	return r;
 }
 

@@ -1,8 +1,10 @@
 /* LUKS: the model, slots, sizes, damage, what is refused. */
 #include "format_check.h"
 
+#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
@@ -287,6 +289,64 @@ TEST(what_cannot_be_is_refused)
 	CHECK_EQ(pwrite(fd, "sha256", 7, AT(hash)), 7);
 	poke32(fd, AT(payload_offset), 0);
 	is_refused(fd, -ENOTSUP, "detached header");
+	close(fd);
+	loop_free(loop);
+}
+
+/* A LUKS2 container without key material: both copies of a header of 16 KiB. */
+static int luks2_new(const char *json)
+{
+	static u8 area[16 * KIB];
+	struct luks2_wire *w = (struct luks2_wire *)area;
+	const struct crypt_piece all = {area, sizeof(area)};
+	int fd = memfd_create("luks2", MFD_CLOEXEC);
+
+	CHECK_EQ(ftruncate(fd, MIB), 0);
+	for (u64 at = 0; at <= sizeof(area); at += sizeof(area)) {
+		memset(area, 0, sizeof(area));
+		memcpy(w->magic, at ? LUKS2_SECOND : LUKS_MAGIC, LUKS_MAGIC_BYTES);
+		w->version = be16_of(2);
+		w->bytes = be64_of(sizeof(area));
+		w->offset = be64_of(at);
+		memcpy(w->checksum_hash, "sha256", 6);
+		memcpy(area + sizeof(*w), json, strlen(json));
+		crypt_hash(crypt_hash_find("sha256"), &all, 1, w->checksum);
+		CHECK_EQ(pwrite(fd, area, sizeof(area), (off_t)at), sizeof(area));
+	}
+	return fd;
+}
+
+#define LETTERS "\u00e9\u00e9\u00e9\u00e9" /* of two bytes each */
+
+/* The words are the header's, cut inside of a letter. */
+TEST(why_a_slot_cannot_be_used_is_always_text)
+{
+	static const char json[] =
+		"{\"keyslots\":{\"0\":{\"type\":\"luks2\",\"key_size\":32,"
+		"\"af\":{\"type\":\"luks1\",\"stripes\":1,\"hash\":\"sha256\"},"
+		"\"kdf\":{\"type\":\"\\u001b" LETTERS LETTERS LETTERS LETTERS LETTERS "\"}}},"
+		"\"segments\":{\"0\":{\"type\":\"crypt\",\"offset\":\"65536\",\"size\":\"dynamic\","
+		"\"iv_tweak\":\"0\",\"encryption\":\"aes-xts-plain64\",\"sector_size\":512}},"
+		"\"digests\":{\"0\":{\"type\":\"pbkdf2\",\"keyslots\":[\"0\"],\"segments\":[\"0\"],"
+		"\"hash\":\"sha256\",\"iterations\":1,\"salt\":\"AAAAAAAAAAAAAAAAAAAAAA==\","
+		"\"digest\":\"AAAAAAAAAAAAAAAAAAAAAA==\"}}}";
+	struct err err = ERR_INIT;
+	struct img_info info;
+	struct blk *b;
+	const char *why;
+	int fd;
+
+	setup();
+	CHECK_EQ(crypt_init(&err), 0);
+	fd = luks2_new(json);
+	CHECK_EQ(try_open(fd, NULL, true, &b, &err), 0);
+	CHECK_EQ(b->image->info(b, &info, &err), 0);
+	why = json_string_value(json_object_get(
+		json_array_get(json_object_get(info.specific, "slots"), 0), "unusable"));
+	CHECK(why && strstr(why, "key slot 0: the key derivation '????"));
+	img_info_fini(&info);
+	blk_free(b);
+	is_refused(fd, -ENOTSUP, "no key slot can be used: key slot 0: the key derivation '????");
 	close(fd);
 	loop_free(loop);
 }
