@@ -347,7 +347,7 @@ static bool vhdx_is_parent(const struct vhdx *v, const u8 *id)
 		if (memcmp(v->parent_ids[i], id, 16) == 0)
 			return true;
 	}
-	return !v->n_parent_ids;
+	return false;
 }
 
 static int vhdx_open_parent(struct vhdx *v, const struct img_open_options *o, struct err *err)
@@ -359,7 +359,7 @@ static int vhdx_open_parent(struct vhdx *v, const struct img_open_options *o, st
 
 	if (!v->has_parent || o->is_alone)
 		return 0;
-	if (!v->parent_name)
+	if (!v->parent_name || !v->n_parent_ids)
 		return err_set(err, -EINVAL, "it doesn't say what its parent is");
 	vhdx_child(v, &child);
 	r = img_open_child(o, &child, &parent, err);

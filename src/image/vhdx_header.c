@@ -252,6 +252,12 @@ static int metadata_parent(struct vhdx *v, const struct vhdx_metadata_wire *w, s
 	return r < 0 ? err_errno(err, r, "metadata") : parent_parse(v, item, bytes, err);
 }
 
+/* A user's item is another, though it has the same id. */
+static bool metadata_is(const struct vhdx_metadata_wire *w, const u8 id[16])
+{
+	return !(le32_get(w->flags) & VHDX_META_USER) && memcmp(w->id, id, 16) == 0;
+}
+
 static int metadata_take(struct vhdx *v, const struct vhdx_metadata_wire *w, struct err *err)
 {
 	struct vhdx_parameters_wire p;
@@ -263,23 +269,22 @@ static int metadata_take(struct vhdx *v, const struct vhdx_metadata_wire *w, str
 	    (le32_get(w->offset) < VHDX_TABLE_BYTES ||
 	     !range_fits(le32_get(w->offset), le32_get(w->bytes), v->metadata.bytes)))
 		return err_set(err, -EINVAL, "metadata are not where they can be");
-	if (memcmp(w->id, vhdx_id_parameters, 16) == 0) {
+	if (metadata_is(w, vhdx_id_parameters)) {
 		r = metadata_item(v, w, &p, sizeof(p));
 		v->block_bytes = r == 0 ? le32_get(p.block_bytes) : 0;
 		v->is_fixed = r == 0 && le32_get(p.flags) & VHDX_PARAM_FIXED;
 		v->has_parent = r == 0 && le32_get(p.flags) & VHDX_PARAM_HAS_PARENT;
-	} else if (memcmp(w->id, vhdx_id_size, 16) == 0) {
+	} else if (metadata_is(w, vhdx_id_size)) {
 		r = metadata_item(v, w, &size, sizeof(size));
 		v->size = r == 0 ? le64_get(size) : 0;
 		v->size_at = v->metadata.offset + le32_get(w->offset);
-	} else if (memcmp(w->id, vhdx_id_sector, 16) == 0) {
+	} else if (metadata_is(w, vhdx_id_sector)) {
 		r = metadata_item(v, w, &sector, sizeof(sector));
 		v->sector_bytes = r == 0 ? le32_get(sector) : 0;
-	} else if (memcmp(w->id, vhdx_id_parent, 16) == 0) {
+	} else if (metadata_is(w, vhdx_id_parent)) {
 		return metadata_parent(v, w, err);
-	} else if (le32_get(w->flags) & VHDX_META_REQUIRED &&
-		   memcmp(w->id, vhdx_id_disk, 16) != 0 &&
-		   memcmp(w->id, vhdx_id_physical, 16) != 0) {
+	} else if (le32_get(w->flags) & VHDX_META_REQUIRED && !metadata_is(w, vhdx_id_disk) &&
+		   !metadata_is(w, vhdx_id_physical)) {
 		return err_set(err, -ENOTSUP, "it has metadata that are not known, and required");
 	}
 	return r < 0 ? err_errno(err, r, "metadata") : 0;

@@ -148,18 +148,16 @@ TEST(it_grows_within_its_tables)
 	loop_free(loop);
 }
 
-TEST(a_differencing_image_shows_its_parent_where_nothing_was_written)
+/* The parent is parent_fd. */
+static int differencing_image(void)
 {
 	struct img_create_options o = {.size = 9 * MIB, .backing_name = "dir/base.vhdx"};
 	const struct img_option option = {"block_size", "1M"};
-	struct img_open_options options = {.opener = &opener};
 	struct err err = ERR_INIT;
-	struct blk_status s;
-	struct blk *b, *file;
+	struct blk *file;
 	int fd;
 
-	setup();
-	o.loop = options.loop = loop;
+	o.loop = loop;
 	o.options = &option;
 	o.n_options = 1;
 	parent_fd = format_new(loop, &img_vhdx, 9 * MIB, "block_size=2M");
@@ -170,6 +168,29 @@ TEST(a_differencing_image_shows_its_parent_where_nothing_was_written)
 		fail_msg("%s", err.text);
 	blk_free(file);
 	blk_free(o.backing);
+	return fd;
+}
+
+static void is_refused(int fd, const char *why)
+{
+	struct img_open_options o = {.loop = loop, .opener = &opener};
+	struct blk *b, *file = model_file_of(loop, fd, false);
+	struct err err = ERR_INIT;
+
+	CHECK_EQ(img_open(&img_vhdx, file, &o, &b, &err), -EINVAL);
+	if (!strstr(err.text, why))
+		fail_msg("'%s' doesn't say '%s'", err.text, why);
+	blk_free(file);
+}
+
+TEST(a_differencing_image_shows_its_parent_where_nothing_was_written)
+{
+	struct blk_status s;
+	struct blk *b;
+	int fd;
+
+	setup();
+	fd = differencing_image();
 	for (u64 seed = 1; seed < 4; seed++)
 		format_model(loop, &img_vhdx, fd, &opener, 2, seed);
 	CHECK_STR(asked, "dir/base.vhdx");
@@ -181,12 +202,53 @@ TEST(a_differencing_image_shows_its_parent_where_nothing_was_written)
 	b = format_open(loop, &img_vhdx, parent_fd, NULL);
 	CHECK_EQ(blk_write(b, 0, "changed", 7), 0);
 	blk_free(b);
-	file = model_file_of(loop, fd, false);
-	CHECK_EQ(img_open(&img_vhdx, file, &options, &b, &err), -EINVAL);
-	CHECK(strstr(err.text, "changed since"));
-	blk_free(file);
+	is_refused(fd, "changed since");
 	close(fd);
 	close(parent_fd);
+	loop_free(loop);
+}
+
+/* Else any image of that name would be taken for it. */
+TEST(a_differencing_image_names_its_parents_id)
+{
+	static const u8 key[] = "p\0a\0r\0e\0n\0t\0_\0l\0i\0n\0k\0a\0g";
+	u64 at = 2 * MIB + 64 * KIB;
+	u8 items[2048], *found;
+	int fd;
+
+	setup();
+	fd = differencing_image();
+	CHECK_EQ(fd_pread_full(fd, items, sizeof(items), at), 0);
+	found = memmem(items, sizeof(items), key, sizeof(key));
+	CHECK(found);
+	CHECK_EQ(fd_pwrite_full(fd, "q", 1, at + (u64)(found - items)), 0);
+	is_refused(fd, "doesn't say what its parent is");
+	close(fd);
+	close(parent_fd);
+	loop_free(loop);
+}
+
+TEST(a_users_metadata_are_not_the_formats)
+{
+	struct vhdx_metadata_head_wire head;
+	struct vhdx_metadata_wire item;
+	u64 at = 2 * MIB;
+	int fd;
+
+	setup();
+	fd = format_new(loop, &img_vhdx, 4 * MIB, NULL);
+	CHECK_EQ(fd_pread_full(fd, &head, sizeof(head), at), 0);
+	CHECK_EQ(fd_pread_full(fd, &item, sizeof(item), at + sizeof(head)), 0);
+	CHECK_EQ(le32_get(item.bytes), sizeof(struct vhdx_parameters_wire));
+	item.bytes = le32_of(1);
+	item.flags = le32_of(VHDX_META_USER);
+	CHECK_EQ(fd_pwrite_full(fd, &item, sizeof(item),
+				at + sizeof(head) + le16_get(head.n_entries) * sizeof(item)),
+		 0);
+	head.n_entries = le16_of((u16)(le16_get(head.n_entries) + 1));
+	CHECK_EQ(fd_pwrite_full(fd, &head, sizeof(head), at), 0);
+	blk_free(format_open(loop, &img_vhdx, fd, NULL));
+	close(fd);
 	loop_free(loop);
 }
 
