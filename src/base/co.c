@@ -57,6 +57,7 @@ struct co {
 	struct list node; /* free ones, those that are ready, or a lock's */
 	bool is_waiting;
 	bool has_stack; /* that can be used: once it ran */
+	u32 n_runs;     /* on its fiber */
 	co_fn *fn;
 	void *arg;
 };
@@ -168,6 +169,18 @@ static u8 *co_stack(const struct co_pool *p, unsigned i)
 	return p->stacks + i * (CO_GUARD + CO_STACK) + CO_GUARD;
 }
 
+/* Calls that never return, at each run's end, stay on the fiber's list of calls, which takes 65536. */
+#define CO_FIBER_RUNS 10000
+
+static void co_prepare_fiber(struct co *c)
+{
+	if (CO_HAS_TSAN && ++c->n_runs == CO_FIBER_RUNS) {
+		__tsan_destroy_fiber(c->side.fiber);
+		c->side.fiber = __tsan_create_fiber(0);
+		c->n_runs = 0;
+	}
+}
+
 static void co_prepare(struct co *c)
 {
 	u8 *stack = co_stack(c->pool, (unsigned)(c - c->pool->co));
@@ -176,6 +189,7 @@ static void co_prepare(struct co *c)
 	if (!c->has_stack && mprotect(stack, CO_STACK, PROT_READ | PROT_WRITE) < 0)
 		alloc_die();
 	c->has_stack = true;
+	co_prepare_fiber(c);
 	/* What co_switch pops: six registers, which nobody reads, and where to return to. */
 	*--sp = NULL;
 	*--sp = (void *)co_entry;

@@ -34,6 +34,23 @@ static void two_halves(void *arg)
 	note('b');
 }
 
+static void add_one(void *arg)
+{
+	++*(unsigned *)arg;
+}
+
+/* Sanitizers remember something of each run. */
+TEST(a_coroutine_runs_as_often_as_one_likes)
+{
+	unsigned n = 0;
+
+	setup(1);
+	for (unsigned i = 0; i < 100000; i++)
+		co_start(pool, add_one, &n);
+	CHECK_EQ(n, 100000);
+	co_pool_free(pool);
+}
+
 TEST(a_coroutine_goes_on_where_it_waited)
 {
 	struct co *c = NULL;
