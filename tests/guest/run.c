@@ -101,6 +101,7 @@ static unsigned find_accels(bool needs_hardware, const char *names[MAX_ACCELS],
 	unsigned n = 0;
 
 	memset(common, 0xff, sizeof(*common));
+	common->brand = "what all of them have"; /* and nobody is the host's processor */
 	for (const char *const *name = rig_accel_names; *name; name++) {
 		struct err err = ERR_INIT;
 		struct x86_features f;
