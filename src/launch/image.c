@@ -389,7 +389,7 @@ static int image_failure(const json_t *error, struct err *err)
 {
 	json_int_t code = json_integer_value(json_object_get(error, "code"));
 	const char *text = json_string_value(json_object_get(error, "text"));
-	AUTO(free) char *clean = proto_text_clean(str_dup(text ? text : "it failed"));
+	AUTO(free) char *clean = proto_text_clean(str_dup(text && *text ? text : "it failed"));
 
 	return err_set(err, code < 0 && code > -4096 ? (int)code : -EIO, "%s", clean);
 }

@@ -203,8 +203,8 @@ static int control_reply_fill(json_t *root, struct control_message *m, struct er
 		return err_set(err, -EINVAL, "control message: neither an event nor a reply");
 	m->id = json_integer_value(id);
 	m->text = json_string_value(json_object_get(error, "text"));
-	if (!m->text)
-		m->text = "";
+	if (!m->text || !*m->text)
+		m->text = "it failed";
 	/* A newer peer's code that we don't know is a failure all the same. */
 	m->code = CONTROL_ERROR_FAILED;
 	for (int i = 0; word && i < CONTROL_CODES; i++) {
