@@ -268,11 +268,11 @@ static int client_status(struct blk_node *n, u64 offset, u64 bytes, struct blk_s
 static int client_resize(struct blk_node *n, u64 size, struct err *err)
 {
 	struct nbdc *d = nbdc_of(n);
-	char question[32], answer[512];
+	char text[24];
 	int r;
 
-	snprintf(question, sizeof(question), "%c%lu", CONNECTOR_RESIZE, size);
-	r = nbdc_ask(d, question, answer, sizeof(answer), err);
+	snprintf(text, sizeof(text), "%lu", size);
+	r = nbdc_ask(d, CONNECTOR_RESIZE, text, err);
 	if (r == 0)
 		d->bytes = n->blk.size = size;
 	return r;

@@ -1,8 +1,8 @@
 /*
  * The NBD client's connections: asked for, greeted, lost, asked for again. See client.h.
  *
- *     IDLE -> ASKED -> GREETING -> READY        by nbdc_ask_socket, nbdc_take_socket, nbdc_on_ready
- *       ^-------'---------'---------'           by nbdc_lose
+ *     IDLE -> ASKED -> GREETING -> READY        by conn_ask_socket, conn_take_socket, conn_on_ready
+ *       ^-------'---------'---------'           by conn_lose
  *
  * One connection at a time asks. libnbd calls back under its lock, where its functions may not be
  * called: completions are only listed, and those that wait for them are woken afterwards.
@@ -22,7 +22,6 @@
 
 #define CONN_TICK_NS     NSEC_PER_SEC
 #define CONN_PATIENCE_NS (15 * NSEC_PER_SEC) /* for a socket, and for a greeting */
-#define CONN_ANSWER_MS   60000               /* for other questions */
 #define CONN_ALIGN_MAX   4096u
 #define CONN_PAYLOAD_MIN (64 * KIB)
 #define CONN_WARN_NS     (10 * NSEC_PER_SEC) /* no more often does a server fill a log */
@@ -327,17 +326,14 @@ static void conn_connect(struct nbdc_conn *c)
 
 static void conn_ask_socket(struct nbdc_conn *c)
 {
-	static const char question[] = {CONNECTOR_CONNECT};
 	struct nbdc *d = c->d;
-	int r;
 
 	c->since_ns = time_mono_ns();
 	if (d->o.server) {
 		conn_connect(c);
 		return;
 	}
-	r = fd_send_now(d->connector.fd, question, sizeof(question));
-	if (r < 0) {
+	if (nbdc_ask_socket(d) < 0) {
 		snprintf(d->why, sizeof(d->why), "who makes connections is gone");
 		return;
 	}
@@ -367,40 +363,27 @@ static void conn_ask_next(struct nbdc *d)
 	}
 }
 
-/* --- the connector --- */
+void nbdc_take_socket(struct nbdc *d, int fd, const char *export)
+{
+	if (d->asking && d->asking->state == NBDC_ASKED)
+		conn_take_socket(d->asking, fd, export);
+	else
+		close(fd);
+}
 
-static void conn_refused(struct nbdc *d, const char *why, size_t size)
+void nbdc_take_refusal(struct nbdc *d, const char *why)
 {
 	struct nbdc_conn *c = d->asking;
 
-	d->asking = NULL;
-	if (!c)
+	if (!c || c->state != NBDC_ASKED)
 		return;
+	d->asking = NULL;
 	c->state = NBDC_IDLE;
-	snprintf(d->why, sizeof(d->why), "%.*s", (int)MIN(size, sizeof(d->why)), why);
+	snprintf(d->why, sizeof(d->why), "%s", why);
 }
 
-static void conn_on_connector(struct loop_fd *w, unused u32 events)
+void nbdc_go_on(struct nbdc *d)
 {
-	struct nbdc *d = container_of(w, struct nbdc, connector);
-	char text[CONNECTOR_MAX_EXPORT + 2];
-	size_t n_fds = 1;
-	int fd = -1;
-	ssize_t n = fd_recv(w->fd, text, sizeof(text) - 1, &fd, &n_fds);
-
-	if (n == -EAGAIN)
-		return;
-	if (n <= 0) {
-		loop_fd_remove(d->node.blk.loop, w);
-		conn_refused(d, "who makes connections is gone", SIZE_MAX);
-	} else if (text[0] != CONNECTOR_YES) {
-		conn_refused(d, text + 1, (size_t)n - 1);
-	} else if (d->asking && d->asking->state == NBDC_ASKED && n_fds == 1) {
-		text[n] = '\0';
-		conn_take_socket(d->asking, fd_take(fd), text + 1);
-	}
-	if (n_fds == 1)
-		fd_close(fd);
 	conn_ask_next(d);
 	conn_settle(d);
 }
@@ -408,10 +391,7 @@ static void conn_on_connector(struct loop_fd *w, unused u32 events)
 /* What a call brought to light in the middle of a request. */
 static void conn_on_wake(struct loop_task *t)
 {
-	struct nbdc *d = container_of(t, struct nbdc, wake);
-
-	conn_ask_next(d);
-	conn_settle(d);
+	nbdc_go_on(container_of(t, struct nbdc, wake));
 }
 
 /* --- time passes --- */
@@ -425,7 +405,7 @@ static void conn_look_at_time(struct nbdc *d)
 		bool is_late = now - c->since_ns > CONN_PATIENCE_NS;
 
 		if (is_late && c->state == NBDC_ASKED)
-			conn_refused(d, "nobody makes the connection", SIZE_MAX);
+			nbdc_take_refusal(d, "nobody makes the connection");
 		else if (is_late && c->state == NBDC_GREETING)
 			conn_lose(c, "the server doesn't greet");
 	}
@@ -483,7 +463,7 @@ void nbdc_poll(struct nbdc *d)
 	if (list_is_empty(&d->done) &&
 	    poll(fds, ARRAY_SIZE(fds), CONN_TICK_NS / NSEC_PER_MSEC / 10) > 0) {
 		if (fds[0].revents)
-			conn_on_connector(&d->connector, EPOLLIN);
+			nbdc_on_answer(&d->connector, EPOLLIN);
 		for (unsigned i = 0; i < NBDC_CONNECTIONS; i++) {
 			short r = fds[1 + i].revents;
 
@@ -542,29 +522,6 @@ int nbdc_wait(struct nbdc_conn *c, struct nbdc_call *call, i64 cookie)
 	return call->result;
 }
 
-int nbdc_ask(struct nbdc *d, const char *question, char *answer, size_t size, struct err *err)
-{
-	struct pollfd p = {.fd = d->connector.fd, .events = POLLIN};
-	size_t n_fds = 0;
-	ssize_t n;
-	int r;
-
-	while (d->asking && d->asking->state == NBDC_ASKED)
-		nbdc_poll(d);
-	n = fd_send_now(d->connector.fd, question, strlen(question));
-	if (n < 0)
-		return err_errno(err, (int)n, "cannot ask for it");
-	while ((r = poll(&p, 1, CONN_ANSWER_MS)) < 0 && errno == EINTR)
-		;
-	if (r <= 0)
-		return err_set(err, -ETIMEDOUT, "no answer came");
-	n = fd_recv(d->connector.fd, answer, size - 1, NULL, &n_fds);
-	if (n <= 0)
-		return err_set(err, -EPIPE, "who makes connections is gone");
-	answer[n] = '\0';
-	return answer[0] == CONNECTOR_YES ? 0 : err_set(err, -ENOTSUP, "%s", answer + 1);
-}
-
 int nbdc_start(struct nbdc *d, struct err *err)
 {
 	int r;
@@ -579,9 +536,9 @@ int nbdc_start(struct nbdc *d, struct err *err)
 		list_init(&d->conns[i].calls);
 	}
 	d->lost_ns = time_mono_ns();
-	d->connector = (struct loop_fd){.fd = d->o.server ? -1 : d->o.connector,
-					.events = EPOLLIN,
-					.fn = conn_on_connector};
+	d->question = d->lost_ns; /* who had the socket before asked with smaller numbers */
+	d->connector = (struct loop_fd){
+		.fd = d->o.server ? -1 : d->o.connector, .events = EPOLLIN, .fn = nbdc_on_answer};
 	r = d->o.server ? 0 : loop_fd_add(d->node.blk.loop, &d->connector);
 	if (r < 0)
 		return err_errno(err, r, "cannot wait for a connection");

@@ -52,8 +52,11 @@ struct nbdc {
 	struct loop_fd connector;
 	struct nbdc_conn conns[NBDC_CONNECTIONS];
 	struct nbdc_conn *asking;
-	struct list done;      /* calls whose waiters are still to be woken */
-	struct loop_task wake; /* wakes them */
+	u64 question;             /* the last one's number */
+	u64 asked_socket;         /* the number of the last question for a connection */
+	struct nbdc_asked *asked; /* another question, while its answer is waited for */
+	struct list done;         /* calls whose waiters are still to be woken */
+	struct loop_task wake;    /* wakes them */
 	struct loop_timer tick;
 	struct co_queue changed; /* there is a connection, or no more patience */
 	u64 warned_ns;           /* when a loss was told; 0: never */
@@ -80,10 +83,22 @@ struct nbdc_conn *nbdc_choose(struct nbdc *d);
 int nbdc_wait(struct nbdc_conn *c, struct nbdc_call *call, i64 cookie);
 /* Outside of coroutines and the loop: until something happened. */
 void nbdc_poll(struct nbdc *d);
-/* A question to the connector, and its answer, waited for, outside of the loop. */
-int nbdc_ask(struct nbdc *d, const char *question, char *answer, size_t size, struct err *err);
-
 /* libnbd's callbacks for a call. */
 nbd_completion_callback nbdc_completion(struct nbdc_call *call);
+
+/* What the connector answered: a connection is taken if one is waited for, else closed. */
+void nbdc_take_socket(struct nbdc *d, int fd, const char *export);
+void nbdc_take_refusal(struct nbdc *d, const char *why);
+/* Outside of coroutines, after that. */
+void nbdc_go_on(struct nbdc *d);
+
+/* --- client_ask.c --- */
+
+/* For a connection; doesn't wait. */
+int nbdc_ask_socket(struct nbdc *d);
+/* Another question (connector.h), with what belongs to it. The answer is waited for, outside of the loop. */
+int nbdc_ask(struct nbdc *d, char letter, const char *rest, struct err *err);
+/* There is something to read at the connector. */
+void nbdc_on_answer(struct loop_fd *w, u32 events);
 
 #endif

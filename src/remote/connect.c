@@ -92,36 +92,31 @@ static int connect_unix(const struct blk_uri *u, struct err *err)
 	return fd_take(fd);
 }
 
-static int connect_answer(const struct remote_options *o)
+static int connect_answer(const struct remote_options *o, const struct connector_head *h)
 {
-	char text[CONNECTOR_MAX_EXPORT + 2];
 	struct err err = ERR_INIT;
-	AUTO_FD int fd = o->uri->socket ? connect_unix(o->uri, &err) : connect_tcp(o->uri, &err);
+	AUTO_FD int fd = -1;
 
-	if (fd < 0)
-		snprintf(text, sizeof(text), "%c%s", CONNECTOR_NO, err.text);
+	if (h->letter != CONNECTOR_CONNECT)
+		err_set(&err, -ENOTSUP, "an NBD server can't do that");
 	else
-		snprintf(text, sizeof(text), "%c%s", CONNECTOR_YES, o->uri->export);
-	return fd_send(o->sock, text, strlen(text), &fd, fd >= 0);
+		fd = o->uri->socket ? connect_unix(o->uri, &err) : connect_tcp(o->uri, &err);
+	return remote_answer(o->sock, h, fd >= 0, fd >= 0 ? o->uri->export : err.text, fd);
 }
 
 int remote_connect(const struct remote_options *o, struct err *err)
 {
-	static const char no[] = "-an NBD server can't do that";
-	char question[64];
+	struct connector_head h;
 	int r = 0;
 
 	if (strlen(o->uri->export) > CONNECTOR_MAX_EXPORT)
 		return err_set(err, -ENAMETOOLONG, "the export's name is too long");
 	while (r == 0 || r == -EAGAIN) {
-		size_t n_fds = 0;
-		ssize_t n = fd_recv(o->sock, question, sizeof(question), NULL, &n_fds);
+		char question[CONNECTOR_MAX_QUESTION];
 
-		if (n <= 0)
+		if (remote_next_question(o->sock, question, &h) < 0)
 			break;
-		r = question[0] == CONNECTOR_CONNECT
-			    ? connect_answer(o)
-			    : fd_send(o->sock, no, sizeof(no) - 1, NULL, 0);
+		r = connect_answer(o, &h);
 	}
 	return 0;
 }

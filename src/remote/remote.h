@@ -12,8 +12,8 @@
 
 struct blk;
 struct blk_uri;
+struct connector_head;
 struct err;
-struct json_t;
 struct loop;
 
 struct remote_options {
@@ -29,11 +29,14 @@ int remote_connect(const struct remote_options *o, struct err *err);
 struct remote_kind {
 	int (*open)(struct loop *loop, const struct remote_options *o, struct blk **out,
 		    struct err *err);
-	/* *out: a list as `posada image info` has it. NULL: it has none. */
-	int (*snapshots)(struct blk *b, struct json_t **out, struct err *err);
 };
 /* Opens the disk when it is first asked for, and serves it. */
 int remote_serve(const struct remote_options *o, const struct remote_kind *kind, struct err *err);
+
+/* The next question, into text (CONNECTOR_MAX_QUESTION bytes). -EPIPE: nobody has the socket's other end. */
+int remote_next_question(int sock, char *text, struct connector_head *out);
+/* fd: -1, or what goes with it; stays the caller's. */
+int remote_answer(int sock, const struct connector_head *h, bool is_yes, const char *rest, int fd);
 
 /* What the programs have in common: their command line, and how they lock themselves in. */
 int remote_main(int argc, char **argv, const char *program,

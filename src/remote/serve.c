@@ -1,10 +1,7 @@
 /*
  * A disk that is opened here, and served to those who ask for connections, over socket pairs.
  */
-#include <jansson.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -66,70 +63,37 @@ static int serve_resize(struct remote *s, const char *text, struct err *err)
 	return r < 0 ? r : blk_resize(s->disk, size, err);
 }
 
-static int serve_snapshots(struct remote *s, char *to, size_t size, struct err *err)
+static void serve_answer(struct remote *s, const struct connector_head *h)
 {
-	json_t *list;
-	char *text;
-	int r = serve_open(s, err);
-
-	if (r == 0 && !s->kind->snapshots)
-		r = err_set(err, -ENOTSUP, "it has no snapshots");
-	if (r == 0)
-		r = s->kind->snapshots(s->disk, &list, err);
-	if (r < 0)
-		return r;
-	text = json_dumps(list, JSON_COMPACT);
-	if (!text || strlen(text) >= size)
-		r = err_set(err, -E2BIG, "it has too many snapshots");
-	else
-		strcpy(to, text);
-	free(text);
-	json_decref(list);
-	return r;
-}
-
-static void serve_answer(struct remote *s, const char *question)
-{
-	static char text[CONNECTOR_MAX_MESSAGE];
 	struct err err = ERR_INIT;
 	AUTO_FD int fd = -1;
 	int r = -ENOTSUP;
 
-	memcpy(text, (const char[]){CONNECTOR_YES, '\0'}, 2);
-	switch (question[0]) {
+	switch (h->letter) {
 	case CONNECTOR_CONNECT:
 		r = serve_connect(s, &fd, &err);
 		break;
 	case CONNECTOR_RESIZE:
-		r = serve_resize(s, question + 1, &err);
-		break;
-	case CONNECTOR_SNAPSHOTS:
-		r = serve_snapshots(s, text + 1, sizeof(text) - 1, &err);
+		r = serve_resize(s, h->rest, &err);
 		break;
 	default:
 		err_set(&err, r, "nobody knows that question");
 	}
-	if (r < 0)
-		snprintf(text, sizeof(text), "%c%s", CONNECTOR_NO, err.text);
-	if (fd_send(s->o->sock, text, strlen(text), &fd, fd >= 0) < 0)
+	if (remote_answer(s->o->sock, h, r >= 0, err.text, fd) < 0)
 		s->is_end = true;
 }
 
 static void serve_on_question(struct loop_fd *w, unused u32 events)
 {
 	struct remote *s = container_of(w, struct remote, sock);
-	char question[64];
-	size_t n_fds = 0;
-	ssize_t n = fd_recv(w->fd, question, sizeof(question) - 1, NULL, &n_fds);
+	char text[CONNECTOR_MAX_QUESTION];
+	struct connector_head h;
+	int r = remote_next_question(w->fd, text, &h);
 
-	if (n == -EAGAIN)
-		return;
-	if (n <= 0) {
+	if (r == 0)
+		serve_answer(s, &h);
+	else if (r != -EAGAIN)
 		s->is_end = true;
-		return;
-	}
-	question[n] = '\0';
-	serve_answer(s, question);
 }
 
 /* Nobody waits for the answers any more, and the library's requests can't be called off. */

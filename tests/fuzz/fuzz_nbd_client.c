@@ -78,7 +78,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size > 2 && write(talk[1], data + 2, size - 2) < 0)
 		abort();
 	shutdown(talk[1], SHUT_WR);
-	if (fd_send(ask[1], "+x", 2, &talk[0], 1) < 0)
+	if (fd_send(ask[1], "+C0 x", 5, &talk[0], 1) < 0)
 		abort();
 	close(talk[0]);
 	o.connector = ask[0];

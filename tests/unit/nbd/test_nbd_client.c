@@ -5,7 +5,9 @@
 #include "test.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -32,6 +34,8 @@ struct peer {
 	bool refuses;  /* connections, for as long as it is set */
 	bool hangs_up; /* a client, at its next question */
 	bool is_readonly;
+	bool is_late; /* an answer to the question before comes first, and to n_unanswered resizes none */
+	unsigned n_unanswered;
 	unsigned n_connections;
 };
 
@@ -45,21 +49,48 @@ static void set_flag(bool *b, bool value)
 	__atomic_store_n(b, value, __ATOMIC_SEQ_CST);
 }
 
+static void say(struct peer *p, const char *sign, const char *question, const char *rest, int fd)
+{
+	char text[128];
+	int n = snprintf(text, sizeof(text), "%s%s %s", sign, question, rest);
+
+	(void)fd_send(p->sock, text, (size_t)n, &fd, fd >= 0); /* it may be gone */
+}
+
+/* The one before this isn't known any more to who asked it. */
+static void answer_late(struct peer *p, const char *question)
+{
+	struct connector_head h;
+	char before[32];
+
+	CHECK(connector_parse(question, &h));
+	snprintf(before, sizeof(before), "%c%lu", h.letter, h.number - 1);
+	say(p, "+", before, "", -1);
+}
+
 static void answer(struct peer *p, struct nbd_server *s)
 {
-	char question[16];
+	char question[CONNECTOR_MAX_QUESTION] = {0};
 	size_t n_fds = 0;
 	int pair[2];
 
-	CHECK(fd_recv(p->sock, question, sizeof(question), NULL, &n_fds) > 0);
+	CHECK(fd_recv(p->sock, question, sizeof(question) - 1, NULL, &n_fds) > 0);
+	question[strcspn(question, " ")] = '\0';
+	if (flag(&p->is_late)) {
+		answer_late(p, question);
+		if (question[0] == CONNECTOR_RESIZE && p->n_unanswered) {
+			p->n_unanswered--;
+			return;
+		}
+	}
 	if (flag(&p->refuses) || question[0] != CONNECTOR_CONNECT) {
-		(void)fd_send(p->sock, "-not now", 8, NULL, 0);
+		say(p, "-", question, "not now", -1);
 		return;
 	}
 	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
 	nbd_server_add(s, pair[1]);
 	p->n_connections++;
-	(void)fd_send(p->sock, "+disk", 5, &pair[0], 1); /* it may be gone */
+	say(p, "+", question, "disk", pair[0]);
 	close(pair[0]);
 }
 
@@ -338,6 +369,51 @@ TEST(a_read_only_server_is_told_before_anything_is_written)
 	stop();
 }
 
+/* --- the connector --- */
+
+TEST(a_late_answer_is_not_taken_for_another)
+{
+	struct err err = ERR_INIT;
+	u64 begin;
+
+	CHECK_EQ(start((struct nbdc_options){.answer_ns = 200 * NSEC_PER_MSEC}, &err), 0);
+	peer.n_unanswered = 1;
+	set_flag(&peer.is_late, true);
+	begin = time_mono_ns();
+	CHECK_EQ(blk_resize(disk, 2 * SIZE, &err), -ETIMEDOUT);
+	CHECK(time_mono_ns() - begin < 20 * NSEC_PER_SEC);
+	CHECK_EQ(disk->size, SIZE);
+	CHECK_EQ(blk_resize(disk, 2 * SIZE, &err), -ENOTSUP); /* its own, behind the late one's */
+	CHECK_ERR(err, "not now");
+	CHECK_EQ(disk->size, SIZE);
+	set_flag(&peer.hangs_up, true); /* nor for a connection */
+	write_and_read_many(false);
+	stop();
+}
+
+TEST(heads_of_messages_are_exact)
+{
+	static const char *const wrong[] = {"",
+					    "C",
+					    "C ",
+					    "C x",
+					    "Cx",
+					    "C-1",
+					    "C1x",
+					    "C18446744073709551616",
+					    "C99999999999999999999"};
+	struct connector_head h;
+
+	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++)
+		CHECK(!connector_parse(wrong[i], &h));
+	CHECK(connector_parse("C7", &h));
+	CHECK(h.letter == 'C' && h.number == 7 && !h.rest[0]);
+	CHECK(connector_parse("R18446744073709551615 a b", &h));
+	CHECK(h.letter == 'R' && h.number == ~(u64)0 && !strcmp(h.rest, "a b"));
+	CHECK(connector_parse("C0 ", &h));
+	CHECK(!h.number && !h.rest[0]);
+}
+
 /* --- scripts --- */
 
 static u8 script[64 * 1024];
@@ -404,7 +480,7 @@ static int play_with(struct nbdc_options o, bool is_silent, struct err *err)
 	CHECK_EQ(write(talk[1], script, script_size), script_size);
 	if (!is_silent)
 		shutdown(talk[1], SHUT_WR);
-	CHECK_EQ(fd_send(ask[1], "+x", 2, &talk[0], 1), 0);
+	CHECK_EQ(fd_send(ask[1], "+C0 x", 5, &talk[0], 1), 0);
 	close(talk[0]);
 	fd_set_nonblock(ask[0], true);
 	o.connector = ask[0];
