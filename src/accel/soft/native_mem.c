@@ -239,7 +239,7 @@ struct opd sx_native_memory(struct translation *t, unsigned index, const struct 
 	return opd_sum(H_R14, lin.reg, lin.disp);
 }
 
-static void check_alignment(struct translation *t, unsigned index, struct opd lin, unsigned size)
+void sx_native_check_alignment(struct translation *t, unsigned index, struct opd lin, unsigned size)
 {
 	struct emit *e = &t->e;
 
@@ -259,11 +259,12 @@ struct opd sx_native_aligned(struct translation *t, unsigned index, const struct
 
 	if (w) {
 		m = sx_native_shared(t, index, a, w);
-		check_alignment(t, index, opd_base(m.index, m.disp), a->size);
+		if (!sx_native_is_aligned(t, index, w))
+			sx_native_check_alignment(t, index, opd_base(m.index, m.disp), a->size);
 		return m;
 	}
 	address(t, index, a, true);
-	check_alignment(t, index, opd_base(H_R10, 0), a->size);
+	sx_native_check_alignment(t, index, opd_base(H_R10, 0), a->size);
 	sx_native_check_at(t, index, opd_base(H_R10, 0), a->size, a->is_write, SLOW_CALLOUT);
 	return opd_sum(H_R14, H_R10, 0);
 }

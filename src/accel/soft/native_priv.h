@@ -210,6 +210,8 @@ bool sx_native_is_shared_across(const struct translation *t, unsigned index);
 bool sx_native_has_checks(const struct translation *t, unsigned index);
 void sx_native_emit_checks(struct translation *t, unsigned index);
 struct window *sx_native_window_of(struct translation *t, unsigned index, const struct access *a);
+/* Was its operand's alignment looked at with the window? */
+bool sx_native_is_aligned(const struct translation *t, unsigned index, const struct window *w);
 struct opd sx_native_shared(struct translation *t, unsigned index, const struct access *a,
 			    struct window *w);
 
@@ -333,6 +335,9 @@ void sx_native_linear(struct translation *t, unsigned index, const struct access
 struct opd sx_native_memory(struct translation *t, unsigned index, const struct access *a,
 			    bool may_rejoin);
 struct opd sx_native_aligned(struct translation *t, unsigned index, const struct access *a);
+/* lin is a multiple of size, else the instruction is the interpreter's. R11 is scratch. */
+void sx_native_check_alignment(struct translation *t, unsigned index, struct opd lin,
+			       unsigned size);
 /* r14 = the TLB's slot of the linear address in reg. */
 void sx_native_slot(struct emit *e, const struct sx_cpu *c, unsigned reg);
 /* r10 = host address of size bytes at the linear address in r10; else to the slow path. */

@@ -332,13 +332,36 @@ static struct slow *check_stack(struct translation *t, unsigned index, enum slow
 	return s;
 }
 
+/* CALL by a register or memory, which is left where its target isn't known, or isn't an address, pushes only then. */
+static bool pushes_behind_look_up(const struct translation *t, const struct window *w)
+{
+	return w->starts_write && sx_insn_op(&t->items[w->first].i) == SX_CALL_RM;
+}
+
+/* Before the page is looked at: what isn't aligned sets no A and D. */
+static bool aligns_first(const struct translation *t, const struct window *w)
+{
+	const struct sx_insn *i = &t->items[w->first].i;
+
+	return w->place == w->first && i->flags & SX_IF_MEM && sx_native_wants_alignment(i);
+}
+
+static void check_first_alignment(struct translation *t, const struct window *w)
+{
+	struct access a[2];
+
+	sx_native_accesses(t, &t->items[w->first], a);
+	sx_native_check_alignment(t, w->first, sx_native_lin(t, w->first, a), a->size);
+}
+
 static void emit_check(struct translation *t, unsigned index, struct window *w)
 {
 	i64 disp = w->lo - delta_of(&t->items[index], w);
 	unsigned span = (unsigned)(w->hi - w->lo);
 	bool is_last = t->items[index].i.flags & SX_IF_END;
 	/* A and D are set when the access is done, and the code may look at them before it. */
-	bool may_fill = w->first == index && (w->starts_write || !w->is_write);
+	bool may_fill = w->first == index && (w->starts_write || !w->is_write) &&
+			!pushes_behind_look_up(t, w);
 	enum slow_kind kind = w->first == index && !sx_native_is_shared_across(t, index)
 				      ? (is_last ? SLOW_STEP : SLOW_CALLOUT)
 				      : SLOW_SPLIT;
@@ -352,6 +375,8 @@ static void emit_check(struct translation *t, unsigned index, struct window *w)
 	struct slow *s;
 
 	t->in_r10 = NULL;
+	if (aligns_first(t, w))
+		check_first_alignment(t, w);
 	if (w->base == X86_RSP && w->index == SX_REG_ZERO) {
 		s = check_stack(t, index, kind, (i32)disp, span);
 		s->what |= w->is_write ? SX_NATIVE_WRITE : 0;
@@ -381,6 +406,11 @@ void sx_native_emit_checks(struct translation *t, unsigned index)
 }
 
 /* --- accesses --- */
+
+bool sx_native_is_aligned(const struct translation *t, unsigned index, const struct window *w)
+{
+	return w->first == index && aligns_first(t, w);
+}
 
 struct window *sx_native_window_of(struct translation *t, unsigned index, const struct access *a)
 {

@@ -121,6 +121,32 @@ TEST(accessed_and_dirty_bits_are_set_by_the_access)
 	core_fini(&k);
 }
 
+/* A call to no address at all pushes nothing, moves that aren't aligned touch nothing. */
+/* clang-format off */
+CODE(without,
+     "mov $0x400800, %esp\n movabs $0x123456789abcdef0, %rax\n mov $0x113000, %edx\n"
+     "call *%rax\n mov (%rdx), %r8\n mov $0x401108, %ebx\n movaps (%rbx), %xmm0\n mov 8(%rdx), %r9\n"
+     "mov $0x401208, %ebx\n movaps %xmm0, (%rbx)\n movups %xmm0, -16(%rbx)\n mov 8(%rdx), %r10\n" STOP
+     /* On a stack of its own: goes on behind the instruction. */
+     ".org without + 0x100\n add $8, %rsp\n mov (%rsp), %rsi\n movzwl (%rsi), %edi\n"
+     "lea 2(%rsi), %rsi\n cmp $0xd0ff, %edi\n je 1f\n inc %rsi\n 1: mov %rsi, (%rsp)\n iretq\n");
+/* clang-format on */
+
+TEST(what_an_instruction_that_faults_would_have_touched)
+{
+	struct core k;
+	struct x86_cpu_state s;
+
+	begin(&k, &s, without, CODE_SIZE(without));
+	s.cr4 |= X86_CR4_OSFXSR;
+	core_set_gate(&k, X86_GP, CORE_CODE + 0x100, CORE_CS64, 1, 0x8e);
+	CHECK_EQ(core_run(&k, &s), VCPU_STOP_REQUEST);
+	CHECK_EQ(s.gpr[X86_R8], FIRST | 7);
+	CHECK_EQ(s.gpr[X86_R9], SECOND | 7);
+	CHECK_EQ(s.gpr[X86_R10], SECOND | 7 | X86_PTE_A | X86_PTE_D);
+	core_fini(&k);
+}
+
 /* Each register of a device is read and written as often as the code says. */
 CODE(device,
      "mov $0x402010, %ebx\n"
