@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "accel/soft/cpu.h"
 #include "accel/soft/soft.h"
 #include "base/epoch.h"
 #include "base/err.h"
@@ -380,4 +381,14 @@ enum vcpu_stop core_run(struct core *k, struct x86_cpu_state *s)
 	stop = vcpu_run(k->vcpu[0]);
 	CHECK_EQ(k->vcpu[0]->ops->get_state(k->vcpu[0], s, &err), 0);
 	return stop;
+}
+
+u64 core_count(struct core *k, enum sx_count which)
+{
+	return sx_cpu_of(k->vcpu[0])->counts.n[which];
+}
+
+bool core_is_translated(struct core *k)
+{
+	return sx_cpu_of(k->vcpu[0])->native;
 }

@@ -6,6 +6,7 @@
 #define TESTS_UNIT_SOFT_CORE_FIXTURE_H
 
 #include "accel/accel.h"
+#include "accel/soft/count.h"
 
 #define CORE_RAM       (8 * MIB)
 #define CORE_CODE      0x10000u  /* programs */
@@ -79,6 +80,8 @@ u8 *core_ram(struct core *k, u64 gpa);
 void core_load(struct core *k, u64 gpa, const void *code, size_t size);
 /* Runs vCPU 0 from s until it writes CORE_PORT_STOP; the state is then in s. */
 enum vcpu_stop core_run(struct core *k, struct x86_cpu_state *s);
+u64 core_count(struct core *k, enum sx_count which); /* vCPU 0's */
+bool core_is_translated(struct core *k);             /* its code */
 
 /* A piece of code in the test's source, by the assembler: CODE(name, "insns"). */
 #define CODE(name_, text_)                                                                         \

@@ -13,11 +13,6 @@ CODE(on_debug,
      "push %rax\n mov %dr6, %rax\n or %eax, %r9d\n mov $0xffff0ff0, %eax\n mov %rax, %dr6\n"
      "mov 8(%rsp), %rax\n add %rax, %r8\n inc %r12d\n orl $0x10000, 24(%rsp)\n pop %rax\n iretq\n");
 
-static u64 count_of(struct core *k, enum sx_count which)
-{
-	return sx_cpu_of(k->vcpu[0])->counts.n[which];
-}
-
 static void begin(struct core *k, struct x86_cpu_state *s, const u8 *code, size_t size)
 {
 	core_init(k);
@@ -47,9 +42,9 @@ static void check_native(struct core *k, u64 n_met)
 {
 	if (!sx_cpu_of(k->vcpu[0])->native)
 		return;
-	CHECK(count_of(k, SX_N_TRANSLATED) > 2);
-	CHECK(count_of(k, SX_N_CALLOUT_MEMORY) + count_of(k, SX_N_LEFT_GO_ON) +
-		      count_of(k, SX_N_LEFT_STEP) <
+	CHECK(core_count(k, SX_N_TRANSLATED) > 2);
+	CHECK(core_count(k, SX_N_CALLOUT_MEMORY) + core_count(k, SX_N_LEFT_GO_ON) +
+		      core_count(k, SX_N_LEFT_STEP) <
 	      n_met * 4 + 100);
 }
 
@@ -134,7 +129,7 @@ TEST(a_code_breakpoint_leaves_other_code_translated)
 
 	BEGIN(&k, &s, hot_code);
 	run(&k, &s); /* without */
-	drops = count_of(&k, SX_N_BLOCK_DROP);
+	drops = core_count(&k, SX_N_BLOCK_DROP);
 	core_long_mode(&k, &s);
 	s.dr[3] = CORE_CODE + PLACE(hot_code, hc_place);
 	s.dr7 = 0x480; /* G3 */
@@ -151,7 +146,7 @@ TEST(a_code_breakpoint_leaves_other_code_translated)
 	s.dr7 = 0x480;
 	run(&k, &s);
 	check_met(&s, 125, PLACE(hot_code, hc_place), 8);
-	CHECK_EQ(count_of(&k, SX_N_BLOCK_DROP), drops + 1);
+	CHECK_EQ(core_count(&k, SX_N_BLOCK_DROP), drops + 1);
 	core_fini(&k);
 }
 

@@ -40,11 +40,6 @@ static void on_port(void *opaque, struct core *k, u16 port)
 		plant(sx_cpu_of(k->vcpu[0]), opaque);
 }
 
-static u64 count_of(struct core *k, enum sx_count which)
-{
-	return sx_cpu_of(k->vcpu[0])->counts.n[which];
-}
-
 /* Sums, stores, flags that are needed after a store, a condition, a call, a page of stores by REP. */
 /* clang-format off */
 CODE(program,
@@ -117,10 +112,10 @@ TEST(right_code_goes_through)
 
 	CHECK_EQ(run(&k, NULL), VCPU_STOP_REQUEST);
 	CHECK(!sx_lockstep_difference(sx_cpu_of(k.vcpu[0])));
-	CHECK(count_of(&k, SX_N_LOCKSTEP_STRETCH) > 3);
-	CHECK(count_of(&k, SX_N_LOCKSTEP_INSN) > 3 * 40 * 8);
-	CHECK(count_of(&k, SX_N_LOCKSTEP_SKIPPED) * 10 < count_of(&k, SX_N_LOCKSTEP_INSN));
-	CHECK(count_of(&k, SX_N_TRANSLATED) > 3);
+	CHECK(core_count(&k, SX_N_LOCKSTEP_STRETCH) > 3);
+	CHECK(core_count(&k, SX_N_LOCKSTEP_INSN) > 3 * 40 * 8);
+	CHECK(core_count(&k, SX_N_LOCKSTEP_SKIPPED) * 10 < core_count(&k, SX_N_LOCKSTEP_INSN));
+	CHECK(core_count(&k, SX_N_TRANSLATED) > 3);
 	core_fini(&k);
 }
 
@@ -130,7 +125,7 @@ TEST(what_engines_do_each_in_its_own_way_goes_through)
 
 	CHECK_EQ(run_code(&k, odd_program, CODE_SIZE(odd_program), NULL), VCPU_STOP_REQUEST);
 	CHECK(!sx_lockstep_difference(sx_cpu_of(k.vcpu[0])));
-	CHECK(count_of(&k, SX_N_LOCKSTEP_INSN) > 50 * 20);
+	CHECK(core_count(&k, SX_N_LOCKSTEP_INSN) > 50 * 20);
 	core_fini(&k);
 }
 

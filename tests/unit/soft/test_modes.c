@@ -4,53 +4,9 @@
  */
 #include <string.h>
 
-#include "accel/soft/cpu.h"
-#include "accel/soft/lockstep.h"
 #include "base/err.h"
-#include "core_fixture.h"
+#include "modes_fixture.h"
 #include "test.h"
-
-typedef void set_mode(struct core *k, struct x86_cpu_state *s);
-struct program {
-	set_mode *mode;
-	const u8 *code;
-	size_t size;
-};
-
-static u64 count_of(struct core *k, enum sx_count which)
-{
-	return sx_cpu_of(k->vcpu[0])->counts.n[which];
-}
-
-static bool is_translated(struct core *k)
-{
-	return sx_cpu_of(k->vcpu[0])->native;
-}
-
-/* From s, which begin() made and the test may have changed; the core is k's still. */
-static void run(struct core *k, struct x86_cpu_state *s)
-{
-	CHECK_EQ(core_run(k, s), VCPU_STOP_REQUEST);
-	CHECK(!sx_lockstep_difference(sx_cpu_of(k->vcpu[0])));
-}
-
-static void begin(struct core *k, struct x86_cpu_state *s, const struct program *p,
-		  bool is_lockstep)
-{
-	if (is_lockstep)
-		core_init_lockstep(k);
-	else
-		core_init(k);
-	p->mode(k, s);
-	core_load(k, CORE_CODE, p->code, p->size);
-}
-
-#define EACH_WAY(is_lockstep) for (int is_lockstep = 0; is_lockstep < 2; is_lockstep++)
-#define PROGRAM(mode_, code_)                                                                      \
-	&(const struct program)                                                                    \
-	{                                                                                          \
-		mode_, code_, CODE_SIZE(code_)                                                     \
-	}
 
 static u32 load32(struct core *k, u64 gpa)
 {
@@ -87,12 +43,12 @@ TEST(flat_32_bit_code_computes_the_same_and_stays_native)
 		struct core k;
 		struct x86_cpu_state s;
 
-		begin(&k, &s, PROGRAM(core_protected_mode, flat32), is_lockstep);
-		run(&k, &s);
+		program_begin(&k, &s, PROGRAM(core_protected_mode, flat32), is_lockstep);
+		program_run(&k, &s);
 		CHECK_EQ(s.gpr[X86_RBX], 0xebe8000f);
 		CHECK_EQ(s.gpr[X86_RSP], CORE_STACK);
-		if (is_translated(&k) && !is_lockstep)
-			CHECK(count_of(&k, SX_N_TRANSLATED) > 5);
+		if (core_is_translated(&k) && !is_lockstep)
+			CHECK(core_count(&k, SX_N_TRANSLATED) > 5);
 		core_fini(&k);
 	}
 }
@@ -114,9 +70,9 @@ TEST(addresses_wrap_at_4_gib)
 		struct core k;
 		struct x86_cpu_state s;
 
-		begin(&k, &s, PROGRAM(core_protected_mode, wraps32), is_lockstep);
+		program_begin(&k, &s, PROGRAM(core_protected_mode, wraps32), is_lockstep);
 		core_ram(&k, 0x1f000)[0] = 3;
-		run(&k, &s);
+		program_run(&k, &s);
 		CHECK_EQ(s.gpr[X86_RBX], 100 * (5 + 0x10 + 3));
 		core_fini(&k);
 	}
@@ -135,12 +91,12 @@ TEST(upper_halves_of_registers_are_no_part_of_32_bit_addresses)
 		struct core k;
 		struct x86_cpu_state s;
 
-		begin(&k, &s, PROGRAM(core_protected_mode, upper), is_lockstep);
+		program_begin(&k, &s, PROGRAM(core_protected_mode, upper), is_lockstep);
 		memcpy(core_ram(&k, 0x20000), &(u32){2}, 4);
 		s.gpr[X86_RSI] = 0xabcd00020000;
 		s.gpr[X86_RCX] = 0xabcd00000010;
 		s.gpr[X86_RSP] |= 0xffffc90000000000;
-		run(&k, &s);
+		program_run(&k, &s);
 		CHECK_EQ(s.gpr[X86_RBX], 100);
 		CHECK_EQ((u32)s.gpr[X86_RSP], CORE_STACK);
 		core_fini(&k);
@@ -179,8 +135,8 @@ TEST(segments_have_bases_in_32_bit_code)
 		struct core k;
 		struct x86_cpu_state s;
 
-		begin(&k, &s, PROGRAM(protected_with_segments, tls), is_lockstep);
-		run(&k, &s);
+		program_begin(&k, &s, PROGRAM(protected_with_segments, tls), is_lockstep);
+		program_run(&k, &s);
 		CHECK_EQ(s.gpr[X86_RBX], 100 * 11);
 		CHECK_EQ(load32(&k, 0x20ffc), 3);
 		CHECK_EQ(load32(&k, 0x20ff8), 4);
@@ -202,9 +158,9 @@ TEST(a_segments_limit_raises_a_fault_with_the_instructions_state)
 		struct core k;
 		struct x86_cpu_state s;
 
-		begin(&k, &s, PROGRAM(protected_with_segments, beyond), is_lockstep);
+		program_begin(&k, &s, PROGRAM(protected_with_segments, beyond), is_lockstep);
 		set_gate32(&k, X86_GP, CORE_CODE + 0x40, CORE_CS32);
-		run(&k, &s);
+		program_run(&k, &s);
 		CHECK_EQ(s.gpr[X86_RSI], 0xffe); /* the first whose four bytes aren't all inside */
 		CHECK_EQ(s.gpr[X86_RBX], (0xffe - 0x800) / 2);
 		CHECK_EQ(s.gpr[X86_RDI], 0);
@@ -231,10 +187,10 @@ TEST(a_32_bit_program_under_a_64_bit_kernel)
 		struct core k;
 		struct x86_cpu_state s;
 
-		begin(&k, &s, PROGRAM(core_long_mode, compat), is_lockstep);
+		program_begin(&k, &s, PROGRAM(core_long_mode, compat), is_lockstep);
 		core_load(&k, 0x210000, compat_user, CODE_SIZE(compat_user));
 		core_set_gate(&k, 0x80, CORE_CODE + 0x40, CORE_CS64, 0, 0xee);
-		run(&k, &s);
+		program_run(&k, &s);
 		CHECK_EQ(s.gpr[X86_RBX], 200 * 6);
 		core_fini(&k);
 	}
@@ -255,10 +211,10 @@ TEST(an_outer_return_takes_the_data_segments_away)
 		struct core k;
 		struct x86_cpu_state s;
 
-		begin(&k, &s, PROGRAM(core_protected_mode, drops_ds), is_lockstep);
+		program_begin(&k, &s, PROGRAM(core_protected_mode, drops_ds), is_lockstep);
 		set_gate32(&k, X86_GP, CORE_CODE + 0x80, CORE_CS32);
 		memcpy(core_ram(&k, CORE_TSS + 8), &(u16){CORE_DS}, 2); /* SS0 */
-		run(&k, &s);
+		program_run(&k, &s);
 		CHECK_EQ(s.gpr[X86_RBX], 1);
 		CHECK_EQ(s.gpr[X86_RDX], 0);
 		CHECK_EQ(s.gpr[X86_RCX], 0x10061);

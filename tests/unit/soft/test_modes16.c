@@ -7,65 +7,23 @@
 
 #include "accel/soft/block.h"
 #include "accel/soft/cpu.h"
-#include "accel/soft/lockstep.h"
-#include "core_fixture.h"
+#include "modes_fixture.h"
 #include "test.h"
-
-typedef void set_mode(struct core *k, struct x86_cpu_state *s);
-struct program {
-	set_mode *mode;
-	const u8 *code;
-	size_t size;
-};
-
-static u64 count_of(struct core *k, enum sx_count which)
-{
-	return sx_cpu_of(k->vcpu[0])->counts.n[which];
-}
 
 static u64 callouts(struct core *k)
 {
-	return count_of(k, SX_N_CALLOUT_MEMORY) + count_of(k, SX_N_CALLOUT_UNKNOWN);
+	return core_count(k, SX_N_CALLOUT_MEMORY) + core_count(k, SX_N_CALLOUT_UNKNOWN);
 }
-
-static bool is_translated(struct core *k)
-{
-	return sx_cpu_of(k->vcpu[0])->native;
-}
-
-static void run(struct core *k, struct x86_cpu_state *s)
-{
-	CHECK_EQ(core_run(k, s), VCPU_STOP_REQUEST);
-	CHECK(!sx_lockstep_difference(sx_cpu_of(k->vcpu[0])));
-}
-
-static void begin(struct core *k, struct x86_cpu_state *s, const struct program *p,
-		  bool is_lockstep)
-{
-	if (is_lockstep)
-		core_init_lockstep(k);
-	else
-		core_init(k);
-	p->mode(k, s);
-	core_load(k, CORE_CODE, p->code, p->size);
-}
-
-#define EACH_WAY(is_lockstep) for (int is_lockstep = 0; is_lockstep < 2; is_lockstep++)
-#define PROGRAM(mode_, code_)                                                                      \
-	&(const struct program)                                                                    \
-	{                                                                                          \
-		mode_, code_, CODE_SIZE(code_)                                                     \
-	}
 
 /* Nearly all of it ran as host code: n instructions at least, and hardly a callout or an exit. */
 static void check_native(struct core *k, u64 n)
 {
-	u64 left = count_of(k, SX_N_LEFT_GO_ON) + count_of(k, SX_N_LEFT_LINK) +
-		   count_of(k, SX_N_LEFT_STEP);
+	u64 left = core_count(k, SX_N_LEFT_GO_ON) + core_count(k, SX_N_LEFT_LINK) +
+		   core_count(k, SX_N_LEFT_STEP);
 
-	if (!is_translated(k))
+	if (!core_is_translated(k))
 		return;
-	CHECK(count_of(k, SX_N_TRANSLATED) > 2);
+	CHECK(core_count(k, SX_N_TRANSLATED) > 2);
 	CHECK(callouts(k) + left < n / 20);
 }
 
@@ -202,8 +160,8 @@ static u64 all16_in(set_mode *mode, bool is_lockstep)
 	struct core k;
 	struct x86_cpu_state s;
 
-	begin(&k, &s, PROGRAM(mode, all16), is_lockstep);
-	run(&k, &s);
+	program_begin(&k, &s, PROGRAM(mode, all16), is_lockstep);
+	program_run(&k, &s);
 	CHECK_EQ((u16)s.gpr[X86_RSP], 0x8000);
 	if (!is_lockstep)
 		check_native(&k, 500 * 70 * 4); /* ENTER, LOOP, JCXZ and far ones are callouts */
@@ -238,8 +196,8 @@ TEST(segmented_32_bit_code_computes_the_same_and_stays_native)
 		struct core k;
 		struct x86_cpu_state s;
 
-		begin(&k, &s, PROGRAM(protected_32, all32), is_lockstep);
-		run(&k, &s);
+		program_begin(&k, &s, PROGRAM(protected_32, all32), is_lockstep);
+		program_run(&k, &s);
 		CHECK_EQ(s.gpr[X86_RBX], 0x55f0);
 		if (!is_lockstep)
 			check_native(&k, 500 * 30);
@@ -270,12 +228,12 @@ TEST(everyday_16_bit_code_stays_native)
 		struct core k;
 		struct x86_cpu_state s;
 
-		begin(&k, &s, PROGRAM(modes[n / 2], everyday), n % 2);
+		program_begin(&k, &s, PROGRAM(modes[n / 2], everyday), n % 2);
 		for (unsigned b = 0; b < 64; b++)
 			core_ram(&k, DATA + 0x100)[b] = (u8)(b * 7 + 1);
 		memcpy(core_ram(&k, DATA + 0x7ffe), &(u16){0x1234}, 2);
 		s.gpr[X86_RSP] = 0x7ff0;
-		run(&k, &s);
+		program_run(&k, &s);
 		CHECK_EQ((u16)s.gpr[X86_RBX], 0xb86c);
 		CHECK_EQ(s.seg[X86_GS].base, 0x12340);
 		CHECK_EQ(s.seg[X86_ES].selector, 0x2000);
@@ -303,10 +261,10 @@ TEST(jumps_of_16_bits_wrap_at_64_kib)
 		struct core k;
 		struct x86_cpu_state s;
 
-		begin(&k, &s, PROGRAM(real_mode, wraps_ip), is_lockstep);
+		program_begin(&k, &s, PROGRAM(real_mode, wraps_ip), is_lockstep);
 		core_load(&k, CORE_CODE + 0xfff0, wraps_back, CODE_SIZE(wraps_back));
 		set_data(&s, segment(0x40000, 0xffff, 0x93, 0x4000));
-		run(&k, &s);
+		program_run(&k, &s);
 		CHECK_EQ(s.gpr[X86_RBX], 100 + 99 * 2);
 		CHECK_EQ(s.gpr[X86_RCX], 99 + 99 * 2);
 		core_fini(&k);
@@ -328,9 +286,9 @@ TEST(stack_pointers_and_offsets_of_16_bits_wrap)
 		struct core k;
 		struct x86_cpu_state s;
 
-		begin(&k, &s, PROGRAM(real_mode, wraps_sp), is_lockstep);
+		program_begin(&k, &s, PROGRAM(real_mode, wraps_sp), is_lockstep);
 		s.gpr[X86_RSP] = 0xabcd8000;
-		run(&k, &s);
+		program_run(&k, &s);
 		CHECK_EQ(s.gpr[X86_RBX], 500);
 		CHECK_EQ(s.gpr[X86_RCX], 0xfffe);
 		CHECK_EQ(s.gpr[X86_RSP], 0xabcd0000);
@@ -375,9 +333,9 @@ TEST(jumps_beyond_the_code_segment_fault_with_the_state_before)
 		struct core k;
 		struct x86_cpu_state s;
 
-		begin(&k, &s, &(const struct program){short_16, code, 0x40}, n % 2);
+		program_begin(&k, &s, &(const struct program){short_16, code, 0x40}, n % 2);
 		set_gate16(&k, X86_GP, 0x30);
-		run(&k, &s);
+		program_run(&k, &s);
 		CHECK_EQ(s.gpr[X86_RSI], 0);
 		CHECK_EQ(s.gpr[X86_RDI], cases[n / 2].ip);
 		CHECK_EQ(s.gpr[X86_RDX], 0x8000 - cases[n / 2].pushed - 8);
@@ -399,9 +357,9 @@ TEST(code_that_runs_into_its_limit_faults_at_the_instruction_that_crosses_it)
 		struct core k;
 		struct x86_cpu_state s;
 
-		begin(&k, &s, PROGRAM(short_16, to_the_end), is_lockstep);
+		program_begin(&k, &s, PROGRAM(short_16, to_the_end), is_lockstep);
 		set_gate16(&k, X86_GP, 0x20);
-		run(&k, &s);
+		program_run(&k, &s);
 		CHECK_EQ(s.gpr[X86_RBX], 100);
 		CHECK_EQ(s.gpr[X86_RCX], 6);
 		CHECK_EQ(s.gpr[X86_RDX], 0x600); /* as reset leaves it */
@@ -425,10 +383,10 @@ TEST(accesses_beyond_a_data_segment_fault_by_its_kind)
 		struct core k;
 		struct x86_cpu_state s;
 
-		begin(&k, &s, PROGRAM(protected_16, last_word), is_lockstep);
+		program_begin(&k, &s, PROGRAM(protected_16, last_word), is_lockstep);
 		set_gate16(&k, X86_GP, 0x20);
 		set_gate16(&k, X86_SSEG, 0x40);
-		run(&k, &s);
+		program_run(&k, &s);
 		CHECK_EQ(s.gpr[X86_RSI], 0xffff);
 		CHECK_EQ(s.gpr[X86_RBP], 0xffff);
 		CHECK_EQ(s.gpr[X86_RBX], 0x29);
@@ -452,12 +410,12 @@ TEST(code_knows_its_ip_under_each_segment)
 		struct core k;
 		struct x86_cpu_state s;
 
-		begin(&k, &s, PROGRAM(real_mode, two_bases), is_lockstep);
+		program_begin(&k, &s, PROGRAM(real_mode, two_bases), is_lockstep);
 		s.gpr[X86_RBX] = s.gpr[X86_RDX] = s.gpr[X86_RSI] = 0;
-		run(&k, &s);
+		program_run(&k, &s);
 		CHECK_EQ((s.gpr[X86_RDX] << 16 | s.gpr[X86_RBX]), 200 * (0x103 + 0x203));
 		CHECK_EQ(s.gpr[X86_RSI], 1200);
-		if (is_translated(&k) && !is_lockstep)
+		if (core_is_translated(&k) && !is_lockstep)
 			CHECK(callouts(&k) < 200 * 6);
 		core_fini(&k);
 	}
@@ -507,8 +465,8 @@ TEST(code_knows_its_ip_at_each_linear_address)
 		struct core k;
 		struct x86_cpu_state s;
 
-		begin(&k, &s, PROGRAM(modes[n / 2], two_places), n % 2);
-		run(&k, &s);
+		program_begin(&k, &s, PROGRAM(modes[n / 2], two_places), n % 2);
+		program_run(&k, &s);
 		CHECK_EQ((s.gpr[X86_RDX] << 16 | (u16)s.gpr[X86_RBX]), 201 * 0x103 + 200 * 0x1103);
 		core_fini(&k);
 	}
@@ -528,12 +486,12 @@ TEST(more_segments_than_have_numbers)
 		struct core k;
 		struct x86_cpu_state s;
 
-		begin(&k, &s, PROGRAM(real_mode, many_bases), is_lockstep);
+		program_begin(&k, &s, PROGRAM(real_mode, many_bases), is_lockstep);
 		s.seg[X86_SS] = segment(0x40000, 0xffff, 0x93, 0x4000);
 		s.gpr[X86_RBX] = 0;
-		run(&k, &s);
+		program_run(&k, &s);
 		CHECK_EQ(s.gpr[X86_RBX], 3840);
-		CHECK(count_of(&k, SX_N_BLOCK_DROP) >= 1);
+		CHECK(core_count(&k, SX_N_BLOCK_DROP) >= 1);
 		CHECK(sx_cpu_of(k.vcpu[0])->cache->n_segments < SX_SEGMENTS_MAX);
 		core_fini(&k);
 	}
