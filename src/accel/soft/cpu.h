@@ -179,6 +179,7 @@ struct sx_cpu {
 	u64 native_target, native_target_lin, native_lin;
 	u64 native_windows
 		[32]; /* what is to be added to addresses, of each of a block's: native_window.c */
+	u8 crossing[64]; /* a copy of two pages' bytes, for one load (SX_NATIVE_ONCE) */
 	/* The page that the stack was in last, good as long as the limits aren't 0: below the k-th are the offsets in
 	 * it where SX_STACK_SPAN(k) bytes may begin. */
 	u64 stack_page, stack_addend, stack_limit[SX_STACK_SPANS];

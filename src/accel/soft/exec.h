@@ -109,6 +109,8 @@ static always_inline void sx_reg_set(struct sx_cpu *c, unsigned n, u64 v, unsign
 /* --- memory by linear address (mem.c has the slow halves) --- */
 
 u64 sx_load_slow(struct sx_cpu *c, const struct sx_insn *i, u64 lin, unsigned size);
+/* Of two pages that the TLB has, for native code: true: done, else nothing is. */
+bool sx_load_crossing(struct sx_cpu *c, u64 lin, void *buf, unsigned size);
 void sx_store_slow(struct sx_cpu *c, const struct sx_insn *i, u64 lin, u64 value, unsigned size);
 void sx_load_bytes_slow(struct sx_cpu *c, const struct sx_insn *i, u64 lin, void *buf,
 			unsigned size);

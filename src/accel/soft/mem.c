@@ -189,34 +189,83 @@ static void check_alignment(struct sx_cpu *c, const struct sx_insn *i, u64 lin, 
 		sx_throw(c, i, X86_AC, 0);
 }
 
+/* An access of two pages, as the TLB has them. */
+struct crossing {
+	u8 *low, *high;
+};
+
+/* A program whose hottest object lies across two pages doesn't pay for two walks each time. False: one page is missing. */
+static bool find_crossing(struct sx_cpu *c, u64 lin, unsigned size, enum sx_access access,
+			  enum sx_tlb_set set, struct crossing *out)
+{
+	const struct sx_tlb_entry *low, *high;
+	u64 next = wrap(c, (lin & PAGE_MASK) + PAGE_SIZE);
+
+	if (first_part(lin, size) == size)
+		return false;
+	sx_count(c, SX_N_MISS_CROSSING);
+	low = sx_tlb_find(c, set, lin);
+	high = sx_tlb_find(c, set, next);
+	if ((access == SX_WRITE ? low->write : low->read) != (lin & PAGE_MASK) ||
+	    (access == SX_WRITE ? high->write : high->read) != next)
+		return false;
+	out->low = (u8 *)(uintptr_t)(lin + low->addend);
+	out->high = (u8 *)(uintptr_t)(next + high->addend);
+	return true;
+}
+
+static void crossing_load(const struct crossing *x, u8 *buf, unsigned first, unsigned size)
+{
+	memcpy(buf, x->low, first);
+	memcpy(buf + first, x->high, size - first);
+}
+
 static void load_any(struct sx_cpu *c, const struct sx_insn *i, u64 lin, void *buf, unsigned size,
 		     enum sx_tlb_set set)
 {
 	unsigned first = first_part(lin, size);
+	struct crossing both;
 	struct sx_xlat x, y;
 
-	sx_translate(c, i, lin, SX_READ, set, &x);
-	if (first < size) {
-		sx_count(c, SX_N_MISS_CROSSING);
-		sx_translate(c, i, wrap(c, lin + first), SX_READ, set, &y);
+	if (find_crossing(c, lin, size, SX_READ, set, &both)) {
+		crossing_load(&both, buf, first, size);
+		return;
 	}
+	sx_translate(c, i, lin, SX_READ, set, &x);
+	if (first < size)
+		sx_translate(c, i, wrap(c, lin + first), SX_READ, set, &y);
 	debug_access(c, i, lin, size, false);
 	xlat_load(c, &x, buf, first);
 	if (first < size)
 		xlat_load(c, &y, (u8 *)buf + first, size - first);
 }
 
+bool sx_load_crossing(struct sx_cpu *c, u64 lin, void *buf, unsigned size)
+{
+	unsigned first = first_part(lin, size);
+	struct crossing both;
+
+	if (sx_checks_alignment(c) || !find_crossing(c, lin, size, SX_READ, c->tlb_set, &both))
+		return false;
+	crossing_load(&both, buf, first, size);
+	return true;
+}
+
 static void store_any(struct sx_cpu *c, const struct sx_insn *i, u64 lin, const void *buf,
 		      unsigned size, enum sx_tlb_set set)
 {
 	unsigned first = first_part(lin, size);
+	struct crossing both;
 	struct sx_xlat x, y;
 
-	sx_translate(c, i, lin, SX_WRITE, set, &x);
-	if (first < size) {
-		sx_count(c, SX_N_MISS_CROSSING);
-		sx_translate(c, i, wrap(c, lin + first), SX_WRITE, set, &y);
+	if (find_crossing(c, lin, size, SX_WRITE, set, &both)) {
+		memcpy(both.low, buf, first);
+		memcpy(both.high, (const u8 *)buf + first, size - first);
+		return;
 	}
+	sx_translate(c, i, lin, SX_WRITE, set, &x);
+	if (first < size)
+		sx_translate(c, i, wrap(c, lin + first), SX_WRITE, set, &y);
 	debug_access(c, i, lin, size, true);
 	xlat_store(c, i, &x, buf, first);
 	if (first < size)

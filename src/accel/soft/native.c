@@ -285,6 +285,9 @@ u64 sx_native_fill(struct sx_cpu *c, u64 lin, u32 what)
 		if (host && what & SX_NATIVE_STACK)
 			find_in_tlb(c, lin, size, what);
 	}
+	if (!host && what & SX_NATIVE_ONCE && size <= sizeof(c->crossing) &&
+	    sx_load_crossing(c, lin, c->crossing, size))
+		host = c->crossing;
 	return (u64)(uintptr_t)host;
 }
 

@@ -129,6 +129,7 @@ bool sx_native_end_callout(struct sx_cpu *c, u32 what, const struct sx_native_bl
 #define SX_NATIVE_WRITE BIT32(16)
 #define SX_NATIVE_STACK BIT32(17) /* it is RSP's: the page may become the stack's */
 #define SX_NATIVE_PROBE BIT32(18) /* no write yet: only if the TLB lets it be one already */
+#define SX_NATIVE_ONCE  BIT32(19) /* one load: a copy of two pages' bytes does */
 u64 sx_native_fill(struct sx_cpu *c, u64 lin, u32 what);
 /* Called by native code: MOVS, STOS, CMPS, SCAS whose addresses are 64 bits wide, or 32 in flat segments, page by page,
  * by the registers in memory; false: what is left of it is the interpreter's (interp_string.c). what: enum sx_op and these. */

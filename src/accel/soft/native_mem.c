@@ -224,6 +224,7 @@ struct opd sx_native_memory(struct translation *t, unsigned index, const struct 
 			    bool may_rejoin)
 {
 	struct window *w = sx_native_window_of(t, index, a);
+	struct slow *s;
 	struct opd lin;
 
 	if (w)
@@ -234,8 +235,9 @@ struct opd sx_native_memory(struct translation *t, unsigned index, const struct 
 		address(t, index, a, may_rejoin);
 		lin = opd_base(H_R10, 0);
 	}
-	sx_native_check_at(t, index, lin, a->size, a->is_write,
-			   may_rejoin ? SLOW_CALLOUT : SLOW_STEP);
+	s = sx_native_check_at(t, index, lin, a->size, a->is_write,
+			       may_rejoin ? SLOW_CALLOUT : SLOW_STEP);
+	s->what |= a->is_write ? 0 : SX_NATIVE_ONCE;
 	return opd_sum(H_R14, lin.reg, lin.disp);
 }
 

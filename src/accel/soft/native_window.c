@@ -387,6 +387,8 @@ static void emit_check(struct translation *t, unsigned index, struct window *w)
 		s = sx_native_check_at(t, index, lin, span, w->is_write, kind);
 		if (!may_fill)
 			s->what = 0;
+		else if (w->first == w->last && !w->is_write)
+			s->what |= SX_NATIVE_ONCE;
 		if (lin.reg == H_R10) {
 			t->in_r10 = w;
 			t->r10_index = (u8)index;

@@ -191,6 +191,36 @@ TEST(frames_on_both_sides_of_a_page_boundary)
 	core_fini(&k);
 }
 
+/* Its second page is another one then, and none at last. */
+CODE(across,
+     "mov $0x400ffc, %ebx\n mov $0x400ff8, %esi\n mov $0x113008, %edx\n xor %edi, %edi\n"
+     "1: mov %rcx, (%rbx)\n mov (%rbx), %rax\n add %rax, %rdi\n incq (%rbx)\n add (%rbx), %rdi\n"
+     "movups (%rsi), %xmm0\n movups %xmm0, (%rsi)\n"
+     "movzwl 3(%rbx), %r8d\n movb $5, 4(%rbx)\n mov (%rbx), %r9\n"
+     "dec %ecx\n jnz 1b\n"
+     "movq $0x520007, (%rdx)\n invlpg 4(%rbx)\n mov (%rbx), %r10\n"
+     "movq $0, (%rdx)\n invlpg 4(%rbx)\n mov (%rbx), %r11\n" STOP ON_FAULT("across"));
+
+TEST(a_value_that_lies_across_two_pages)
+{
+	struct core k;
+	struct x86_cpu_state s;
+
+	begin(&k, &s, across, CODE_SIZE(across));
+	put(&k, OTHER, 0x1122334455667788);
+	CHECK_EQ(core_run(&k, &s), VCPU_STOP_REQUEST);
+	CHECK_EQ(s.gpr[X86_RDI], LOOPS * (LOOPS + 1) + LOOPS);
+	CHECK_EQ(s.gpr[X86_R8], 0);
+	CHECK_EQ(s.gpr[X86_R9], 0x500000002);
+	CHECK_EQ(s.gpr[X86_R10], 0x5566778800000002);
+	CHECK_EQ(s.gpr[X86_R11], 0);
+	CHECK_EQ(s.cr2, AT + 0x1000);
+	CHECK_EQ(s.gpr[X86_R13], 0);
+	CHECK_EQ((u32)(get(&k, FIRST + 0xff8) >> 32), 2);
+	CHECK_EQ((u32)get(&k, SECOND), 5);
+	core_fini(&k);
+}
+
 /* The page that the stack is on leads elsewhere after each INVLPG. */
 CODE(moved, "mov $0x400808, %esp\n mov $0x113000, %edx\n xor %ebx, %ebx\n"
 	    "1: push $1\n pop %rax\n add %rax, %rbx\n xorl $0x30000, (%rdx)\n invlpg (%rsp)\n"
