@@ -22,8 +22,9 @@
 #include "base/alloc.h"
 #include "mem/gmem.h"
 
-#define ARENA_SIZE (48 * MIB) /* address space; what is touched is what is used */
-#define HASH_BITS  17
+#define ARENA_SIZE      (48 * MIB) /* address space; what is touched is what is used */
+#define HASH_BITS       17
+#define HASH_NEAR_SHIFT 2 /* code of 2^2 bytes shares a slot */
 /* Each instruction may need entries before it (SX_RIP_NEXT, lockstep), and the block one at its end. */
 #define BLOCK_ENTRIES (3 * SX_BLOCK_MAX + 1)
 #define BLOCK_BYTES_MAX                                                                            \
@@ -119,11 +120,12 @@ bool sx_cache_has_room(const struct sx_cpu *c)
 	return ARENA_SIZE - c->cache->used >= BLOCK_BYTES_MAX;
 }
 
+/* What is near in its page is near in the table, where a look-up's time goes: the host's cache. */
 static u32 *hash_slot(struct sx_cache *k, gpa_t gpa, u32 mode)
 {
-	u64 h = (gpa ^ (u64)mode << 32) * 0x9e3779b97f4a7c15;
+	u64 page = ((gpa >> PAGE_SHIFT) ^ (u64)mode << 32) * 0x9e3779b97f4a7c15;
 
-	return &k->hash[h >> (64 - HASH_BITS)];
+	return &k->hash[page >> (64 - HASH_BITS) ^ (gpa & ~PAGE_MASK) >> HASH_NEAR_SHIFT];
 }
 
 static struct sx_block *block_at(const struct sx_cache *k, u32 at)
@@ -446,13 +448,21 @@ static void unlink_block(struct sx_cache *k, const struct sx_block *b)
 	before->next = b->next;
 }
 
-static struct sx_block *find_physical(struct sx_cpu *c, const struct sx_itlb_entry *e, gpa_t gpa)
+/* Good or stale; NULL: there is none. */
+static struct sx_block *find_decoded(struct sx_cpu *c, const struct sx_itlb_entry *e, gpa_t gpa)
 {
 	const u32 *code = &e->block->code[e->block_page];
 	struct sx_block *b = block_at(c->cache, *hash_slot(c->cache, gpa, c->mode));
 
 	while (b && (b->gpa != gpa || b->mode != c->mode || b->code != code))
 		b = block_at(c->cache, b->next);
+	return b;
+}
+
+static struct sx_block *find_physical(struct sx_cpu *c, const struct sx_itlb_entry *e, gpa_t gpa)
+{
+	struct sx_block *b = find_decoded(c, e, gpa);
+
 	if (!b || sx_block_is_fresh(b) || revalidate(c, b, e))
 		return b;
 	sx_count(c, SX_N_BLOCK_STALE);
@@ -534,6 +544,20 @@ struct sx_block *sx_block_find(struct sx_cpu *c)
 		c->mode = mode;
 		check_limit(c, b);
 	}
+	return b;
+}
+
+struct sx_block *sx_block_find_good(struct sx_cpu *c, u64 lin)
+{
+	const struct sx_itlb_entry *e = sx_translate_code_quietly(c, lin);
+	struct sx_block *b;
+
+	if (!e || !e->host || c->mode & SX_MODE_LIMITED)
+		return NULL;
+	b = find_decoded(c, e, (e->page & PAGE_MASK) + (lin & ~PAGE_MASK));
+	if (!b || b->is_watched || !sx_block_is_fresh(b))
+		return NULL;
+	remember(c, lin, e->page & SX_TLB_GLOBAL, b);
 	return b;
 }
 

@@ -126,6 +126,8 @@ struct sx_decode_mode sx_block_decode_mode(const struct sx_cpu *c, u32 mode);
 
 /* The block at RIP, decoded now if need be; raises the fault that the fetch meets. Run loop. */
 struct sx_block *sx_block_find(struct sx_cpu *c);
+/* The one at linear address lin if it is decoded already, in one page, and good; raises nothing. */
+struct sx_block *sx_block_find_good(struct sx_cpu *c, u64 lin);
 
 /* Handlers that are no instructions: the end of a block; leaving it for the run loop. */
 void sx_block_end(struct sx_cpu *c, const struct sx_insn *i);

@@ -57,6 +57,7 @@ struct vcpu_counter;
 	X(LEFT_REPLACE, "native-exits", "replace") \
 	X(LEFT_INTERPRET, "native-exits", "simd") \
 	X(LEFT_STEP, "native-exits", "step") /* the TLB hadn't got what ended the block */ \
+	X(NATIVE_FOUND, "native-exits", "spared") /* none: a jump's target was looked up without leaving */ \
 	X(EXIT_PORT_READ, "exits", "port-read") \
 	X(EXIT_PORT_WRITE, "exits", "port-write") \
 	X(EXIT_MMIO_READ, "exits", "mmio-read") \

@@ -176,6 +176,7 @@ struct sx_cpu {
 	u64 (*native_fill)(struct sx_cpu *c, u64 lin, u32 what);
 	u64 (*native_tsc)(const struct sx_cpu *c);
 	bool (*native_string)(struct sx_cpu *c, u32 what);
+	bool (*native_find[2])(struct sx_cpu *c, u64 lin); /* sx_native_find, sx_native_find_far */
 	u64 native_target, native_target_lin, native_lin;
 	u64 native_windows
 		[32]; /* what is to be added to addresses, of each of a block's: native_window.c */

@@ -294,7 +294,7 @@ u64 sx_native_fill(struct sx_cpu *c, u64 lin, u32 what)
 /* --- in and out --- */
 
 /* What native code hands back is looked at before it is followed: it may have a bug, or been overwritten. */
-static bool is_own_code(const struct sx_native *n, const void *at)
+bool sx_native_owns(const struct sx_native *n, const void *at)
 {
 	u64 off = (u64)((const u8 *)at - n->write);
 
@@ -308,7 +308,7 @@ struct sx_native_block *sx_native_head(const struct sx_cpu *c, const u8 *code)
 	struct sx_native_block *head;
 
 	memcpy(&head, n->write + (code - n->exec) - sizeof(head), sizeof(head));
-	assert(is_own_code(n, head));
+	assert(sx_native_owns(n, head));
 	return head;
 }
 
@@ -320,7 +320,7 @@ static struct sx_native_block *head_of(const struct sx_cpu *c, const struct sx_b
 /* Was it made for the linear address at RIP, if that matters to it? */
 static bool is_here(const struct sx_cpu *c, const struct sx_block *b)
 {
-	return !sx_native_is_bound(b->mode) || head_of(c, b)->page == (sx_code_lin(c) & PAGE_MASK);
+	return sx_native_is_for(c, b, sx_code_lin(c));
 }
 
 /* Leads a jump of native code, or the entry of a stale block, to what is there now. */
@@ -329,9 +329,9 @@ static void link_to(struct sx_cpu *c, u8 *at, enum native_left left, const struc
 	const struct sx_native *n = c->native;
 	u8 *entry = n->write + to->native;
 
-	assert(is_own_code(n, at));
+	assert(sx_native_owns(n, at));
 	if (left == NATIVE_LINK_FAR) {
-		sx_native_link_far(c, at, entry);
+		sx_native_link_far(c, at, sx_code_lin(c), entry);
 	} else if (left == NATIVE_LINK_ENTRY) {
 		e_patch(at, entry);
 	} else if (left == NATIVE_LINK) {
@@ -351,7 +351,7 @@ static u8 *link_plain(struct sx_cpu *c, u8 *at)
 	const struct sx_native *n = c->native;
 	struct sx_block *b = sx_jump_find(c);
 
-	assert(is_own_code(n, at));
+	assert(sx_native_owns(n, at));
 	if (!b && sx_cache_has_room(c)) {
 		c->block = NULL;
 		b = sx_block_find(c);
@@ -374,19 +374,6 @@ static enum sx_count left_counter(enum native_left left)
 	return counters[left];
 }
 
-/* So jumps to RIP find it next time. */
-static void remember_target(struct sx_cpu *c, u8 *code)
-{
-	u64 lin = sx_code_lin(c);
-
-	if (unlikely(sx_is_odd_code(c, lin) && !c->has_odd_code)) {
-		c->has_odd_code = true;
-		sx_native_key_update(c);
-	}
-	c->native_targets[sx_native_target_slot(lin, c->native_salt)] =
-		(struct sx_native_target){.lin = lin, .key = c->native_key, .code = code};
-}
-
 static uintptr_t enter_at(struct sx_cpu *c, u8 *code)
 {
 	uintptr_t left;
@@ -402,7 +389,7 @@ static u8 *make_ready(struct sx_cpu *c, u8 *at)
 {
 	struct sx_native_block *head = (struct sx_native_block *)(void *)at;
 
-	assert(is_own_code(c->native, at));
+	assert(sx_native_owns(c->native, at));
 	if (!sx_fpu_is_ready(c, head->fpu_needs))
 		return NULL;
 	return c->native->exec + head->entry;
@@ -411,7 +398,7 @@ static u8 *make_ready(struct sx_cpu *c, u8 *at)
 /* Runs native code until it wants something that can't be had at once; what it left is told. */
 static enum native_left run_native(struct sx_cpu *c, u8 *code, u8 **out)
 {
-	remember_target(c, code);
+	sx_native_remember(c, sx_code_lin(c), code); /* jumps there find it next time */
 	for (;;) {
 		uintptr_t left = enter_at(c, code);
 		enum native_left tag = left & (BIT32(NATIVE_TAG_BITS) - 1);
@@ -477,6 +464,8 @@ static noinline sx_insn_fn *run_on(struct sx_cpu *c)
 	if (unlikely(sx_is_wanted(c) || c->run_state != X86_RUNNABLE))
 		return NULL;
 	b = sx_jump_find(c);
+	if (!b) /* so that a jump is linked the first time */
+		b = sx_block_find_good(c, sx_code_lin(c));
 	if (b && b->native && may_link(left, b) && is_here(c, b))
 		link_to(c, at, left, b);
 	return SX_CHAINS_BLOCKS && b ? go_on_with(c, b, b->insn[0].fn) : NULL;

@@ -17,7 +17,7 @@
  * A block that is entered from another page, by a return, or by a jump backwards, looks whether its page was
  * written and whether somebody wants the vCPU; jumps forward in the page, patched, come behind that. Jumps to
  * other pages are patched under conditions (native_far.c); else, and where they are indirect, they look the target
- * up in native_targets. A call pushes where it returns to on a stack of its own, which
+ * up in native_targets, and what that hasn't got by a call (native_find.c). A call pushes where it returns to on a stack of its own, which
  * is the host's stack while native code runs, and calls; a return that finds its target there returns, so
  * that the host predicts it. What these remember is good for one native_key: mode and TLB generation.
  *
@@ -75,6 +75,7 @@ struct sx_native {
 	/* Executable addresses of that: out, in, out with RIP in R11; see native_common.c for others. */
 	const u8 *leave, *enter, *leave_by[2], *leave_to, *return_miss, *call_out, *end_out, *fill,
 		*tsc;
+	const u8 *find[2], *find_or_leave;     /* as sx_cpu.native_find; RIP in R11 */
 	const u8 *far_miss[2];                 /* native_far.c; of 64-bit code, of other */
 	const u8 *string, *string_short[2][4]; /* native_string.c; STOS, MOVS */
 	u32 heat;    /* how often a block is entered before it is translated */
@@ -124,6 +125,10 @@ bool sx_native_callout(struct sx_cpu *c, u32 what, const struct sx_native_block 
 #define NATIVE_SYSRET  BIT32(29) /* to 64-bit code */
 /* The same for one that ends the block: RIP is set. False: native code may go on there. */
 bool sx_native_end_callout(struct sx_cpu *c, u32 what, const struct sx_native_block *n);
+/* native_find.c. Called by native code where native_targets hasn't got lin: true: it has now. The other: for the jump
+ * out of its page at native_target, which is linked. */
+bool sx_native_find(struct sx_cpu *c, u64 lin);
+bool sx_native_find_far(struct sx_cpu *c, u64 lin);
 /* Called by native code where the TLB hasn't got lin: the host address for an access of size bytes, or 0:
  * the instruction is the interpreter's. what: size and these. */
 #define SX_NATIVE_WRITE BIT32(16)

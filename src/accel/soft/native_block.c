@@ -403,6 +403,10 @@ static void emit_slow(struct translation *t, const struct slow *s)
 	case SLOW_SPLIT:
 		emit_slow_split(t, s);
 		break;
+	case SLOW_FIND:
+		sx_native_emit_call_find(&t->e, t->c, 0, s->rejoin);
+		go_on_at(t, s->index, it->off, NATIVE_STEP);
+		break;
 	case SLOW_STEP: /* the last instruction, not begun */
 		go_on_at(t, s->index, it->off, NATIVE_STEP);
 		break;

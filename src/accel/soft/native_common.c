@@ -133,6 +133,47 @@ void sx_native_emit_go_to_found(struct emit *e, const struct sx_cpu *c)
 	e_op(e, 4, 0xff, 4, opd_base(H_R10, offsetof(struct sx_native_target, code)), 0);
 }
 
+/* Called, r11: as sx_native_find has it, which says so by ZF. */
+static void emit_find_by(struct emit *e, struct sx_cpu *c, unsigned which)
+{
+	c->native->find[which] = e_exec(e, e->at);
+	sx_native_each_volatile(e, c, true);
+	e_store(e, H_R11, opd_near(&c->native_lin));
+	e_op(e, 8, 0x8d, H_RDI, opd_near(c), 0);
+	e_op(e, 8, 0x8b, H_RSI, opd_reg(H_R11), 0);
+	e_store(e, H_RSP, opd_near(&c->native_rsp)); /* it raises no exceptions */
+	e_load(e, H_RSP, opd_near(&c->host_rsp));
+	e_op(e, 4, 0xff, 2, opd_near(&c->native_find[which]), 0);
+	e_load(e, H_RSP, opd_near(&c->native_rsp));
+	e_op(e, 1, 0x84, H_RAX, opd_reg(H_RAX), 0); /* test */
+	sx_native_each_volatile(e, c, false);
+	e_load(e, H_R11, opd_near(&c->native_lin));
+	e_u8(e, 0xc3);
+}
+
+void sx_native_emit_call_find(struct emit *e, const struct sx_cpu *c, unsigned which, u8 *again)
+{
+	u8 *call = e_call(e), *found = e_jcc(e, 5);
+
+	if (e->is_full)
+		return;
+	e_patch(call, c->native->find[which] - e->to_exec);
+	e_patch(found, again);
+}
+
+/* Jumped to, r11: where to go on. */
+static void emit_find_or_leave(struct emit *e, struct sx_cpu *c)
+{
+	u8 *look_up = e->at, *miss[2];
+
+	sx_native_emit_look_up(e, c, miss);
+	c->native->find_or_leave = e_exec(e, e->at);
+	e_patch(miss[0], e->at);
+	e_patch(miss[1], e->at);
+	sx_native_emit_call_find(e, c, 0, look_up);
+	jump_to(e, c->native->leave_to);
+}
+
 /* Is the call in the frame at RSP + off the one that returns to R11? If not, goes on at the fields. */
 static void emit_compare_return(struct emit *e, const struct sx_cpu *c, i32 off, u8 *miss[2])
 {
@@ -171,9 +212,8 @@ static void emit_return_miss(struct emit *e, struct sx_cpu *c)
 	move_rsp(e, sizeof(struct sx_native_return) - 8);
 	e_patch(is_empty, e->at);
 	sx_native_emit_look_up(e, c, miss);
-	e_patch(miss[0], e->at);
-	e_patch(miss[1], e->at);
-	jump_to(e, c->native->leave_to);
+	e_patch(miss[0], c->native->find_or_leave - e->to_exec);
+	e_patch(miss[1], c->native->find_or_leave - e->to_exec);
 }
 
 /* Called: r10d: as sx_native_callout has it, r11: the block's head. Comes back, or leaves. An exception leaves by a long jump: the return stack is as before the call. */
@@ -267,10 +307,15 @@ void sx_native_emit_common(struct sx_cpu *c)
 	c->native_end_callout = sx_native_end_callout;
 	c->native_fill = sx_native_fill;
 	c->native_tsc = sx_tsc;
+	c->native_find[0] = sx_native_find;
+	c->native_find[1] = sx_native_find_far;
 	emit_enter(&e, c);
 	emit_leave(&e, c);
 	emit_leave_by(&e, c, false);
 	emit_leave_by(&e, c, true);
+	emit_find_by(&e, c, 0);
+	emit_find_by(&e, c, 1);
+	emit_find_or_leave(&e, c);
 	emit_return_miss(&e, c);
 	sx_native_emit_far_miss(&e, c);
 	c->native->call_out = emit_call_out(&e, c, &c->native_callout);

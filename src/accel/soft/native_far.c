@@ -14,7 +14,7 @@
  *
  * The block's entry looks whether its page was written, as for all jumps from elsewhere. A miss looks up the target
  * like an indirect jump; it is linked when that doesn't know it, and now and then when it does: so that the address
- * space that runs most has the links of pages that several share.
+ * space that runs most has the links of pages that several share. Native code is left only where there is none to be linked to.
  *
  * A kernel's addresses are immediate operands; other code's, which may be of any 64 bits, go by way of R11.
  */
@@ -103,7 +103,7 @@ void sx_native_far(struct translation *t, i64 target)
 void sx_native_emit_far_miss(struct emit *e, struct sx_cpu *c)
 {
 	for (unsigned k = 0; k < ARRAY_SIZE(c->native->far_miss); k++) {
-		u8 *miss[3];
+		u8 *miss[3], *look_up;
 
 		c->native->far_miss[k] = e_exec(e, e->at);
 		e_store(e, H_R10, opd_near(&c->native_target));
@@ -112,9 +112,11 @@ void sx_native_emit_far_miss(struct emit *e, struct sx_cpu *c)
 		e_op(e, 4, 0x83, 5, opd_near(&c->native_relink), 1); /* sub */
 		e_u8(e, 1);
 		miss[2] = e_jcc(e, CC_S);
+		look_up = e->at;
 		sx_native_emit_look_up(e, c, miss);
 		for (unsigned m = 0; m < ARRAY_SIZE(miss); m++)
 			e_patch(miss[m], e->at);
+		sx_native_emit_call_find(e, c, 1, look_up);
 		e_store(e, H_R11, opd_near(&c->gpr[SX_RIP]));
 		e_load(e, H_R10, opd_near(&c->native_target));
 		e_op(e, 8, 0x8d, H_R14, opd_near(c->native->exec), 0); /* lea */
@@ -144,10 +146,10 @@ static bool is_due(struct sx_cpu *c, u32 link)
 	return link == SX_LINK_NEVER || !(c->mode & SX_MODE_USER);
 }
 
-void sx_native_link_far(struct sx_cpu *c, u8 *end, const u8 *entry)
+void sx_native_link_far(struct sx_cpu *c, u8 *end, u64 lin, const u8 *entry)
 {
 	const struct form *form = form_of(c->mode);
-	u64 lin = sx_code_lin(c), from, to = lin & PAGE_MASK;
+	u64 from, to = lin & PAGE_MASK;
 	u32 link;
 	i32 distance;
 

@@ -243,22 +243,26 @@ static void target_to_r11(struct translation *t, unsigned index)
 	add_base(t);
 }
 
-/* Targets that aren't known are the interpreter's, which looks whether they are canonical. */
-static void add_misses(struct translation *t, u8 *miss[2], unsigned index)
+/* Targets that nobody knows are the interpreter's, which looks whether they are canonical. */
+static void add_misses(struct translation *t, u8 *miss[2], unsigned index, u8 *look_up)
 {
-	sx_native_add_slow(t, SLOW_STEP, miss[0], index);
-	sx_native_add_slow(t, SLOW_STEP, miss[1], index);
+	for (unsigned k = 0; k < 2; k++) {
+		sx_native_add_slow(t, SLOW_FIND, miss[k], index);
+		if (!t->e.is_full)
+			t->slow[t->n_slow - 1].rejoin = look_up;
+	}
 }
 
 /* The target may be relative to RSP or be in memory that the push changes: it comes first. */
 static void end_call_rm(struct translation *t, unsigned index)
 {
 	struct emit *e = &t->e;
-	u8 *miss[2];
+	u8 *miss[2], *look_up;
 
 	target_to_r11(t, index);
+	look_up = e->at;
 	sx_native_emit_find(e, t->c, miss);
-	add_misses(t, miss, index);
+	add_misses(t, miss, index, look_up);
 	e_load(e, H_R10, opd_base(H_R10, offsetof(struct sx_native_target, code)));
 	e_store(e, H_R10, opd_near(&t->c->native_target));
 	e_store(e, H_R11, opd_near(&t->c->native_target_lin));
@@ -274,11 +278,12 @@ static void end_call_rm(struct translation *t, unsigned index)
 
 static void end_jmp_rm(struct translation *t, unsigned index)
 {
-	u8 *miss[2];
+	u8 *miss[2], *look_up;
 
 	target_to_r11(t, index);
+	look_up = t->e.at;
 	sx_native_emit_look_up(&t->e, t->c, miss);
-	add_misses(t, miss, index);
+	add_misses(t, miss, index, look_up);
 }
 
 /* --- returns --- */
@@ -292,10 +297,10 @@ static void pop_return(struct translation *t, const struct item *it)
 static void return_by_jump(struct translation *t, unsigned index)
 {
 	struct emit *e = &t->e;
-	u8 *miss[2];
+	u8 *miss[2], *look_up = e->at;
 
 	sx_native_emit_find(e, t->c, miss);
-	add_misses(t, miss, index);
+	add_misses(t, miss, index, look_up);
 	pop_return(t, &t->items[index]);
 	sx_native_emit_go_to_found(e, t->c);
 }
@@ -367,8 +372,8 @@ static void end_unknown(struct translation *t, unsigned index)
 	sx_native_emit_look_up(e, t->c, miss);
 	if (e->is_full)
 		return;
-	e_patch(miss[0], t->c->native->leave_to - e->to_exec);
-	e_patch(miss[1], t->c->native->leave_to - e->to_exec);
+	e_patch(miss[0], t->c->native->find_or_leave - e->to_exec);
+	e_patch(miss[1], t->c->native->find_or_leave - e->to_exec);
 }
 
 void sx_native_end(struct translation *t, unsigned index)

@@ -37,6 +37,15 @@ void sx_native_emit_look_up(struct emit *e, const struct sx_cpu *c, u8 *miss[2])
 /* The same, but R10 has where the target's entry in native_targets is, and nothing is jumped to. */
 void sx_native_emit_find(struct emit *e, const struct sx_cpu *c, u8 *miss[2]);
 void sx_native_emit_go_to_found(struct emit *e, const struct sx_cpu *c);
+/* Calls native_find[which] for the RIP in R11, and goes on at `again` (as written) where the table has it now, else
+ * behind itself, with R11 as it was. Changes R10, R14. */
+void sx_native_emit_call_find(struct emit *e, const struct sx_cpu *c, unsigned which, u8 *again);
+/* native_find.c. Jumps to lin find the code next time. */
+void sx_native_remember(struct sx_cpu *c, u64 lin, u8 *code);
+/* Was the native code of b made for that linear address, if that matters to it? */
+bool sx_native_is_for(const struct sx_cpu *c, const struct sx_block *b, u64 lin);
+/* native.c. Is it, as written, in the code of blocks? */
+bool sx_native_owns(const struct sx_native *n, const void *at);
 /* The guest's registers that a C function may change go to memory, or come back. */
 void sx_native_each_volatile(struct emit *e, const struct sx_cpu *c, bool is_store);
 
@@ -122,6 +131,7 @@ enum slow_kind {
 	SLOW_SPLIT,     /* windows are open: to the plain code of the block that begins there */
 	SLOW_EDGE,      /* a jump into the page that isn't linked yet */
 	SLOW_FAR,       /* a jump out of the page */
+	SLOW_FIND,      /* a target in R11 that native_targets has not: to `rejoin`, or as STEP */
 	SLOW_RETURN,    /* one that isn't the last call's: to R11 */
 	SLOW_FULL,      /* the return stack */
 	SLOW_ENTRY,     /* the page was written since, or somebody wants the vCPU */
@@ -136,7 +146,7 @@ struct slow {
 	/* EDGE, FAR: */
 	i64 target; /* offset in the page */
 	bool is_to_entry;
-	/* CALLOUT, FULL: */
+	/* CALLOUT, FULL, FIND: */
 	u8 *rejoin;
 	bool loads_flags;
 	/* Of a TLB's check: what it was for, as sx_native_fill has it (0: it is none), of what address, where
@@ -241,8 +251,8 @@ void sx_native_slow_full(struct translation *t, const struct slow *s);
 /* native_far.c: to the code at target, in another page. */
 void sx_native_far(struct translation *t, i64 target);
 void sx_native_emit_far_miss(struct emit *e, struct sx_cpu *c);
-/* The jump whose end is at `end`, as written, leads to entry, which is RIP's. */
-void sx_native_link_far(struct sx_cpu *c, u8 *end, const u8 *entry);
+/* The jump whose end is at `end`, as written, leads to entry, which is the linear address lin's. */
+void sx_native_link_far(struct sx_cpu *c, u8 *end, u64 lin, const u8 *entry);
 
 /* native_block.c */
 void sx_native_jump_to_exec(struct translation *t, const u8 *exec);

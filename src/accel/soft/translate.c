@@ -131,23 +131,28 @@ u8 *sx_translate_fill(struct sx_cpu *c, u64 lin, unsigned size, enum sx_access a
 	return access == SX_WRITE && (x.is_code || x.range->is_readonly) ? NULL : x.host;
 }
 
-const struct sx_itlb_entry *sx_translate_code(struct sx_cpu *c, u64 lin)
+static u64 code_tag(const struct sx_cpu *c, u64 lin)
 {
-	u64 tag = (lin & PAGE_MASK) | (c->mode & SX_MODE_USER);
-	struct sx_itlb_entry *e = sx_itlb_slot(c, lin);
+	return (lin & PAGE_MASK) | (c->mode & SX_MODE_USER);
+}
+
+static bool is_code_known(const struct sx_cpu *c, u64 lin, const struct sx_itlb_entry *e)
+{
+	return e->tag == code_tag(c, lin) && sx_itlb_is_fresh(&c->tlbs, e);
+}
+
+/* -1, or the page fault's error code. */
+static int resolve_code(struct sx_cpu *c, u64 lin, struct sx_itlb_entry *e)
+{
 	const struct gmem_range *r;
 	struct sx_walk w;
 	int code;
 
-	if (e->tag == tag && sx_itlb_is_fresh(&c->tlbs, e))
-		return e;
 	sx_count(c, SX_N_MISS_CODE);
-	check_canonical(c, NULL, lin);
 	code = sx_mmu_walk(c, lin, SX_EXEC, c->cpl == 3 ? SX_TLB_USER : SX_TLB_SUPERVISOR, &w);
 	if (code >= 0)
-		sx_throw_page_fault(c, NULL, lin, (u32)code);
-
-	*e = (struct sx_itlb_entry){.tag = tag, .page = page_of_entry(c, lin, &w)};
+		return code;
+	*e = (struct sx_itlb_entry){.tag = code_tag(c, lin), .page = page_of_entry(c, lin, &w)};
 	e->generation =
 		w.is_global ? c->tlbs.global_generation : c->tlbs.space[c->tlbs.current].generation;
 	e->host = w.page == c->apic_page ? NULL : sx_phys_page(c, w.page, &r);
@@ -155,5 +160,31 @@ const struct sx_itlb_entry *sx_translate_code(struct sx_cpu *c, u64 lin)
 		e->block = r->block;
 		e->block_page = (r->offset + (w.page - r->gpa)) >> PAGE_SHIFT;
 	}
+	return -1;
+}
+
+const struct sx_itlb_entry *sx_translate_code(struct sx_cpu *c, u64 lin)
+{
+	struct sx_itlb_entry *e = sx_itlb_slot(c, lin);
+	int code;
+
+	if (is_code_known(c, lin, e))
+		return e;
+	check_canonical(c, NULL, lin);
+	code = resolve_code(c, lin, e);
+	if (code >= 0)
+		sx_throw_page_fault(c, NULL, lin, (u32)code);
 	return e;
+}
+
+const struct sx_itlb_entry *sx_translate_code_quietly(struct sx_cpu *c, u64 lin)
+{
+	struct sx_itlb_entry *e = sx_itlb_slot(c, lin);
+
+	if (is_code_known(c, lin, e))
+		return e;
+	/* Lockstep's second run finds what its first one fetched. */
+	if (c->lockstep || (sx_is_long(c) && !sx_is_canonical(lin)))
+		return NULL;
+	return resolve_code(c, lin, e) >= 0 ? NULL : e;
 }

@@ -28,6 +28,8 @@ u8 *sx_translate_fill(struct sx_cpu *c, u64 lin, unsigned size, enum sx_access a
 
 /* The page that RIP's linear address is in; host is NULL when it is not memory. Raises faults. */
 const struct sx_itlb_entry *sx_translate_code(struct sx_cpu *c, u64 lin);
+/* For those who can't be faulted: NULL where it would raise one. */
+const struct sx_itlb_entry *sx_translate_code_quietly(struct sx_cpu *c, u64 lin);
 
 /* Does the instruction's memory operand, or its implied one, lie in the stack segment? */
 bool sx_uses_stack(const struct sx_cpu *c, const struct sx_insn *i);
