@@ -174,7 +174,7 @@ int launch_target_open(const char *path, enum launch_target_mode mode, struct la
 int launch_target_commit(struct launch_target *t, struct err *err)
 {
 	AUTO(free) char *dir = target_directory(t->path);
-	AUTO_FD int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	AUTO_FD int fd = t->is_unsafe ? -1 : open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	if (rename(t->partial, t->path) < 0)
 		return err_errno(err, -errno, "it is whole, but %s can't be named %s", t->partial,

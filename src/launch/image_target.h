@@ -18,15 +18,18 @@ enum launch_target_mode {
 };
 
 struct launch_target {
-	char *path;    /* absolute */
-	char *partial; /* NULL: nothing is being written */
-	int old;       /* what it replaces, locked against writers until then; 0: nothing */
+	char *path;     /* absolute */
+	char *partial;  /* NULL: nothing is being written */
+	int old;        /* what it replaces, locked against writers until then; 0: nothing */
+	bool is_unsafe; /* nobody waits until its name is on the disk */
 };
 
-/* out is zeroed before, and ended with launch_target_fini in any case; *out_fd is the caller's. */
+/*
+ * out is zeroed before, but for is_unsafe, and ended with launch_target_fini in any case; *out_fd is the caller's.
+ */
 int launch_target_open(const char *path, enum launch_target_mode mode, struct launch_target *out,
 		       int *out_fd, struct err *err);
-/* It is whole, and on the disk; takes its name. */
+/* It is whole, and (unless it is unsafe) on the disk; takes its name. */
 int launch_target_commit(struct launch_target *t, struct err *err);
 /* Removes what isn't whole; frees. After a commit, too; a zeroed one is fine. */
 void launch_target_fini(struct launch_target *t);

@@ -257,7 +257,7 @@ static int convert_run(struct image_wishes *w, const char *const *args, struct e
 {
 	const char *from = args[0], *to = args[1];
 	const char *format = w->target_format ? w->target_format : "raw";
-	struct launch_target t = {0};
+	struct launch_target t = {.is_unsafe = w->is_unsafe};
 	json_t *request;
 	int r;
 

@@ -70,8 +70,8 @@ static int files_open_child(void *opaque, const struct img_child *child, struct 
 static int files_create_child(void *opaque, const struct img_child *child, struct blk **out,
 			      struct err *err)
 {
-	const struct helper_open o = {.is_writable = true};
 	struct files_opener *f = opaque;
+	const struct helper_open o = {.is_writable = true, .is_unsafe = f->is_unsafe};
 	unsigned file;
 	int r = helper_ask(f->h, "create", f->file, child, &file, err);
 
@@ -174,13 +174,15 @@ int helper_create_image(struct helper *h, unsigned file, const json_t *args, u64
 	};
 	AUTO(free_ptr)
 	struct img_option *options = helper_options(json_object_get(args, "options"), &o.n_options);
-	const struct helper_open writable = {.is_writable = true};
+	const struct helper_open writable = {.is_writable = true,
+					     .is_unsafe = arg_bool(args, "unsafe")};
 	struct blk *container;
 	int r;
 
 	o.options = options;
 	o.file_name = file < h->n_files && *h->files[file].name ? h->files[file].name : NULL;
 	opener.opener.opaque = &opener;
+	opener.is_unsafe = writable.is_unsafe;
 	if (file >= h->n_files || !h->files[file].format)
 		return err_set(err, -EPROTO, "file %u has no format", file);
 	if (size % BLK_SECTOR)

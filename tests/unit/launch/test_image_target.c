@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -16,6 +17,14 @@ static char top[64], path[96];
 static struct launch_target target;
 static struct err err;
 static int fd;
+static unsigned n_syncs;
+
+/* Ours instead of the C library's, to count. */
+int fsync(int what)
+{
+	n_syncs++;
+	return (int)syscall(SYS_fsync, what);
+}
 
 static void setup(mode_t mode)
 {
@@ -71,4 +80,21 @@ TEST(nobody_begins_to_write_what_is_replaced)
 	close(writer);
 	CHECK_EQ(launch_target_open(path, LAUNCH_TARGET_NEW, &target, &fd, &err), -EEXIST);
 	teardown();
+}
+
+static unsigned syncs_of_commit(bool is_unsafe)
+{
+	setup(0644);
+	target.is_unsafe = is_unsafe;
+	n_syncs = 0;
+	CHECK_EQ(launch_target_open(path, LAUNCH_TARGET_OVERWRITE, &target, &fd, &err), 0);
+	CHECK_EQ(launch_target_commit(&target, &err), 0);
+	teardown();
+	return n_syncs;
+}
+
+TEST(its_new_name_is_on_the_disk_unless_it_is_unsafe)
+{
+	CHECK_EQ(syncs_of_commit(false), 1);
+	CHECK_EQ(syncs_of_commit(true), 0);
 }
