@@ -16,10 +16,13 @@
 #include "block/io.h"
 #include "image/image.h"
 
-#define COPY_PIECE   (512 * KIB) /* at most, of data: several of them stay in a processor's cache */
-#define COPY_RUN     (1 * GIB)   /* asked for at a time */
+/*
+ * At most, of data: several of them stay in a processor's cache, and a disk of some MiB has some for all threads
+ * that compress. With less the page cache takes smaller folios, each of which costs.
+ */
+#define COPY_PIECE   (1 * MIB)
+#define COPY_RUN     (1 * GIB) /* asked for at a time */
 #define COPY_ALIGN   4096
-#define COPY_PACKED  (1 * MIB) /* the same, compressed */
 #define COPY_COMPARE (1 * MIB)
 
 enum copy_kind { COPY_DATA, COPY_ZERO, COPY_SKIP };
@@ -249,9 +252,6 @@ int img_copy(struct blk *source, struct blk *target, u64 bytes, const struct img
 	unsigned n = o->n_coroutines ? MIN(o->n_coroutines, IMG_COPY_MAX) : IMG_COPY_COROUTINES;
 	int r;
 
-	/* So small that a disk of some MiB has pieces for all threads that compress. */
-	if (o->is_compressed)
-		c.walk.piece = MAX(align, COPY_PACKED);
 	r = copy_walk_run(&c.walk, o->is_in_order ? 1 : n, err);
 	if (r < 0)
 		return r;
