@@ -36,8 +36,8 @@ def measure_kind(tools, rounds, prefix, phases, guest):
     """Both sides with one guest: the sides, and their rows."""
     sides = [Side("posada", lambda: measure_phases(tools.posada(guest, "soft"), phases, LIMIT, PER)),
              Side("QEMU", lambda: measure_phases(tools.qemu(guest, "tcg"), phases, LIMIT, PER))]
-    alternate(f"disk {prefix}".rstrip(": "), rounds, sides)
-    rows = [Row(f"{prefix}{words}: {figure_words} time a request", *sides, f"{phase} {figure}", "µs")
+    alternate(f"disk, {prefix}".rstrip(":, "), rounds, sides)
+    rows = [Row(f"{prefix}{words}: {figure_words} time a request", *sides, f"{phase} {figure}", "µs", aim="<= 1")
             for phase, words in phases.items() for figure, figure_words in (("wall", "wall"), ("cpu", "CPU"))]
     return sides, rows
 

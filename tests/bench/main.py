@@ -7,6 +7,7 @@ import sys
 
 import boot
 import disk
+import fio
 import image
 import live
 import memory
@@ -17,8 +18,8 @@ import soft
 import start
 from guest import Tools
 
-GROUPS = {"start": start, "memory": memory, "boot": boot, "disk": disk, "image": image, "serve": serve, "net": net,
-          "guest": live, "soft": soft}
+GROUPS = {"start": start, "memory": memory, "boot": boot, "disk": disk, "fio": fio, "image": image, "serve": serve,
+          "net": net, "guest": live, "soft": soft}
 
 REALTIME_PRIORITY = 5
 
