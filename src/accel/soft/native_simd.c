@@ -23,16 +23,24 @@ static struct opd opd_xmm(const struct translation *t, unsigned n)
 	return opd_near(t->c->fpu.xmm[n]);
 }
 
-void sx_native_store_vectors(struct translation *t, u16 low, u16 high)
+static void store_low(struct translation *t, u16 low)
 {
-	if (t->fpu_needs & SX_NEEDS_AVX) {
-		sx_native_vex_store(t, low, high);
-		return;
-	}
 	for (unsigned n = 0; n < 16; n++) {
 		if (low & BIT32(n))
 			e_op(&t->e, 4, MOVAPS_STORE, n, opd_xmm(t, n), 0);
 	}
+}
+
+/* No general register changes: XMM14 isn't R14. */
+void sx_native_store_vectors(struct translation *t, u16 low, u16 high)
+{
+	u16 changed = t->e.changed;
+
+	if (t->fpu_needs & SX_NEEDS_AVX)
+		sx_native_vex_store(t, low, high);
+	else
+		store_low(t, low);
+	t->e.changed = changed;
 }
 
 void sx_native_load_vectors(struct translation *t, u16 low, u16 high)

@@ -221,6 +221,23 @@ TEST(a_value_that_lies_across_two_pages)
 	core_fini(&k);
 }
 
+/* XMM14 is put away between two accesses of a window, which R14 is for. */
+CODE(vectors, "mov $0x400808, %esp\n xor %edi, %edi\n"
+	      "1: call 2f\n add %rax, %rdi\n dec %ecx\n jnz 1b\n movd %xmm14, %esi\n" STOP
+	      "3: jmp 3b\n 2: movd %ecx, %xmm14\n push %rcx\n pop %rax\n ret\n");
+
+TEST(a_return_behind_a_vector_register_of_a_windows_number)
+{
+	struct core k;
+	struct x86_cpu_state s;
+
+	begin(&k, &s, vectors, CODE_SIZE(vectors));
+	CHECK_EQ(core_run(&k, &s), VCPU_STOP_REQUEST);
+	CHECK_EQ(s.gpr[X86_RDI], LOOPS * (LOOPS + 1) / 2);
+	CHECK_EQ(s.gpr[X86_RSI], 1);
+	core_fini(&k);
+}
+
 /* The page that the stack is on leads elsewhere after each INVLPG. */
 CODE(moved, "mov $0x400808, %esp\n mov $0x113000, %edx\n xor %ebx, %ebx\n"
 	    "1: push $1\n pop %rax\n add %rax, %rbx\n xorl $0x30000, (%rdx)\n invlpg (%rsp)\n"
