@@ -51,6 +51,11 @@ static bool is_end(const struct translation *t, const struct item *it)
 		 (sx_native_is_system(&it->i) || sx_native_is_segment(&it->i, t->b->mode)));
 }
 
+static bool is_jcc(const struct item *it)
+{
+	return sx_insn_op(&it->i) == SX_JCC;
+}
+
 /* Bytes of `wanted` up to CS's limit. */
 static u32 room_in_segment(const struct translation *t, u32 wanted)
 {
@@ -108,40 +113,50 @@ static bool kills_flags(struct translation *t, i64 off)
 
 		if (r < 0)
 			return false;
+		it.off = (u32)off;
 		look_at(t, off, off + r);
 		sx_native_classify(&it, t->b->mode);
-		if (!it.is_native || it.flags & FLAGS_READ || it.i.flags & SX_IF_END)
+		if (!it.is_native || it.flags & FLAGS_READ)
 			return false;
 		if (it.flags & FLAGS_WRITE)
 			return true;
 		off += r;
+		if (sx_insn_op(&it.i) == SX_JMP || sx_insn_op(&it.i) == SX_CALL)
+			off = sx_native_target(t, &it);
+		else if (it.i.flags & SX_IF_END)
+			return false;
 	}
 	return false;
 }
 
 /* Whoever comes next may be interrupted before it sets the flags, and may read them. */
-static bool are_flags_live_at_end(struct translation *t)
+static void find_live_at_end(struct translation *t)
 {
 	const struct item *last = &t->items[t->n_items - 1];
-	i64 next = last->off + last->i.len, target = sx_native_target(t, last);
+	i64 next = last->off + last->i.len;
 
+	t->is_live_taken = t->is_live_at_end = true;
 	if (!t->page)
-		return true;
+		return;
 	switch ((int)sx_insn_op(&last->i)) {
 	case SX_JCC:
-		return !kills_flags(t, next) || !kills_flags(t, target);
+		t->is_live_taken = !kills_flags(t, sx_native_target(t, last));
+		t->is_live_at_end = !kills_flags(t, next);
+		return;
 	case SX_JMP:
 	case SX_CALL:
-		return !kills_flags(t, target);
+		t->is_live_at_end = !kills_flags(t, sx_native_target(t, last));
+		return;
 	}
-	return last->i.flags & SX_IF_END || !kills_flags(t, next);
+	t->is_live_at_end = last->i.flags & SX_IF_END || !kills_flags(t, next);
 }
 
 static void find_live_flags(struct translation *t)
 {
-	bool is_live = are_flags_live_at_end(t);
+	bool is_live;
 
-	t->is_live_at_end = is_live;
+	find_live_at_end(t);
+	is_live = t->is_live_at_end || (is_jcc(&t->items[t->n_items - 1]) && t->is_live_taken);
 	for (unsigned k = t->n_items; k-- > 0;) {
 		struct item *it = &t->items[k];
 
@@ -337,7 +352,7 @@ static void emit_items(struct translation *t)
 			sx_native_flush_fpu(t);
 			if (!it->is_native)
 				spill_if_host(t);
-			else if (sx_insn_op(&it->i) != SX_JCC)
+			else if (!is_jcc(it))
 				sx_native_spill_at_end(t);
 			sx_native_emit_checks(t, k);
 			sx_native_end(t, k);

@@ -90,6 +90,12 @@ static u16 changed_by_integer(const struct sx_insn *i)
 	return bits;
 }
 
+/* In RCX, which the row doesn't name. */
+static bool finds_index(const struct sx_insn *i)
+{
+	return sx_insn_op(i) == SX_PCMPESTRI || sx_insn_op(i) == SX_PCMPISTRI;
+}
+
 static u16 changed_by_odd(const struct sx_insn *i)
 {
 	return BIT32(X86_RAX) | BIT32(X86_RDX) | rm_bit(i);
@@ -103,7 +109,7 @@ u16 sx_native_changes(const struct item *it, u32 mode)
 	    sx_native_is_segment(i, mode))
 		return ALL_GPRS;
 	if (sx_native_is_vex(i) || sx_native_is_simd(i))
-		return named_by_row(i) | BIT32(X86_RCX); /* the index that PCMPISTRI finds */
+		return named_by_row(i) | (finds_index(i) ? BIT32(X86_RCX) : 0);
 	if (sx_native_is_x87(i))
 		return BIT32(X86_RAX); /* FNSTSW */
 	if (sx_native_is_odd(i))

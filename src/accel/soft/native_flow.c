@@ -71,25 +71,36 @@ void sx_native_go(struct translation *t, i64 target, i64 from)
 
 void sx_native_slow_far(struct translation *t, const struct slow *s)
 {
+	if (s->spills_flags)
+		sx_native_spill_flags(t);
 	sx_native_far(t, s->target);
 }
 
 void sx_native_slow_edge(struct translation *t, const struct slow *s)
 {
 	enum native_left tag = s->is_to_entry ? NATIVE_LINK_ENTRY : NATIVE_LINK;
+	u8 *field = s->field;
 
-	sx_native_add_edge(t, s->field, tag, s->target);
+	if (s->spills_flags) {
+		sx_native_spill_flags(t);
+		field = e_jump(&t->e);
+	}
+	sx_native_add_edge(t, field, tag, s->target);
 }
 
 static void end_jcc(struct translation *t, const struct item *it)
 {
 	i64 next = it->off + it->i.len;
+	bool is_host = t->flags == FLAGS_HOST, is_both = t->is_live_at_end && t->is_live_taken;
 
-	if (t->flags != FLAGS_HOST)
+	if (!is_host)
 		sx_native_load_flags(t);
-	else
-		sx_native_spill_at_end(t); /* leaves them in EFLAGS as well */
+	else if (is_both)
+		sx_native_spill_flags(t); /* leaves them in EFLAGS as well */
 	add_target(t, e_jcc(&t->e, it->i.cc), sx_native_target(t, it), it->off);
+	t->slow[t->n_slow - 1].spills_flags = is_host && !is_both && t->is_live_taken;
+	if (is_host && !is_both && t->is_live_at_end)
+		sx_native_spill_flags(t);
 	sx_native_go(t, next, it->off);
 }
 

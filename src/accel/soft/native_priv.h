@@ -146,6 +146,7 @@ struct slow {
 	/* EDGE, FAR: */
 	i64 target; /* offset in the page */
 	bool is_to_entry;
+	bool spills_flags; /* they are in EFLAGS, and wanted there */
 	/* CALLOUT, FULL, FIND: */
 	u8 *rejoin;
 	bool loads_flags;
@@ -179,7 +180,8 @@ struct translation {
 	const u8 *page; /* the block's, in host memory: it may change; NULL: not to be had */
 	u32 first, end; /* bytes of it that were looked at */
 	enum flags_home flags;
-	bool is_live_at_end; /* flags */
+	bool is_live_at_end; /* flags; where the end is a conditional jump, if it isn't taken */
+	bool is_live_taken;  /* ... if it is */
 	unsigned fpu_needs;  /* the block's: enum sx_fpu_need */
 	u16 xmm_valid,
 		xmm_dirty; /* XMM registers that are in the host's; newer there than in c->fpu */

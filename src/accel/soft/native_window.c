@@ -155,7 +155,7 @@ static unsigned place_of(const struct translation *t, unsigned index, const stru
 	for (unsigned k = index; k-- > from;) {
 		if (!has_registers_of(&t->items[k], w))
 			break;
-		if (!t->items[k].is_live || !k)
+		if (!t->items[k].is_live || !may_have_flags(t, k))
 			return k;
 	}
 	return index;

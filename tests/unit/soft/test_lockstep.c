@@ -184,12 +184,12 @@ TEST(flags_that_are_not_kept_are_found)
 	check_found(&p);
 }
 
-/* JB as JNB, behind flags that came from memory: the two bytes alone may be part of an address. */
+/* JB as JNB, behind the store to 0x400(%rdi): the two bytes alone may be part of an address. */
 TEST(a_wrong_condition_is_found)
 {
-	struct plant p = {.find = (const u8 *)"\x49\x8b\xc3\x0f\x82",
-			  .put = (const u8 *)"\x49\x8b\xc3\x0f\x83",
-			  .size = 5};
+	struct plant p = {.find = (const u8 *)"\x00\x04\x00\x00\x0f\x82",
+			  .put = (const u8 *)"\x00\x04\x00\x00\x0f\x83",
+			  .size = 6};
 
 	check_found(&p);
 }
