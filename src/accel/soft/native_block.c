@@ -64,39 +64,59 @@ static u32 room_in_segment(const struct translation *t, u32 wanted)
 	return room < wanted ? (u32)room : wanted;
 }
 
-/* From the page, which may be changed meanwhile: looked at when all is done. */
-static bool decode_items(struct translation *t)
+/* Up to `limit`, or the next jump. False: it goes on nowhere, as far as this can tell. */
+static bool decode_run(struct translation *t, i64 *off, u32 limit)
 {
-	const struct sx_block *b = t->b;
-	const struct sx_decode_mode mode = sx_block_decode_mode(t->c, b->mode);
-	const u8 *bytes = t->page ? t->page + t->first : sx_block_bytes(b);
-	u32 off = 0, limit = t->page ? (u32)PAGE_SIZE - t->first : b->n_bytes;
+	bool is_first = !t->n_items;
+	const struct sx_decode_mode mode = sx_block_decode_mode(t->c, t->b->mode);
+	const u8 *bytes = t->page ? t->page : sx_block_bytes(t->b) - t->first;
 
-	if (t->is_bound)
-		limit = room_in_segment(t, limit);
-	while (off < limit && t->n_items < ARRAY_SIZE(t->items)) {
+	while (*off < limit && t->n_items < ARRAY_SIZE(t->items)) {
 		struct item *it = &t->items[t->n_items];
-		int r = sx_decode(&mode, bytes + off, limit - off, &it->i);
+		int r = sx_decode(&mode, bytes + *off, limit - (u32)*off, &it->i);
 
-		if (r < 0)
-			break;
-		it->off = t->first + off;
+		if (r < 0 || (!is_first && sx_native_is_in_trace(t, *off)))
+			return false;
+		it->off = (u32)*off;
+		it->seam = SEAM_NONE;
 		it->window[0] = it->window[1] = 0;
-		if (b->mode & SX_MODE_BREAK && sx_debug_covers(t->c, it->off, it->i.len))
-			break; /* behind what the interpreter's block ends with */
-		sx_native_classify(it, b->mode);
+		if (t->b->mode & SX_MODE_BREAK && sx_debug_covers(t->c, it->off, it->i.len))
+			return false; /* behind what the interpreter's block ends with */
+		sx_native_classify(it, t->b->mode);
 		it->is_native = (it->is_native && is_near(it) && sx_native_jumps_well(t, it)) ||
 				sx_native_system_classify(t, it);
-		off += it->i.len;
+		*off += it->i.len;
 		if (it->is_native)
 			t->fpu_needs |= sx_native_fpu_needs(&it->i);
 		t->n_items++;
 		if (is_end(t, it))
-			break;
+			return sx_native_goes_on(t, it);
 	}
-	look_at(t, t->first, t->first + off);
+	return false;
+}
+
+/* From the page, which may be changed meanwhile: looked at when all is done. */
+static bool decode_items(struct translation *t)
+{
+	const struct sx_block *b = t->b;
+	u32 begin = t->first, limit = t->page ? (u32)PAGE_SIZE : begin + b->n_bytes;
+	i64 from = begin, off = begin;
+	bool is_whole;
+
+	if (t->is_bound)
+		limit = begin + room_in_segment(t, limit - begin);
+	is_whole = decode_run(t, &off, limit);
+	look_at(t, from, off);
+	if (off < (i64)begin + b->n_bytes)
+		return false;
+	while (is_whole) {
+		from = off = sx_native_seam_next(t, &t->items[t->n_items - 1]);
+		is_whole = decode_run(t, &off, limit);
+		look_at(t, from, off);
+	}
+	t->items[t->n_items ? t->n_items - 1 : 0].seam = SEAM_NONE;
 	refuse_last_sti(t);
-	return off >= b->n_bytes;
+	return true;
 }
 
 /*
@@ -160,6 +180,10 @@ static void find_live_flags(struct translation *t)
 	for (unsigned k = t->n_items; k-- > 0;) {
 		struct item *it = &t->items[k];
 
+		if (it->seam == SEAM_NOT_TAKEN || it->seam == SEAM_TAKEN) {
+			it->is_live_out = !kills_flags(t, sx_native_seam_out(t, it));
+			is_live |= it->is_live_out;
+		}
 		it->is_live_after = is_live;
 		if (it->flags & FLAGS_READ)
 			is_live = true;
@@ -254,7 +278,7 @@ void sx_native_call_out(struct translation *t, unsigned index, const u8 *functio
 		e_patch(field, function - e->to_exec);
 }
 
-static void add_retired(struct translation *t, i64 n)
+void sx_native_add_retired(struct translation *t, i64 n)
 {
 	if (!t->c->counts_insns)
 		return;
@@ -337,7 +361,7 @@ static void emit_entry(struct translation *t)
 		check_count(t);
 	t->inner = t->c->is_counted ? t->entry : e->at;
 	check_fpu(t, SLOW_INTERPRET, 0);
-	add_retired(t, t->n_items);
+	sx_native_add_retired(t, t->n_items);
 	t->flags = FLAGS_MEMORY;
 }
 
@@ -348,6 +372,11 @@ static void emit_items(struct translation *t)
 	for (unsigned k = 0; k < t->n_items; k++) {
 		struct item *it = &t->items[k];
 
+		if (it->seam) {
+			sx_native_emit_checks(t, k);
+			sx_native_seam(t, k);
+			continue;
+		}
 		if (is_end(t, it)) {
 			sx_native_flush_fpu(t);
 			if (!it->is_native)
@@ -391,7 +420,7 @@ static void emit_slow_split(struct translation *t, const struct slow *s)
 	u8 *field;
 
 	sx_native_store_fip(t, s->x87_off);
-	add_retired(t, -(i64)(t->n_items - s->index));
+	sx_native_add_retired(t, -(i64)(t->n_items - s->index));
 	field = e_jump(&t->e);
 	sx_native_add_edge(t, field, NATIVE_LINK_PLAIN, t->items[s->index].off);
 }
@@ -399,7 +428,7 @@ static void emit_slow_split(struct translation *t, const struct slow *s)
 /* The instructions from index on were counted, but are the interpreter's now. */
 static void go_on_at(struct translation *t, unsigned index, u32 off, u32 left)
 {
-	add_retired(t, -(i64)(t->n_items - index));
+	sx_native_add_retired(t, -(i64)(t->n_items - index));
 	sx_native_leave_with(t, left, off);
 }
 
@@ -408,7 +437,9 @@ static void emit_slow(struct translation *t, const struct slow *s)
 	const struct item *it = &t->items[s->index];
 	u32 start = t->items[0].off;
 
+	t->has_upper = s->has_upper;
 	sx_native_store_vectors(t, s->xmm_dirty, s->ymm_dirty);
+	t->has_upper = false;
 	if (s->what)
 		sx_native_slow_fill(t, s);
 	switch (s->kind) {
@@ -568,6 +599,7 @@ static void begin(struct translation *t, struct sx_cpu *c, struct sx_block *b, b
 	t->base = (u32)c->code_base;
 	t->is_bound = sx_native_is_bound(b->mode);
 	t->is_plain = is_plain;
+	t->at = b;
 	/* An instruction across two pages is known by its linear address, and by its bytes. */
 	t->page = sx_block_code2(b) ? NULL : sx_phys_page(c, b->gpa & PAGE_MASK, &range);
 	t->first = (u32)(b->gpa & ~PAGE_MASK);

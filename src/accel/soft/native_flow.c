@@ -29,8 +29,7 @@ bool sx_native_jumps_well(const struct translation *t, const struct item *it)
 
 /* --- jumps to what is known --- */
 
-/* Is it an instruction whole in the page? One that goes on in the next is found by its linear address only. */
-static bool is_whole_in_page(struct translation *t, i64 off)
+bool sx_native_is_whole(struct translation *t, i64 off)
 {
 	const struct sx_decode_mode mode = sx_block_decode_mode(t->c, t->b->mode);
 	struct sx_insn i;
@@ -41,15 +40,33 @@ static bool is_whole_in_page(struct translation *t, i64 off)
 				  SX_DECODE_NEED_MORE;
 }
 
-/* Where the jump whose distance stands at field leads. Jumps backwards come by the checks: so every loop
- * meets them. */
-static void add_target(struct translation *t, u8 *field, i64 target, i64 from)
+/* How far the translation has come in the page. */
+static i64 furthest(const struct translation *t, unsigned index)
 {
-	sx_native_add_slow(t, is_whole_in_page(t, target) ? SLOW_EDGE : SLOW_FAR, field, 0);
-	if (t->e.is_full)
-		return;
-	t->slow[t->n_slow - 1].target = target;
-	t->slow[t->n_slow - 1].is_to_entry = target <= from;
+	u32 off = 0;
+
+	for (unsigned k = 0; k <= index; k++) {
+		if (t->items[k].off > off)
+			off = t->items[k].off;
+	}
+	return off;
+}
+
+/*
+ * Where the jump whose distance stands at field leads, from the item index. Who jumps to what isn't further in the
+ * page than all that it has been at comes by the checks: so every loop meets them.
+ */
+static struct slow *add_target(struct translation *t, u8 *field, i64 target, i64 from,
+			       unsigned index)
+{
+	i64 last = furthest(t, index);
+	struct slow *s = sx_native_add_slow(t, sx_native_is_whole(t, target) ? SLOW_EDGE : SLOW_FAR,
+					    field, index);
+
+	s->target = target;
+	s->is_to_entry = target <= from || target <= last;
+	s->has_upper = t->has_upper;
+	return s;
 }
 
 /* R11 = the linear address of what is at off in the page: RIP, but for a base. */
@@ -63,45 +80,76 @@ static void load_rip(struct translation *t, i64 off)
 
 void sx_native_go(struct translation *t, i64 target, i64 from)
 {
-	if (!is_whole_in_page(t, target))
+	if (!sx_native_is_whole(t, target))
 		sx_native_far(t, target);
 	else
-		add_target(t, e_jump(&t->e), target, from);
+		add_target(t, e_jump(&t->e), target, from, t->n_items - 1);
+}
+
+/* What is left to do before the jump is taken, of a seam above all. False: nothing. */
+static bool settle(struct translation *t, const struct slow *s)
+{
+	u32 rest = t->c->counts_insns ? t->n_items - 1 - s->index : 0;
+
+	if (s->spills_flags)
+		sx_native_spill_flags(t);
+	sx_native_store_fip(t, s->x87_off);
+	if (rest)
+		sx_native_add_retired(t, -(i64)rest);
+	return s->spills_flags || rest || s->x87_off != X87_NONE || s->xmm_dirty || s->ymm_dirty ||
+	       s->has_upper;
 }
 
 void sx_native_slow_far(struct translation *t, const struct slow *s)
 {
-	if (s->spills_flags)
-		sx_native_spill_flags(t);
+	settle(t, s);
 	sx_native_far(t, s->target);
 }
 
 void sx_native_slow_edge(struct translation *t, const struct slow *s)
 {
 	enum native_left tag = s->is_to_entry ? NATIVE_LINK_ENTRY : NATIVE_LINK;
-	u8 *field = s->field;
+	u8 *field = settle(t, s) ? e_jump(&t->e) : s->field;
 
-	if (s->spills_flags) {
-		sx_native_spill_flags(t);
-		field = e_jump(&t->e);
-	}
 	sx_native_add_edge(t, field, tag, s->target);
 }
 
-static void end_jcc(struct translation *t, const struct item *it)
+/* Its flags are in EFLAGS, and stay there. */
+static struct slow *conditional_jump(struct translation *t, unsigned index, unsigned cc, i64 target,
+				     bool is_live)
 {
-	i64 next = it->off + it->i.len;
-	bool is_host = t->flags == FLAGS_HOST, is_both = t->is_live_at_end && t->is_live_taken;
+	const struct item *it = &t->items[index];
+	bool is_host = t->flags == FLAGS_HOST;
+	struct slow *s;
 
 	if (!is_host)
 		sx_native_load_flags(t);
-	else if (is_both)
+	s = add_target(t, e_jcc(&t->e, cc), target, it->off, index);
+	s->spills_flags = is_host && is_live;
+	return s;
+}
+
+void sx_native_seam(struct translation *t, unsigned index)
+{
+	const struct item *it = &t->items[index];
+
+	if (it->seam != SEAM_JUMP)
+		conditional_jump(t, index, it->i.cc ^ (it->seam == SEAM_TAKEN),
+				 sx_native_seam_out(t, it), it->is_live_out);
+}
+
+static void end_jcc(struct translation *t, unsigned index)
+{
+	const struct item *it = &t->items[index];
+	bool is_host = t->flags == FLAGS_HOST, is_both = t->is_live_at_end && t->is_live_taken;
+
+	if (is_host && is_both)
 		sx_native_spill_flags(t); /* leaves them in EFLAGS as well */
-	add_target(t, e_jcc(&t->e, it->i.cc), sx_native_target(t, it), it->off);
-	t->slow[t->n_slow - 1].spills_flags = is_host && !is_both && t->is_live_taken;
+	t->flags = is_host ? FLAGS_HOST : FLAGS_MEMORY;
+	conditional_jump(t, index, it->i.cc, sx_native_target(t, it), t->is_live_taken && !is_both);
 	if (is_host && !is_both && t->is_live_at_end)
 		sx_native_spill_flags(t);
-	sx_native_go(t, next, it->off);
+	sx_native_go(t, it->off + it->i.len, it->off);
 }
 
 /* LOOP and JCXZ: rCX as wide as addresses are. Flags are in memory, where anybody wants them. */
@@ -124,7 +172,7 @@ static void end_loop(struct translation *t, const struct item *it)
 	}
 	if (op == SX_LOOPNE || op == SX_JCXZ)
 		taken = 4; /* e */
-	add_target(t, e_jcc(e, taken), sx_native_target(t, it), it->off);
+	add_target(t, e_jcc(e, taken), sx_native_target(t, it), it->off, t->n_items - 1);
 	if (is_over && !e->is_full)
 		e_patch(is_over, e->at);
 	sx_native_go(t, it->off + it->i.len, it->off);
@@ -218,7 +266,7 @@ static void end_call(struct translation *t, unsigned index)
 		return;
 	}
 	push_frame(t, index);
-	add_target(t, e_call(&t->e), target, it->off);
+	add_target(t, e_call(&t->e), target, it->off, index);
 	emit_return_site(t, it);
 }
 
@@ -397,7 +445,7 @@ void sx_native_end(struct translation *t, unsigned index)
 	}
 	switch ((int)sx_insn_op(&it->i)) {
 	case SX_JCC:
-		end_jcc(t, it);
+		end_jcc(t, index);
 		break;
 	case SX_LOOP:
 	case SX_LOOPE:

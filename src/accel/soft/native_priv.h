@@ -86,15 +86,25 @@ struct known {
 	u8 version;
 };
 
+/* A jump behind which the translation goes on, at the next item: native_trace.c. */
+enum seam {
+	SEAM_NONE,
+	SEAM_JUMP,      /* it always goes there */
+	SEAM_NOT_TAKEN, /* it goes on behind itself, or out to its target */
+	SEAM_TAKEN,     /* it goes on at its target, or out behind itself */
+};
+
 /* One instruction of the block being translated. */
 struct item {
 	struct sx_insn i; /* as decoded */
 	u32 off;          /* in the page */
 	u8 flags;         /* FLAGS_* */
+	u8 seam;          /* enum seam */
 	bool is_native;   /* else a callout, or the end */
 	bool is_live;     /* flags are needed by it or behind it */
 	bool is_live_after;
-	u8 window[2]; /* 1 + that of its operand, of its access by the stack pointer; 0: none */
+	bool is_live_out; /* ... where a seam leads out */
+	u8 window[2];     /* 1 + that of its operand, of its access by the stack pointer; 0: none */
 	struct known known[X86_GPRS];
 };
 
@@ -147,6 +157,7 @@ struct slow {
 	i64 target; /* offset in the page */
 	bool is_to_entry;
 	bool spills_flags; /* they are in EFLAGS, and wanted there */
+	bool has_upper;    /* at the jump */
 	/* CALLOUT, FULL, FIND: */
 	u8 *rejoin;
 	bool loads_flags;
@@ -160,8 +171,9 @@ struct slow {
 	u16 ymm_dirty, ymm_valid; /* the upper halves */
 	u32 x87_off;              /* at the jump */
 };
-#define SLOW_MAX 320
-#define EDGE_MAX 160
+#define SLOW_MAX  480
+#define EDGE_MAX  240
+#define ITEMS_MAX 112 /* more than a block has, for traces */
 
 #define X87_NONE (~(u32)0)
 
@@ -169,16 +181,18 @@ struct translation {
 	struct sx_cpu *c;
 	struct sx_block *b;
 	struct emit e;
-	struct item items[64];
+	struct item items[ITEMS_MAX];
 	unsigned n_items;
 	struct sx_native_block *head; /* as written */
 	u8 *entry, *inner;            /* as written: with the checks and behind them */
-	u8 *cold, *hot_end;           /* where the code out of line begins, where the other ends */
-	u64 lin;                      /* of the block's page, */
-	u32 base;                     /* CS's base */
-	bool is_bound;                /* ... and they are constants to it */
-	const u8 *page; /* the block's, in host memory: it may change; NULL: not to be had */
-	u32 first, end; /* bytes of it that were looked at */
+	const struct sx_block
+		*at;        /* the decoded block that the items have come to; NULL: not known */
+	u8 *cold, *hot_end; /* where the code out of line begins, where the other ends */
+	u64 lin;            /* of the block's page, */
+	u32 base;           /* CS's base */
+	bool is_bound;      /* ... and they are constants to it */
+	const u8 *page;     /* the block's, in host memory: it may change; NULL: not to be had */
+	u32 first, end;     /* bytes of it that were looked at */
 	enum flags_home flags;
 	bool is_live_at_end; /* flags; where the end is a conditional jump, if it isn't taken */
 	bool is_live_taken;  /* ... if it is */
@@ -237,12 +251,24 @@ static inline u32 sx_native_ip(const struct translation *t, i64 off)
 	return (u32)((i64)t->lin + off) - t->base;
 }
 
+/* native_trace.c. Does the translation go on behind the jump it, the last so far? Then it is a seam. */
+bool sx_native_goes_on(struct translation *t, struct item *it);
+/* Is the byte there part of an instruction that it has? */
+bool sx_native_is_in_trace(const struct translation *t, i64 off);
+/* Where it goes on behind it, and where it leads out, in the page. */
+i64 sx_native_seam_next(const struct translation *t, const struct item *it);
+i64 sx_native_seam_out(const struct translation *t, const struct item *it);
+
 /* native_flow.c: where a relative jump, which is at `it`, leads, from the page's start. */
 i64 sx_native_target(const struct translation *t, const struct item *it);
 /* Does it stay in the segment? */
 bool sx_native_jumps_well(const struct translation *t, const struct item *it);
+/* A conditional jump behind which it goes on. */
+void sx_native_seam(struct translation *t, unsigned index);
 /* The instruction ends the block. */
 void sx_native_end(struct translation *t, unsigned index);
+/* Is it an instruction whole in the page? One that goes on in the next is found by its linear address only. */
+bool sx_native_is_whole(struct translation *t, i64 off);
 /* To the code at target in the page, from the instruction at `from`. */
 void sx_native_go(struct translation *t, i64 target, i64 from);
 void sx_native_slow_edge(struct translation *t, const struct slow *s);
@@ -262,6 +288,8 @@ void sx_native_leave_with(struct translation *t, u32 left, i64 target);
 /* The jump at field leads to target in the page once it is linked; the code that asks for that. */
 void sx_native_add_edge(struct translation *t, u8 *field, enum native_left tag, i64 target);
 void sx_native_spill_at_end(struct translation *t);
+/* To the counted instructions; nothing where none are. */
+void sx_native_add_retired(struct translation *t, i64 n);
 /* Calls call_out or end_out for the instruction. */
 void sx_native_call_out(struct translation *t, unsigned index, const u8 *function);
 

@@ -161,9 +161,10 @@ static unsigned place_of(const struct translation *t, unsigned index, const stru
 	return index;
 }
 
-/* open: the first window that is still good, from: the first item where a check may be. */
+/* open: the first window that is still good, from: the first item where a check may be, since: the first window
+ * since the last way out: who takes that doesn't write what is written behind it. */
 static u8 plan_access(struct translation *t, unsigned index, const struct access *a, unsigned open,
-		      unsigned from)
+		      unsigned from, unsigned since)
 {
 	const struct item *it = &t->items[index];
 	struct window *w;
@@ -172,7 +173,8 @@ static u8 plan_access(struct translation *t, unsigned index, const struct access
 		w = &t->windows[k];
 		if (!is_of_window(it, w, a))
 			continue;
-		if (join(w, index, a, a->disp + delta_of(it, w)))
+		if ((k >= since || w->is_write || !a->is_write) &&
+		    join(w, index, a, a->disp + delta_of(it, w)))
 			return (u8)(k + 1);
 		break;
 	}
@@ -204,7 +206,7 @@ static bool is_behind_sti(const struct translation *t, unsigned index)
 
 void sx_native_plan_windows(struct translation *t)
 {
-	unsigned open = 0, from = 0;
+	unsigned open = 0, from = 0, since = 0;
 
 	t->n_windows = t->next_window = 0;
 	t->held = t->in_r10 = NULL;
@@ -221,12 +223,16 @@ void sx_native_plan_windows(struct translation *t)
 			n = 0;
 		}
 		for (unsigned j = 0; j < n; j++) {
-			it->window[a[j].is_stack] = plan_access(t, k, &a[j], open, from);
+			it->window[a[j].is_stack] = plan_access(t, k, &a[j], open, from, since);
 			if (t->n_windows > open && t->windows[t->n_windows - 1].place > from)
 				from = t->windows[t->n_windows - 1].place;
 		}
 		if (sx_native_may_call_out(it, t->b->mode))
 			from = k + 1;
+		if (it->seam == SEAM_NOT_TAKEN || it->seam == SEAM_TAKEN) {
+			from = k + 1;
+			since = t->n_windows;
+		}
 		if (ends_windows(it, t->b->mode))
 			open = t->n_windows;
 	}
@@ -258,6 +264,8 @@ static bool leaves_r14(const struct item *it)
 	switch ((int)sx_insn_op(i)) {
 	case SX_LEA:
 	case SX_NOP:
+	case SX_JCC:
+	case SX_JMP:
 		return true;
 	case SX_MOV:
 	case SX_ADD:

@@ -1,0 +1,108 @@
+/*
+ * Traces: a translation that goes on behind jumps in its page, the way that was taken.
+ *
+ * A block is translated once the interpreter has entered it some times, and knows by then where its end led: at a
+ * conditional jump whose other side was hardly ever taken, and at every direct jump, the translation goes on in the next
+ * block, unless that has code of its own. The jump is a seam: nothing, or a conditional jump to what is out of line
+ * there. Flags, windows and XMM registers are kept over it; who leaves by the other side puts away what is wanted there.
+ *
+ * All of a trace is in one page, so that the word which its entry compares is good for all of it, and it is made anew
+ * when any byte changes that it was made of. It never comes back to an instruction that it has: a loop is its end.
+ */
+#include "accel/soft/block.h"
+#include "accel/soft/native_priv.h"
+
+/* How far from the block, so that few bytes have to be kept. */
+#define DISTANCE_MAX 1024
+/* One side was entered so many times as often as the other. */
+#define BIAS 4
+
+i64 sx_native_seam_next(const struct translation *t, const struct item *it)
+{
+	return it->seam == SEAM_NOT_TAKEN ? it->off + it->i.len : sx_native_target(t, it);
+}
+
+i64 sx_native_seam_out(const struct translation *t, const struct item *it)
+{
+	return it->seam == SEAM_NOT_TAKEN ? sx_native_target(t, it) : it->off + it->i.len;
+}
+
+static u32 offset_of(const struct sx_block *b)
+{
+	return (u32)(b->gpa & ~PAGE_MASK);
+}
+
+/* The interpreter's block, whose end it is. */
+static const struct sx_block *block_at(const struct translation *t, const struct item *it)
+{
+	const struct sx_block *b = t->at;
+
+	return b && offset_of(b) + b->n_bytes == it->off + it->i.len ? b : NULL;
+}
+
+/* The side that was taken far more often; SEAM_NONE: there is none. */
+static enum seam choose(const struct sx_block *b)
+{
+	unsigned not = b->out[0] ? b->out[0]->heat + 1u : 0;
+	unsigned taken = b->out[1] ? b->out[1]->heat + 1u : 0;
+
+	if (not > taken * BIAS)
+		return SEAM_NOT_TAKEN;
+	return taken > not *BIAS ? SEAM_TAKEN : SEAM_NONE;
+}
+
+/*
+ * Without the interpreter's knowledge, which isn't the same in two runs: by the address. Counted clocks have this, and who
+ * translates at once.
+ */
+static bool is_blind(const struct sx_cpu *c)
+{
+	return !SX_CHAINS_BLOCKS || c->is_counted || c->native->heat == 1;
+}
+
+static enum seam choose_blindly(const struct item *it)
+{
+	return (it->off ^ it->off >> 3) & 1 ? SEAM_TAKEN : SEAM_NOT_TAKEN;
+}
+
+bool sx_native_is_in_trace(const struct translation *t, i64 off)
+{
+	for (unsigned k = 0; k < t->n_items; k++) {
+		if (off >= t->items[k].off && off < t->items[k].off + t->items[k].i.len)
+			return true;
+	}
+	return false;
+}
+
+static bool may_go_to(struct translation *t, i64 off)
+{
+	i64 begin = offset_of(t->b);
+
+	return off - begin <= DISTANCE_MAX && begin - off <= DISTANCE_MAX &&
+	       sx_native_is_whole(t, off) && !sx_native_is_in_trace(t, off);
+}
+
+bool sx_native_goes_on(struct translation *t, struct item *it)
+{
+	bool is_jump = sx_insn_op(&it->i) == SX_JMP, is_known = !is_blind(t->c);
+	const struct sx_block *b = block_at(t, it), *next = NULL;
+	enum seam seam = SEAM_JUMP;
+
+	if (!it->is_native || t->is_plain || t->is_bound || !t->page ||
+	    t->b->mode & SX_MODE_BREAK || (!is_jump && sx_insn_op(&it->i) != SX_JCC) ||
+	    (is_known && !b))
+		return false;
+	if (!is_jump)
+		seam = is_known ? choose(b) : choose_blindly(it);
+	if (seam && is_known)
+		next = b->out[seam != SEAM_NOT_TAKEN];
+	if (!seam || (is_known && (!next || next->native || !sx_block_is_fresh(next))))
+		return false;
+	it->seam = (u8)seam;
+	if (!may_go_to(t, sx_native_seam_next(t, it))) {
+		it->seam = SEAM_NONE;
+		return false;
+	}
+	t->at = next;
+	return true;
+}
