@@ -3,6 +3,7 @@
  */
 #include "block/block.h"
 
+#include "base/co.h"
 #include "base/err.h"
 #include "block/block_priv.h"
 
@@ -84,10 +85,38 @@ int blk_resize(struct blk *b, u64 size, struct err *err)
 	return b->ops->resize(b, size, err);
 }
 
+struct blk_return {
+	struct loop_task task;
+	struct co *co;
+	bool is_back;
+};
+
+static void blk_on_return(struct loop_task *t)
+{
+	struct blk_return *r = container_of(t, struct blk_return, task);
+
+	r->is_back = true;
+	co_wake(r->co);
+}
+
+/* Who woke this coroutine may be the disk, in the middle of its completions: it goes on from the loop. */
+static void blk_leave_completions(struct blk *b)
+{
+	struct blk_return r = {.task.fn = blk_on_return, .co = co_self()};
+
+	if (!r.co)
+		return;
+	list_init(&r.task.node);
+	loop_task_post(b->loop, &r.task);
+	while (!r.is_back)
+		co_wait();
+}
+
 void blk_free(struct blk *b)
 {
 	if (!b)
 		return;
+	blk_leave_completions(b);
 	blk_drain(b);
 	if (b->kick_task.is_posted)
 		loop_task_cancel(b->loop, &b->kick_task);

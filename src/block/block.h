@@ -116,7 +116,8 @@ void blk_kick_later(struct blk *b);
 void blk_set_round(struct blk *b, void (*round)(void *opaque), void *opaque);
 /* Waits for everything submitted; all done() have been called on return. */
 void blk_drain(struct blk *b);
-void blk_free(struct blk *b); /* drains; NULL is fine */
+/* Drains; NULL is fine. In a coroutine it waits for the loop first. */
+void blk_free(struct blk *b);
 AUTO_FN(blk_free, struct blk *)
 
 /*

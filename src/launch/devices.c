@@ -14,7 +14,8 @@
 #include "client/client.h"
 #include "launch/launch_priv.h"
 
-#define DEVICE_MAX_FDS (3 + GUEST_MAX_NET_QUEUES + GUEST_MAX_DISK_FILES)
+#define DEVICE_MAX_FDS    (3 + GUEST_MAX_NET_QUEUES + GUEST_MAX_DISK_FILES)
+#define DEVICE_TIMEOUT_MS 60000
 
 /* The guest's other addresses were made from its name and a number, of which we know nothing. */
 static int device_make_mac(u8 mac[6], struct err *err)
@@ -26,12 +27,22 @@ static int device_make_mac(u8 mac[6], struct err *err)
 	return 0;
 }
 
+/* What a disk of a server takes to be opened is up to that server, for so long. */
+static int device_connect(const char *guest, struct client **out, struct err *err)
+{
+	int r = client_connect(guest, out, err);
+
+	if (r == 0)
+		client_set_timeout(*out, DEVICE_TIMEOUT_MS);
+	return r;
+}
+
 static int device_send(const char *guest, json_t *device, const int *fds, size_t n_fds,
 		       char **out_name, struct err *err)
 {
 	AUTO(client_free) struct client *c = NULL;
 	json_t *result;
-	int r = client_connect(guest, &c, err);
+	int r = device_connect(guest, &c, err);
 
 	if (r < 0) {
 		json_decref(device);
@@ -90,7 +101,7 @@ static int device_start_job(const char *guest, json_t *arguments, const int *fds
 			    struct err *err)
 {
 	AUTO(client_free) struct client *c = NULL;
-	int r = client_connect(guest, &c, err);
+	int r = device_connect(guest, &c, err);
 
 	if (r < 0) {
 		json_decref(arguments);

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/alloc.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "base/time.h"
@@ -256,6 +257,7 @@ struct pc_addition {
 	struct machine *m;
 	struct guest_disk *disk; /* one of the two */
 	struct guest_nic *nic;
+	struct blk *blk; /* disk's */
 	struct err *err;
 	int result;
 };
@@ -264,7 +266,8 @@ static void pc_add_on_io(void *arg)
 {
 	struct pc_addition *a = arg;
 
-	a->result = a->disk ? pc_add_disk(a->m, a->disk, a->err) : pc_add_nic(a->m, a->nic, a->err);
+	a->result = a->disk ? pc_make_disk(a->m, a->disk, a->blk, a->err)
+			    : pc_add_nic(a->m, a->nic, a->err);
 }
 
 static int pc_add(struct pc_addition *a)
@@ -281,29 +284,88 @@ static int pc_add(struct pc_addition *a)
 	return r;
 }
 
-int machine_add_disk(struct machine *m, struct guest_disk *disk, const char **out_name,
-		     struct err *err)
+/* A disk that is being opened. */
+struct pc_new_disk {
+	struct machine *m;
+	struct guest_disk disk;
+	struct machine_waiter waiter;
+};
+
+/* Into the configuration: its last disk is *d then, until pc_take_back. */
+static int pc_enter_disk(struct machine *m, struct guest_disk *d, struct err *err)
 {
 	struct guest_config *c = m->config;
-	struct pc_addition a = {.m = m, .disk = &c->disks[c->n_disks], .err = err};
-	int r;
 
-	if (c->n_disks == GUEST_MAX_DISKS) {
-		guest_disk_fini(disk);
+	if (c->n_disks == GUEST_MAX_DISKS)
 		return err_set(err, -ENOSPC, "a guest has at most %d disks", GUEST_MAX_DISKS);
-	}
-	*a.disk = *disk;
-	guest_disk_init(disk);
-	c->n_disks++;
+	c->disks[c->n_disks++] = *d;
+	guest_disk_init(d);
+	return 0;
+}
+
+static void pc_take_back(struct machine *m, struct guest_disk *d)
+{
+	struct guest_disk *last = &m->config->disks[--m->config->n_disks];
+
+	*d = *last;
+	guest_disk_init(last);
+}
+
+static int pc_add_opened(struct pc_new_disk *n, struct blk *b, struct err *err)
+{
+	struct machine *m = n->m;
+	struct pc_addition a = {.m = m, .blk = b, .err = err};
+	int r = n->waiter.check(n->waiter.opaque, err);
+
+	if (r == 0)
+		r = pc_enter_disk(m, &n->disk, err);
+	if (r < 0)
+		return r;
+	a.disk = &m->config->disks[m->config->n_disks - 1];
 	r = pc_add(&a);
 	if (r < 0) {
-		c->n_disks--;
-		guest_disk_fini(a.disk);
+		pc_take_back(m, &n->disk);
 		return r;
 	}
-	*out_name = a.disk->name;
 	log_info("disk '%s' was added in slot %u", a.disk->name, a.disk->slot);
+	n->waiter.done(n->waiter.opaque, a.disk->name, err);
 	return 0;
+}
+
+static void pc_on_disk_opened(void *opaque, struct blk *b, struct err *err)
+{
+	struct pc_new_disk *n = opaque;
+
+	if (!b || pc_add_opened(n, b, err) < 0) {
+		if (b)
+			pc_close_disk(n->m, b);
+		n->waiter.done(n->waiter.opaque, NULL, err);
+	}
+	guest_disk_fini(&n->disk);
+	free(n);
+}
+
+int machine_add_disk(struct machine *m, struct guest_disk *disk, const struct machine_waiter *w,
+		     struct err *err)
+{
+	struct pc_new_disk *n = NEW(struct pc_new_disk);
+	int r;
+
+	*n = (struct pc_new_disk){.m = m, .disk = *disk, .waiter = *w};
+	guest_disk_init(disk);
+	/* What is wrong with it by itself needn't wait for its server. */
+	r = pc_enter_disk(m, &n->disk, err);
+	if (r == 0) {
+		r = guest_config_check(m->config, err);
+		pc_take_back(m, &n->disk);
+	}
+	if (r == 0)
+		r = pc_open_later(m, &n->disk, false, pc_on_disk_opened, n, err);
+	if (r < 0) {
+		guest_disk_fini(&n->disk);
+		free(n);
+	}
+	return r;
 }
 
 int machine_add_nic(struct machine *m, struct guest_nic *nic, const char **out_name,

@@ -19,7 +19,8 @@
 #include "vm/vm.h"
 
 struct pc_job {
-	struct pc_slot *slot;
+	struct pc_slot *slot;     /* NULL: it has gone */
+	bool is_starting;         /* its target is being opened */
 	struct img_job *job;      /* the I/O thread's */
 	struct guest_disk target; /* what the guest goes on with, if it does */
 	bool has_replaced;        /* atomic: it has */
@@ -128,7 +129,7 @@ static void pc_unlock_layer(struct pc_job *p)
 {
 	struct err err = ERR_INIT;
 
-	if (p->layer_fd < 0)
+	if (p->layer_fd < 0 || !p->slot)
 		return;
 	if (p->target.fd >= 0 || p->target.used_fd >= 0)
 		blk_unlock_fd(p->target.fd >= 0 ? p->target.fd : p->target.used_fd);
@@ -142,6 +143,7 @@ struct pc_job_start {
 	struct machine *m;
 	struct pc_job *p;
 	struct img_job_options o;
+	struct machine_waiter waiter;
 	struct err *err;
 	int result;
 };
@@ -149,26 +151,28 @@ struct pc_job_start {
 static void pc_start_job(void *arg)
 {
 	struct pc_job_start *z = arg;
-	struct blk *hub = vblk_disk(z->p->slot->vdev);
-	struct blk *target = NULL;
+	struct blk *hub = vblk_disk(z->p->slot->vdev), *target = z->o.target;
 
-	if (z->p->kind != MACHINE_JOB_PULL) {
-		z->result = pc_open_target(z->m, &z->p->target, &target, z->err);
-		/* A layer beneath may be smaller than the disk has become. */
-		if (!z->result && z->p->kind == MACHINE_JOB_COMMIT && target->size < hub->size)
-			z->result = blk_resize(target, hub->size, z->err);
-	}
-	z->o.target = target;
+	/* A layer beneath may be smaller than the disk has become. */
+	if (z->p->kind == MACHINE_JOB_COMMIT && target->size < hub->size)
+		z->result = blk_resize(target, hub->size, z->err);
 	if (!z->result)
 		z->result = img_job_start(hub, &z->o, &z->p->job, z->err);
-	if (z->result == 0) {
-		z->p->slot->job = z->p;
-		return;
-	}
-	if (target)
-		blk_unlock_fd(z->p->target.used_fd);
-	z->p->target.used_fd = -1;
-	blk_free(target);
+}
+
+/* The main thread: with its target open, if it has one, which is taken over on success. */
+static int pc_begin_job(struct pc_job_start *z, struct blk *target, struct err *err)
+{
+	int r = z->waiter.check(z->waiter.opaque, err);
+
+	if (r == 0 && !z->p->slot)
+		r = err_set(err, -ENOENT, "the disk is gone");
+	if (r < 0)
+		return r;
+	z->o.target = target;
+	z->err = err;
+	vm_call_on_io(z->m->vm, pc_start_job, z);
+	return z->result;
 }
 
 static int pc_find_job_slot(struct machine *m, const char *name, struct pc_slot **out,
@@ -188,6 +192,8 @@ static int pc_find_job_slot(struct machine *m, const char *name, struct pc_slot 
 static void pc_free_job(struct pc_job *p)
 {
 	assert(!p->job);
+	if (p->slot)
+		p->slot->job = NULL;
 	guest_disk_fini(&p->target);
 	free(p);
 }
@@ -210,6 +216,7 @@ static int pc_prepare_job(struct machine *m, const char *name, const struct mach
 		return err_set(err, -ENOTSUP,
 			       "'%s' is shared: what other guests write, a job wouldn't see", name);
 	z->p->slot = s;
+	s->job = z->p;
 	z->p->disk_fd = d->used_fd;
 	z->o = (struct img_job_options){
 		.kind = pc_job_kinds[o->kind],
@@ -227,28 +234,58 @@ static int pc_prepare_job(struct machine *m, const char *name, const struct mach
 	return r < 0 ? r : pc_lock_layer(d, z->p, err);
 }
 
-int machine_start_job(struct machine *m, const char *name, const struct machine_job_options *o,
-		      struct guest_disk *target, struct err *err)
+static void pc_end_start(struct pc_job_start *z, const struct err *err)
 {
-	struct pc_job_start z = {.m = m, .p = NEW(struct pc_job), .err = err};
+	if (err) {
+		pc_unlock_layer(z->p);
+		pc_free_job(z->p);
+	}
+	free(z);
+}
+
+static void pc_on_target_opened(void *opaque, struct blk *target, struct err *err)
+{
+	struct pc_job_start *z = opaque;
+	const struct machine_waiter w = z->waiter;
+	struct pc_job *p = z->p;
 	int r;
 
-	z.p->kind = o->kind;
-	z.p->layer_fd = -1;
-	guest_disk_init(&z.p->target);
+	p->is_starting = false;
+	r = target ? pc_begin_job(z, target, err) : err->code;
+
+	if (r < 0 && target) {
+		blk_unlock_fd(p->target.used_fd);
+		p->target.used_fd = -1;
+		pc_close_disk(z->m, target);
+	}
+	pc_end_start(z, r < 0 ? err : NULL);
+	w.done(w.opaque, r < 0 ? NULL : p->slot->vdev->dev.name, err);
+}
+
+int machine_start_job(struct machine *m, const char *name, const struct machine_job_options *o,
+		      struct guest_disk *target, const struct machine_waiter *w, struct err *err)
+{
+	struct pc_job_start *z = NEW(struct pc_job_start);
+	int r;
+
+	*z = (struct pc_job_start){.m = m, .p = NEW(struct pc_job), .waiter = *w};
+	z->p->kind = o->kind;
+	z->p->layer_fd = -1;
+	guest_disk_init(&z->p->target);
 	if (target) {
-		z.p->target = *target;
+		z->p->target = *target;
 		guest_disk_init(target);
 	}
-	r = pc_prepare_job(m, name, o, &z, err);
-	if (!r) {
-		vm_call_on_io(m->vm, pc_start_job, &z);
-		r = z.result;
-	}
-	if (r < 0) {
-		pc_unlock_layer(z.p);
-		pc_free_job(z.p);
-	}
+	r = pc_prepare_job(m, name, o, z, err);
+	z->p->is_starting = !r && target;
+	if (!r && target)
+		r = pc_open_later(m, &z->p->target, true, pc_on_target_opened, z, err);
+	else if (!r)
+		r = pc_begin_job(z, NULL, err);
+	if (r < 0 || !target)
+		pc_end_start(z, r < 0 ? err : NULL);
+	if (r == 0 && !target)
+		w->done(w->opaque, name, err);
 	return r;
 }
 
@@ -288,7 +325,7 @@ static int pc_call_job(struct machine *m, const char *name, void (*fn)(void *arg
 
 	if (r < 0)
 		return r;
-	if (!s->job)
+	if (!s->job || !s->job->job)
 		return err_set(z->err, -ENOENT, "no job is at work on '%s'", name);
 	z->job = s->job->job;
 	vm_call_on_io(m->vm, fn, z);
@@ -333,7 +370,7 @@ unsigned machine_list_jobs(struct machine *m, struct machine_job *out)
 		struct pc_slot *s = &m->slots[i];
 		struct pc_job_call z = {0};
 
-		if (!s->function || !s->job)
+		if (!s->function || !s->job || !s->job->job)
 			continue;
 		z.job = s->job->job;
 		vm_call_on_io(m->vm, pc_job_status, &z);
@@ -412,7 +449,6 @@ static void pc_tell_job(struct machine *m, struct pc_slot *s)
 			pc_unlock_layer(s->job);
 		vm_call_on_io(m->vm, pc_close_job, s->job);
 		pc_free_job(s->job);
-		s->job = NULL;
 	}
 	if (m->ops.job_changed)
 		m->ops.job_changed(m->ops.opaque, &told);
@@ -424,17 +460,24 @@ static void pc_on_jobs_task(struct loop_task *t)
 	u32 slots = __atomic_exchange_n(&m->jobs_changed, 0, __ATOMIC_ACQ_REL);
 
 	for (unsigned i = 0; i < m->n_root_ports; i++) {
-		if (slots & BIT32(i) && m->slots[i].function && m->slots[i].job)
-			pc_tell_job(m, &m->slots[i]);
+		struct pc_slot *s = &m->slots[i];
+
+		if (slots & BIT32(i) && s->function && s->job && s->job->job)
+			pc_tell_job(m, s);
 	}
 }
 
-/* The device has gone, and its hub: the job ended before. */
+/* The device has gone, and its hub: the job ended before. One whose target is being opened is freed after that. */
 void pc_forget_job(struct pc_slot *s)
 {
-	if (s->job)
-		pc_free_job(s->job);
+	struct pc_job *p = s->job;
+
 	s->job = NULL;
+	if (!p)
+		return;
+	p->slot = NULL;
+	if (!p->is_starting)
+		pc_free_job(p);
 }
 
 static void pc_end_job_of(void *slot)

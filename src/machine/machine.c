@@ -70,7 +70,9 @@ int machine_new(struct guest_config *config, struct loop *main_loop, const struc
 	pc_init_networks(m);
 	pc_init_disks(m);
 	pc_init_jobs(m);
-	r = machine_choose_accel(m, err);
+	r = pc_init_opening(m, err);
+	if (!r)
+		r = machine_choose_accel(m, err);
 	if (!r)
 		r = machine_make_vm(m, main_loop, err);
 	if (!r)
@@ -95,6 +97,7 @@ void machine_free(struct machine *m)
 {
 	if (!m)
 		return;
+	pc_fini_opening(m);
 	if (m->vm) {
 		host_sleep_fini(&m->host_sleep);
 		pc_fini_hotplug(m);

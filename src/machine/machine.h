@@ -126,13 +126,26 @@ struct machine_device {
 	bool is_asked; /* the guest was asked to let go of it */
 };
 
+/* Who waits for a disk that is being opened. */
+struct machine_waiter {
+	/* It is open: is it wanted still? Else a negative errno, and err. */
+	int (*check)(void *opaque, struct err *err);
+	/*
+	 * It is over, before machine_free returns. name is the device's, good until it is removed; NULL: nothing
+	 * came of it, err says why.
+	 */
+	void (*done)(void *opaque, const char *name, const struct err *err);
+	void *opaque;
+};
+
 /*
  * A device more, which the guest finds by itself. What is handed in is taken over, also on failure.
  * The name and the slot that it doesn't say are chosen, and stand in the configuration like it.
- * *out_name is the device's, good until it is removed.
+ * A disk is opened meanwhile: on success w, copied, is told.
  */
-int machine_add_disk(struct machine *m, struct guest_disk *disk, const char **out_name,
+int machine_add_disk(struct machine *m, struct guest_disk *disk, const struct machine_waiter *w,
 		     struct err *err);
+/* *out_name: as in done(). */
 int machine_add_nic(struct machine *m, struct guest_nic *nic, const char **out_name,
 		    struct err *err);
 
@@ -177,10 +190,11 @@ struct machine_job_options {
 /*
  * target: the disk that it is copied to, or for a commit the layer beneath, opened for writing and not locked;
  * taken over, also on failure. NULL for a pull. When the guest goes on with it, it takes the disk's place in the
- * configuration. Ends are told by job_changed, and then there is none any more.
+ * configuration. On success w, copied, is told that it began, or why not after all; ends are told by job_changed,
+ * and then there is none any more.
  */
 int machine_start_job(struct machine *m, const char *name, const struct machine_job_options *o,
-		      struct guest_disk *target, struct err *err);
+		      struct guest_disk *target, const struct machine_waiter *w, struct err *err);
 int machine_complete_job(struct machine *m, const char *name, struct err *err);
 int machine_cancel_job(struct machine *m, const char *name, struct err *err);
 /* Into out, with room for MACHINE_MAX_DEVICES: their number. */

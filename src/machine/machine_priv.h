@@ -14,6 +14,7 @@
 
 struct blk;
 struct blk_engines;
+struct co_pool;
 struct chr;
 struct x86_cpuid;
 struct gmem_block;
@@ -34,6 +35,9 @@ struct virtio_device;
 
 /* What is behind a root port. */
 struct pc_job;
+
+/* blk is NULL: err says why. Else it is the callee's. */
+typedef void pc_opened_fn(void *opaque, struct blk *blk, struct err *err);
 
 struct pc_slot {
 	struct machine *machine;
@@ -84,6 +88,10 @@ struct machine {
 	u32 jobs_changed;           /* atomic: a bit for each slot whose disk has news of its job */
 	struct loop_task jobs_task; /* tells */
 	struct loop_task failed_task; /* tells of disks whose requests wait */
+	struct list opens;            /* struct pc_open: disks that are being opened */
+	struct co_pool *opening;      /* the I/O thread's: who opens them */
+	struct loop_task opened_task; /* tells */
+	bool is_ending;               /* no disk comes any more */
 	struct host_sleep host_sleep;
 	struct loop_timer forced_timer; /* takes out what the guest doesn't let go */
 	struct blk_engines *engines;
@@ -116,6 +124,8 @@ void pc_open_memory(struct machine *m); /* all below 1 MiB is RAM, as firmware l
  * runs. */
 int pc_build_virtio(struct machine *m, struct err *err);
 int pc_add_disk(struct machine *m, struct guest_disk *d, struct err *err);
+/* The device of a disk that is open; b is taken over on success. */
+int pc_make_disk(struct machine *m, struct guest_disk *d, struct blk *b, struct err *err);
 int pc_add_nic(struct machine *m, struct guest_nic *nic, struct err *err);
 
 /* slots.c: how many there are; who gets which. */
@@ -148,8 +158,19 @@ int pc_open_network(struct machine *m, struct guest_nic *nic, struct net **out, 
 
 /* pc_disk.c: engines before the process is confined; a disk with its image's files, whose descriptors go. */
 int pc_make_engines(struct machine *m, struct err *err);
-int pc_open_target(struct machine *m, struct guest_disk *d, struct blk **out, struct err *err);
-int pc_open_disk(struct machine *m, struct guest_disk *d, struct blk **out, struct err *err);
+struct nbdc_opening;
+int pc_open_target(struct machine *m, struct guest_disk *d, struct nbdc_opening *opening,
+		   struct blk **out, struct err *err);
+int pc_open_disk(struct machine *m, struct guest_disk *d, struct nbdc_opening *opening,
+		 struct blk **out, struct err *err);
+
+/* opening.c. A disk that comes later, or the target of a job: d is borrowed until done(), on the main thread. */
+#define PC_OPENS_MAX 4
+int pc_init_opening(struct machine *m, struct err *err);
+void pc_fini_opening(struct machine *m);
+int pc_open_later(struct machine *m, struct guest_disk *d, bool is_target, pc_opened_fn *done,
+		  void *opaque, struct err *err);
+void pc_close_disk(struct machine *m, struct blk *b);
 
 /* jobs.c. Ending is the I/O thread's, with the hub still there; the rest the main thread's. */
 void pc_init_jobs(struct machine *m);

@@ -42,7 +42,8 @@ int pc_make_engines(struct machine *m, struct err *err)
 struct pc_opening {
 	struct machine *m;
 	struct guest_disk *d;
-	struct secret *keys; /* struct helper_key, one behind the other; or NULL */
+	struct secret *keys;          /* struct helper_key, one behind the other; or NULL */
+	struct nbdc_opening *opening; /* or NULL: the loop stands still meanwhile */
 };
 
 /* Who opens the files that belong to one image of it. */
@@ -130,9 +131,11 @@ static int pc_open_child(void *opaque, const struct img_child *child, struct blk
 }
 
 /* fd is taken over on success; it is files[id - 1]'s, or the disk's own. */
-static int pc_open_file(struct machine *m, const struct guest_disk *d, unsigned id, int *fd,
-			bool is_readonly, bool is_container, struct blk **out, struct err *err)
+static int pc_open_file(const struct pc_opening *what, unsigned id, int *fd, bool is_readonly,
+			bool is_container, struct blk **out, struct err *err)
 {
+	struct machine *m = what->m;
+	const struct guest_disk *d = what->d;
 	const struct blk_raw_options raw = {
 		.is_readonly = is_readonly,
 		.is_container = is_container,
@@ -147,6 +150,7 @@ static int pc_open_file(struct machine *m, const struct guest_disk *d, unsigned 
 		.is_unsafe = d->cache == GUEST_CACHE_UNSAFE,
 		.connector = *fd,
 		.answer_ns = NBDC_ANSWER_NS,
+		.opening = what->opening,
 	};
 	bool is_remote = id ? d->files[id - 1].is_remote : d->is_remote;
 	int r = is_remote ? nbdc_new(vm_io_loop(m->vm), &remote, out, err)
@@ -174,7 +178,7 @@ static int pc_open_image(const struct pc_opening *what, unsigned id, const char 
 
 	if (format && !f)
 		return err_set(err, -EINVAL, "there is no image format '%s'", format);
-	if (pc_open_file(what->m, what->d, id, fd, is_readonly, format || id, &file, err) < 0)
+	if (pc_open_file(what, id, fd, is_readonly, format || id, &file, err) < 0)
 		return err->code;
 	if (f && img_open(f, file, &o, out, err) < 0)
 		return err->code;
@@ -202,11 +206,11 @@ static int pc_add_overlay(struct machine *m, struct guest_disk *d, struct blk **
 	return 0;
 }
 
-static int pc_open_top(struct machine *m, struct guest_disk *d, bool is_readonly, struct blk **out,
-		       struct err *err)
+static int pc_open_top(struct machine *m, struct guest_disk *d, struct nbdc_opening *opening,
+		       bool is_readonly, struct blk **out, struct err *err)
 {
 	const char *format = d->format && strcmp(d->format, "raw") ? d->format : NULL;
-	struct pc_opening what = {.m = m, .d = d};
+	struct pc_opening what = {.m = m, .d = d, .opening = opening};
 	int fd = d->fd, r = pc_read_keys(&what, err);
 
 	if (r == 0)
@@ -217,16 +221,18 @@ static int pc_open_top(struct machine *m, struct guest_disk *d, bool is_readonly
 	return r;
 }
 
-int pc_open_target(struct machine *m, struct guest_disk *d, struct blk **out, struct err *err)
+int pc_open_target(struct machine *m, struct guest_disk *d, struct nbdc_opening *opening,
+		   struct blk **out, struct err *err)
 {
-	return pc_open_top(m, d, false, out, err) < 0 ? err_wrap(err, "%s", d->path) : 0;
+	return pc_open_top(m, d, opening, false, out, err) < 0 ? err_wrap(err, "%s", d->path) : 0;
 }
 
-int pc_open_disk(struct machine *m, struct guest_disk *d, struct blk **out, struct err *err)
+static int pc_open_layers(struct machine *m, struct guest_disk *d, struct nbdc_opening *opening,
+			  struct blk **out, struct err *err)
 {
 	AUTO(blk_free) struct blk *disk = NULL;
 
-	if (pc_open_top(m, d, d->is_readonly || d->overlay_fd >= 0, &disk, err) < 0)
+	if (pc_open_top(m, d, opening, d->is_readonly || d->overlay_fd >= 0, &disk, err) < 0)
 		return err->code;
 	if (d->overlay_fd >= 0 && pc_add_overlay(m, d, &disk, err) < 0)
 		return err->code;
@@ -234,4 +240,10 @@ int pc_open_disk(struct machine *m, struct guest_disk *d, struct blk **out, stru
 		return err->code;
 	take(disk);
 	return 0;
+}
+
+int pc_open_disk(struct machine *m, struct guest_disk *d, struct nbdc_opening *opening,
+		 struct blk **out, struct err *err)
+{
+	return pc_open_layers(m, d, opening, out, err) < 0 ? err_wrap(err, "disk %s", d->path) : 0;
 }

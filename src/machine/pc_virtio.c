@@ -20,7 +20,7 @@
 #include "virtio/vsock.h"
 #include "vsock/vsock.h"
 
-int pc_add_disk(struct machine *m, struct guest_disk *d, struct err *err)
+int pc_make_disk(struct machine *m, struct guest_disk *d, struct blk *b, struct err *err)
 {
 	static const enum vblk_on_error vblk_on_error[] = {
 		[GUEST_ERROR_PAUSE_IF_FULL] = VBLK_PAUSE_IF_FULL,
@@ -29,6 +29,7 @@ int pc_add_disk(struct machine *m, struct guest_disk *d, struct err *err)
 	};
 	char serial[sizeof("posada-") + GUEST_MAX_DEVICE_NAME];
 	struct vblk_options o = {
+		.disk = b,
 		.name = d->name,
 		.serial = serial,
 		.n_queues = (u16)(d->n_queues ? d->n_queues
@@ -41,21 +42,29 @@ int pc_add_disk(struct machine *m, struct guest_disk *d, struct err *err)
 		.opaque = &m->slots[d->slot - 1],
 	};
 	struct virtio_device *v;
-	int r = pc_open_disk(m, d, &o.disk, err);
+	int r;
 
-	if (r < 0)
-		return err_wrap(err, "disk %s", d->path);
 	snprintf(serial, sizeof(serial), "posada-%s", d->name);
 	r = vblk_new(&o, vm_io_loop(m->vm), vm_gmem(m->vm), &v, err);
-	if (r < 0) {
-		blk_free(o.disk);
+	if (r < 0)
 		return r;
-	}
 	if (d->is_packed)
 		virtio_offer_packed(v);
 	pc_limit(v, MACHINE_DISK, &d->limits);
 	pc_plug_at(m, v, d->slot, MACHINE_DISK);
 	return 0;
+}
+
+int pc_add_disk(struct machine *m, struct guest_disk *d, struct err *err)
+{
+	AUTO(blk_free) struct blk *b = NULL;
+	int r = pc_open_disk(m, d, NULL, &b, err);
+
+	if (r == 0)
+		r = pc_make_disk(m, d, b, err);
+	if (r == 0)
+		take(b);
+	return r;
 }
 
 int pc_add_nic(struct machine *m, struct guest_nic *nic, struct err *err)

@@ -2,6 +2,7 @@
  * The commands for devices that come and go, and their events.
  */
 #include <jansson.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/base.h"
@@ -17,22 +18,40 @@ static json_t *devices_event(const char *event, const char *device)
 
 /* --- device-add --- */
 
+static void devices_added(struct monitor *m, struct control_request *r, const char *name)
+{
+	server_event(m->server, devices_event("device-added", name));
+	control_reply(r, json_pack("{s:s}", "device", name));
+}
+
 static int devices_add_disk(struct monitor *m, const json_t *device, struct control_request *r,
-			    const char **out_name, struct err *err)
+			    struct err *err)
 {
 	struct guest_disk disk;
+	struct machine_waiter w;
 	int ret = guest_disk_decode(device, control_fds(r), &disk, err);
 
-	return ret < 0 ? ret : machine_add_disk(m->machine, &disk, out_name, err);
+	if (ret < 0)
+		return ret;
+	w = monitor_wait_for_disk(m, r, devices_added);
+	ret = machine_add_disk(m->machine, &disk, &w, err);
+	if (ret < 0)
+		free(w.opaque);
+	return ret;
 }
 
 static int devices_add_nic(struct monitor *m, const json_t *device, struct control_request *r,
-			   const char **out_name, struct err *err)
+			   struct err *err)
 {
 	struct guest_nic nic;
+	const char *name;
 	int ret = guest_nic_decode(device, control_fds(r), &nic, err);
 
-	return ret < 0 ? ret : machine_add_nic(m->machine, &nic, out_name, err);
+	if (ret == 0)
+		ret = machine_add_nic(m->machine, &nic, &name, err);
+	if (ret == 0)
+		devices_added(m, r, name);
+	return ret;
 }
 
 /* A network card says of what kind its other end is; a disk has no kinds. */
@@ -40,7 +59,6 @@ void monitor_device_add(struct monitor *m, struct control_request *r)
 {
 	const json_t *device = json_object_get(control_arguments(r), "device");
 	struct err err = ERR_INIT;
-	const char *name;
 	int ret;
 
 	if (!json_is_object(device)) {
@@ -48,15 +66,11 @@ void monitor_device_add(struct monitor *m, struct control_request *r)
 		return;
 	}
 	if (json_object_get(device, "kind"))
-		ret = devices_add_nic(m, device, r, &name, &err);
+		ret = devices_add_nic(m, device, r, &err);
 	else
-		ret = devices_add_disk(m, device, r, &name, &err);
-	if (ret < 0) {
+		ret = devices_add_disk(m, device, r, &err);
+	if (ret < 0)
 		control_fail_err(r, &err);
-		return;
-	}
-	server_event(m->server, devices_event("device-added", name));
-	control_reply(r, json_pack("{s:s}", "device", name));
 }
 
 /* --- device-remove --- */

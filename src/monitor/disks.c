@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/alloc.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "machine/machine.h"
@@ -49,4 +50,46 @@ void monitor_resize_disk(struct monitor *m, struct control_request *r)
 	server_event(m->server, json_pack("{s:s, s:s, s:I}", "event", "disk-resized", "device",
 					  name, "bytes", (json_int_t)now));
 	control_reply(r, json_pack("{s:I}", "bytes", (json_int_t)now));
+}
+
+/* --- disks that are being opened --- */
+
+struct disk_wait {
+	struct monitor *m;
+	struct control_request *r;
+	void (*done)(struct monitor *m, struct control_request *r, const char *device);
+};
+
+static int disk_wait_check(void *opaque, struct err *err)
+{
+	const struct disk_wait *w = opaque;
+
+	if (control_is_gone(w->r))
+		return err_set(err, -ECANCELED, "who asked for the disk is gone");
+	if (monitor_is_held(w->m))
+		return err_set(err, -EBUSY, "the guest is being saved");
+	return 0;
+}
+
+static void disk_wait_done(void *opaque, const char *name, const struct err *err)
+{
+	struct disk_wait *w = opaque;
+
+	if (name)
+		w->done(w->m, w->r, name);
+	else
+		control_fail_err(w->r, err);
+	free(w);
+}
+
+struct machine_waiter monitor_wait_for_disk(struct monitor *m, struct control_request *r,
+					    void (*done)(struct monitor *m,
+							 struct control_request *r,
+							 const char *device))
+{
+	struct disk_wait *w = NEW(struct disk_wait);
+
+	*w = (struct disk_wait){.m = m, .r = r, .done = done};
+	return (struct machine_waiter){
+		.check = disk_wait_check, .done = disk_wait_done, .opaque = w};
 }

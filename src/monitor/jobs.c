@@ -3,6 +3,7 @@
  */
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/err.h"
@@ -61,6 +62,25 @@ static int job_take_options(const json_t *from, struct machine_job_options *o, s
 	return 0;
 }
 
+static void job_started(unused struct monitor *m, struct control_request *r,
+			unused const char *name)
+{
+	control_reply(r, NULL);
+}
+
+static int job_start_with(struct monitor *m, struct control_request *r, const char *name,
+			  const struct machine_job_options *o, struct guest_disk *target,
+			  struct err *err)
+{
+	struct machine_waiter w = monitor_wait_for_disk(m, r, job_started);
+	int ret = machine_start_job(m->machine, name, o, target, &w, err);
+
+	if (ret < 0)
+		free(w.opaque);
+	return ret;
+}
+
+/* On success it is answered, or will be. */
 static int job_start(struct monitor *m, struct control_request *r, const char *name,
 		     struct err *err)
 {
@@ -76,15 +96,16 @@ static int job_start(struct monitor *m, struct control_request *r, const char *n
 		return err_set(err, -EINVAL,
 			       "all jobs but a pull have a 'target', which is a disk");
 	if (!target)
-		return machine_start_job(m->machine, name, &o, NULL, err);
+		return job_start_with(m, r, name, &o, NULL, err);
 	ret = guest_disk_decode(target, control_fds(r), &disk, err);
-	return ret < 0 ? ret : machine_start_job(m->machine, name, &o, &disk, err);
+	return ret < 0 ? ret : job_start_with(m, r, name, &o, &disk, err);
 }
 
 /* The commands that name a device. */
 static void job_answer(struct monitor *m, struct control_request *r,
 		       int (*fn)(struct monitor *m, struct control_request *r, const char *name,
-				 struct err *err))
+				 struct err *err),
+		       bool answers_itself)
 {
 	const char *name = json_string_value(json_object_get(control_arguments(r), "device"));
 	struct err err = ERR_INIT;
@@ -93,7 +114,7 @@ static void job_answer(struct monitor *m, struct control_request *r,
 		control_fail(r, -EINVAL, "'device' is no name");
 	else if (fn(m, r, name, &err) < 0)
 		control_fail_err(r, &err);
-	else
+	else if (!answers_itself)
 		control_reply(r, NULL);
 }
 
@@ -111,17 +132,17 @@ static int job_cancel(struct monitor *m, unused struct control_request *r, const
 
 void monitor_job_start(struct monitor *m, struct control_request *r)
 {
-	job_answer(m, r, job_start);
+	job_answer(m, r, job_start, true);
 }
 
 void monitor_job_complete(struct monitor *m, struct control_request *r)
 {
-	job_answer(m, r, job_complete);
+	job_answer(m, r, job_complete, false);
 }
 
 void monitor_job_cancel(struct monitor *m, struct control_request *r)
 {
-	job_answer(m, r, job_cancel);
+	job_answer(m, r, job_cancel, false);
 }
 
 void monitor_job_list(struct monitor *m, struct control_request *r)

@@ -75,6 +75,14 @@ void monitor_on_net_lost(void *opaque, const char *name);
 struct machine_job;
 void monitor_on_job_changed(void *opaque, const struct machine_job *job);
 void monitor_on_disk_failed(void *opaque, const char *name, int result);
+/*
+ * disks.c: a disk is being opened for r. done() is for its success, and replies; other ends are replied to here.
+ * The caller frees .opaque if nothing waits after all.
+ */
+struct machine_waiter monitor_wait_for_disk(struct monitor *m, struct control_request *r,
+					    void (*done)(struct monitor *m,
+							 struct control_request *r,
+							 const char *device));
 /* devices.c */
 void monitor_device_add(struct monitor *m, struct control_request *r);
 void monitor_device_remove(struct monitor *m, struct control_request *r);

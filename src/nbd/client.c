@@ -288,6 +288,7 @@ static void client_close(struct blk_node *n)
 	struct nbdc *d = nbdc_of(n);
 
 	nbdc_stop(d);
+	list_remove(&d->opening);
 	fd_close(d->o.connector);
 }
 

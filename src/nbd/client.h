@@ -15,6 +15,7 @@
 #define NBD_CLIENT_H
 
 #include "base/base.h"
+#include "base/list.h"
 
 struct blk;
 struct err;
@@ -36,6 +37,20 @@ struct nbdc_server {
 	bool trusts_anybody; /* whatever certificate the server has */
 };
 
+/*
+ * Disks that are being opened by somebody whose loop goes on meanwhile (in a coroutine): of these a server that is
+ * silent for answer_ns is given up, and all of them when it isn't waited for any more.
+ */
+struct nbdc_opening {
+	struct list disks;
+	bool is_given_up;
+};
+void nbdc_opening_init(struct nbdc_opening *o);
+/* All that is out fails, and what comes: whoever opens them comes to his end. Outside of coroutines. */
+void nbdc_opening_give_up(struct nbdc_opening *o);
+/* They are disks like any other now. */
+void nbdc_opening_end(struct nbdc_opening *o);
+
 struct nbdc_options {
 	bool is_readonly;
 	bool is_container; /* as blk_raw_options */
@@ -48,9 +63,10 @@ struct nbdc_options {
 	 */
 	u64 answer_ns;
 	const struct nbdc_server *server; /* borrowed, instead of a connector; or NULL */
+	struct nbdc_opening *opening;     /* or NULL */
 };
 
-/* Waits until the server has said what it has. */
+/* Waits until the server has said what it has; in a coroutine others run meanwhile. */
 int nbdc_new(struct loop *loop, const struct nbdc_options *o, struct blk **out, struct err *err);
 
 #endif

@@ -128,6 +128,7 @@ static void conn_lose(struct nbdc_conn *c, const char *why)
 	conn_abandon_calls(c);
 	if (!d->lost_ns && !conn_is_any_ready(d))
 		d->lost_ns = time_mono_ns();
+	co_queue_wake_all(&d->changed);
 }
 
 static void conn_watch(struct nbdc_conn *c)
@@ -346,7 +347,7 @@ static void conn_ask_next(struct nbdc *d)
 {
 	bool has_one = conn_is_any_ready(d);
 
-	if (d->asking || d->is_closing)
+	if (d->asking || d->is_closing || (d->o.opening && d->has_given_up))
 		return;
 	for (unsigned i = 0; i < NBDC_CONNECTIONS; i++) {
 		struct nbdc_conn *c = &d->conns[i];
@@ -380,6 +381,7 @@ void nbdc_take_refusal(struct nbdc *d, const char *why)
 	d->asking = NULL;
 	c->state = NBDC_IDLE;
 	snprintf(d->why, sizeof(d->why), "%s", why);
+	co_queue_wake_all(&d->changed); /* who opens the disk */
 }
 
 void nbdc_go_on(struct nbdc *d)
@@ -414,32 +416,41 @@ static void conn_look_at_time(struct nbdc *d)
 		co_queue_wake_all(&d->changed); /* they look at the time */
 }
 
-static void conn_on_tick(struct loop_timer *t)
-{
-	struct nbdc *d = container_of(t, struct nbdc, tick);
-
-	d->has_given_up = false; /* the loop runs */
-	conn_look_at_time(d);
-	conn_settle(d);
-	loop_timer_arm(d->node.blk.loop, t, time_mono_ns() + CONN_TICK_NS);
-}
-
 static bool conn_is_patient(const struct nbdc *d)
 {
 	return !d->has_given_up && (!d->lost_ns || time_mono_ns() - d->lost_ns < d->o.patience_ns);
 }
 
-/* The loop stands still for this server, which has had its time. */
+static void conn_give_up(struct nbdc *d, const char *why)
+{
+	d->has_given_up = true;
+	nbdc_take_refusal(d, why);
+	for (unsigned i = 0; i < NBDC_CONNECTIONS; i++) {
+		if (d->conns[i].state == NBDC_GREETING || d->conns[i].n_calls)
+			conn_lose(&d->conns[i], why);
+	}
+	co_queue_wake_all(&d->changed);
+}
+
+/* The loop stands still for this server, which has had its time; or who opens it. */
 static void conn_look_at_silence(struct nbdc *d)
 {
 	if (!d->o.answer_ns || !d->n_owed || time_mono_ns() - d->owed_ns < d->o.answer_ns)
 		return;
-	d->has_given_up = true;
-	for (unsigned i = 0; i < NBDC_CONNECTIONS; i++) {
-		if (d->conns[i].state == NBDC_READY && d->conns[i].n_calls)
-			conn_lose(&d->conns[i], "the server doesn't answer");
-	}
-	co_queue_wake_all(&d->changed);
+	conn_give_up(d, "the server doesn't answer");
+}
+
+static void conn_on_tick(struct loop_timer *t)
+{
+	struct nbdc *d = container_of(t, struct nbdc, tick);
+
+	if (d->o.opening)
+		conn_look_at_silence(d);
+	else
+		d->has_given_up = false; /* the loop runs */
+	conn_look_at_time(d);
+	conn_settle(d);
+	loop_timer_arm(d->node.blk.loop, t, time_mono_ns() + CONN_TICK_NS);
 }
 
 /* --- for the node --- */
@@ -527,6 +538,7 @@ int nbdc_start(struct nbdc *d, struct err *err)
 	int r;
 
 	list_init(&d->done);
+	list_init(&d->opening);
 	list_init(&d->wake.node);
 	d->wake.fn = conn_on_wake;
 	d->tick.fn = conn_on_tick;
@@ -542,14 +554,50 @@ int nbdc_start(struct nbdc *d, struct err *err)
 	r = d->o.server ? 0 : loop_fd_add(d->node.blk.loop, &d->connector);
 	if (r < 0)
 		return err_errno(err, r, "cannot wait for a connection");
+	if (d->o.opening && d->o.opening->is_given_up)
+		return err_set(err, -ECANCELED, "it isn't wanted any more");
+	if (d->o.opening)
+		list_append(&d->o.opening->disks, &d->opening);
+	loop_timer_arm(d->node.blk.loop, &d->tick, time_mono_ns() + CONN_TICK_NS);
 	conn_ask_next(d);
 	while (!d->has_greeted) {
 		if (!d->asking)
 			return err_set(err, -ENOTCONN, "%s", d->why);
-		nbdc_poll(d);
+		if (co_self())
+			co_queue_wait(&d->changed);
+		else
+			nbdc_poll(d);
 	}
-	loop_timer_arm(d->node.blk.loop, &d->tick, time_mono_ns() + CONN_TICK_NS);
 	return 0;
+}
+
+/* --- being opened --- */
+
+void nbdc_opening_init(struct nbdc_opening *o)
+{
+	*o = (struct nbdc_opening){0};
+	list_init(&o->disks);
+}
+
+void nbdc_opening_give_up(struct nbdc_opening *o)
+{
+	o->is_given_up = true;
+	list_for_each (n, &o->disks) {
+		struct nbdc *d = list_entry(n, struct nbdc, opening);
+
+		conn_give_up(d, "it isn't wanted any more");
+		conn_settle(d);
+	}
+}
+
+void nbdc_opening_end(struct nbdc_opening *o)
+{
+	list_for_each_safe (n, &o->disks) {
+		struct nbdc *d = list_entry(n, struct nbdc, opening);
+
+		list_remove(n);
+		d->o.opening = NULL;
+	}
 }
 
 void nbdc_stop(struct nbdc *d)

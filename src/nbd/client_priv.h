@@ -63,7 +63,8 @@ struct nbdc {
 	u64 lost_ns;             /* since when there is none; 0: there is one */
 	unsigned n_owed;         /* answers that somebody waits for ... */
 	u64 owed_ns;             /* ... since when there was none */
-	bool has_given_up;       /* while the loop stood still */
+	bool has_given_up;       /* while the loop stood still, or it is opened */
+	struct list opening;     /* among o.opening's disks, while there is that */
 	bool has_greeted;        /* what follows is known */
 	bool is_closing;
 	u64 bytes; /* as the server says */

@@ -143,6 +143,54 @@ silent_server() {
 	kill -CONT "$server"
 }
 
+# mute NAME N: a server at m.sock, which is NAME's for its first N connections, and then says nothing to anybody.
+mute() {
+	rm -f m.sock
+	python3 - "$work/$1.sock" "$work/m.sock" "$2" >mute.log 2>&1 <<-'END' &
+		import socket, sys, threading
+		def copy(a, b):
+		    while data := a.recv(65536):
+		        b.sendall(data)
+		    b.shutdown(socket.SHUT_WR)
+		kept = []
+		listening = socket.socket(socket.AF_UNIX)
+		listening.bind(sys.argv[2])
+		listening.listen()
+		for n in range(1000):
+		    client, _ = listening.accept()
+		    print(n + 1, flush=True)
+		    kept.append(client)
+		    if n >= int(sys.argv[3]):
+		        continue
+		    server = socket.socket(socket.AF_UNIX)
+		    server.connect(sys.argv[1])
+		    for a, b in (client, server), (server, client):
+		        threading.Thread(target=copy, args=(a, b), daemon=True).start()
+	END
+	jobs_to_end+=("$!")
+	listening m.sock
+}
+
+# A server that is silent to the guest process alone, and not to who looked at the disk before.
+silent_to_guest() {
+	local attach job name="nbd+unix:///g?socket=$work/m.sock"
+	mute g 1
+	timeout 50 "$bin/posada" attach remote --disk "$name,readonly=on" >asked 2>&1 &
+	attach=$!
+	wait_for mute.log '^2$' "$attach" # the guest process has it
+	timeout 50 "$bin/posada" job remote disk0 copy "$name" --background >asked-job 2>&1 &
+	job=$!
+	wait_for mute.log '^3$' "$job"
+	ask "a guest is paused while a silent server's disk is opened" pause remote
+	ask "and goes on" resume remote
+	if kill -0 "$attach" && kill -0 "$job"; then pass "which is opened still"; else fail "which is opened still" "$(cat asked asked-job)"; fi
+	echo "write 310" >&7
+	wait_for "$out" "^t: wrote 310" "$1" && pass "its other disk works" || fail "its other disk works" "it doesn't"
+	wait "$attach" "$job"
+	if [ "$(grep -c "doesn't greet" asked asked-job | grep -c ':1')" = 2 ]; then pass "the disks are refused in the end"
+	else fail "the disks are refused in the end" "$(cat asked asked-job)"; fi
+}
+
 # A job whose target is silent is called off.
 silent_target() {
 	local disk=$server i
@@ -188,6 +236,7 @@ guests() {
 	echo "write 200" >&7
 	serve g -f raw g.raw
 	wait_for "$out" '^t: wrote 200' "$guest" && pass "requests wait for it" || fail "requests wait for it" "they failed"
+	silent_to_guest "$guest"
 	silent_target
 	silent_server "$guest"
 	exec 7>&-

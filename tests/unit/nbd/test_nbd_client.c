@@ -667,6 +667,92 @@ TEST(a_drain_does_not_wait_for_ever_for_a_silent_server)
 	end_play();
 }
 
+/* --- opened in a coroutine, as a guest's disk is that comes later --- */
+
+static struct opener {
+	struct nbdc_options o;
+	struct nbdc_opening opening;
+	struct co_pool *pool;
+	struct loop_timer tick;
+	unsigned n_ticks;
+	int result;
+	bool is_over;
+} opener;
+
+static void open_it(unused void *arg)
+{
+	struct err err = ERR_INIT;
+	struct blk *b = NULL;
+	u8 back[512];
+
+	opener.result = nbdc_new(loop, &opener.o, &b, &err);
+	if (opener.result < 0)
+		close(opener.o.connector);
+	else
+		opener.result = blk_read(b, 0, back, sizeof(back));
+	blk_free(b);
+	nbdc_opening_end(&opener.opening);
+	opener.is_over = true;
+}
+
+static void on_opener_tick(struct loop_timer *t)
+{
+	opener.n_ticks++;
+	loop_timer_arm(loop, t, time_mono_ns() + NSEC_PER_MSEC);
+}
+
+/* It is given up after give_up_ns, if it isn't over. */
+static void open_silent(u64 answer_ns, u64 give_up_ns)
+{
+	u64 start = time_mono_ns();
+	struct err err = ERR_INIT;
+	int ask[2], talk[2];
+
+	CHECK_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ask), 0);
+	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, talk), 0);
+	CHECK_EQ(write(talk[1], script, script_size), script_size);
+	CHECK_EQ(fd_send(ask[1], "+C0 x", 5, &talk[0], 1), 0);
+	close(talk[0]);
+	CHECK_EQ(loop_new(&loop, &err), 0);
+	opener = (struct opener){.o = {.is_readonly = true,
+				       .connector = ask[0],
+				       .opening = &opener.opening,
+				       .answer_ns = answer_ns},
+				 .tick.fn = on_opener_tick};
+	nbdc_opening_init(&opener.opening);
+	CHECK_EQ(co_pool_new(1, &opener.pool, &err), 0);
+	on_opener_tick(&opener.tick);
+	co_start(opener.pool, open_it, NULL);
+	while (!opener.is_over) {
+		loop_step(loop, true);
+		if (time_mono_ns() - start > give_up_ns)
+			nbdc_opening_give_up(&opener.opening);
+	}
+	CHECK(opener.n_ticks > 20); /* the loop went on */
+	CHECK(time_mono_ns() - start < 10 * NSEC_PER_SEC);
+	loop_timer_disarm(loop, &opener.tick);
+	co_pool_free(opener.pool);
+	loop_free(loop);
+	close(ask[1]);
+	close(talk[1]);
+}
+
+TEST(who_opens_a_disk_holds_up_nobody_and_can_leave_it)
+{
+	script_size = 0;
+	open_silent(60 * NSEC_PER_SEC, 200 * NSEC_PER_MSEC);
+	CHECK_EQ(opener.result, -ENOTCONN);
+}
+
+TEST(nor_waits_for_ever_for_what_it_reads_then)
+{
+	const struct lie l = {.size = SIZE, .flags = FLAGS};
+
+	put_greeting(&l);
+	open_silent(100 * NSEC_PER_MSEC, 60 * NSEC_PER_SEC);
+	CHECK_EQ(opener.result, -ENOTCONN);
+}
+
 TEST(nor_does_a_call_that_holds_up_the_loop)
 {
 	u64 start = time_mono_ns();
