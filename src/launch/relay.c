@@ -22,8 +22,12 @@
 #include "base/alloc.h"
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/time.h"
 #include "launch/launch_priv.h"
 #include "proto/control.h"
+
+/* Within it a guest process that was told to end has written what it must, or never will. */
+#define RELAY_END_NS (30 * 1000000000ull)
 
 struct relay {
 	struct launch *launch;
@@ -41,6 +45,7 @@ struct relay {
 	bool is_done;
 	int status;
 	int signal; /* that asked us to end; 0: none */
+	u64 end_by; /* host time; 0: it wasn't told to end */
 	struct termios saved;
 };
 
@@ -132,6 +137,13 @@ static void relay_keep(struct relay *r, char key)
 	r->pending[r->n_pending++] = key;
 }
 
+static void relay_quit(struct relay *r)
+{
+	relay_command(r, CONTROL_QUIT);
+	if (!r->end_by)
+		r->end_by = time_mono_ns() + RELAY_END_NS;
+}
+
 static void relay_menu(struct relay *r, char key)
 {
 	r->is_in_menu = false;
@@ -149,7 +161,7 @@ static void relay_menu(struct relay *r, char key)
 		relay_command(r, CONTROL_RESET);
 		break;
 	case 'q':
-		relay_command(r, CONTROL_QUIT);
+		relay_quit(r);
 		break;
 	default:
 		relay_say(r, "back to the guest");
@@ -294,7 +306,7 @@ static void relay_on_control(struct relay *r)
 		if (!r->launch->request->is_quiet)
 			relay_say(r, "%s", e.text);
 		if (launch_detach_done(r->launch) < 0)
-			relay_command(r, CONTROL_QUIT);
+			relay_quit(r);
 		break;
 	case CONTROL_PANICKED: /* what follows it is told next */
 	case CONTROL_RESET_DONE:
@@ -353,8 +365,26 @@ static void relay_on_signal(struct relay *r)
 			r->status = LAUNCH_FAILED;
 		}
 		r->signal = (int)info.ssi_signo;
-		relay_command(r, CONTROL_QUIT);
+		relay_quit(r);
 	}
+}
+
+/* Milliseconds, as poll has them. */
+static int relay_time_left(const struct relay *r)
+{
+	u64 now = time_mono_ns();
+
+	if (!r->end_by)
+		return -1;
+	return now < r->end_by ? (int)((r->end_by - now) / 1000000) + 1 : 0;
+}
+
+/* It is stopped, or waits for a host that doesn't come back. */
+static void relay_give_up(struct relay *r)
+{
+	relay_say(r, "the guest process doesn't answer; it is killed");
+	r->is_done = true;
+	r->status = LAUNCH_FAILED;
 }
 
 /* Waits for something to do, and does it. */
@@ -363,6 +393,7 @@ static void relay_step(struct relay *r)
 	const struct launch *l = r->launch;
 	bool takes_input = r->has_input && r->n_pending < sizeof(r->pending);
 	short from_console = r->n_shown ? 0 : POLLIN;
+	int n;
 	struct pollfd p[] = {
 		{.fd = l->control, .events = POLLIN},
 		{.fd = r->signals, .events = POLLIN},
@@ -373,7 +404,10 @@ static void relay_step(struct relay *r)
 		{.fd = r->n_shown ? STDOUT_FILENO : -1, .events = POLLOUT},
 	};
 
-	if (poll(p, ARRAY_SIZE(p), -1) < 0)
+	n = poll(p, ARRAY_SIZE(p), relay_time_left(r));
+	if (relay_time_left(r) == 0)
+		relay_give_up(r);
+	if (n <= 0 || r->is_done)
 		return;
 	if (p[4].revents)
 		relay_show(r);

@@ -114,6 +114,21 @@ stopped_process() {
 	ends_in_order "a stopped guest process"
 }
 
+# Told to end once; nobody tells it twice.
+hung_process() {
+	local vmm
+	truncate -s 8M "$work/disk"
+	start --disk "$work/disk"
+	vmm=$(pgrep -P "$guest" -x posada-vmm)
+	kill -STOP "$vmm"
+	kill -TERM "$guest"
+	wait "$guest"
+	status=$?
+	exec 7>&-
+	if [ "$status" = 1 ] && said "doesn't answer; it is killed"; then pass "a guest process that is told to end and never does is killed"; else fail "a guest process that is told to end and never does is killed" "exit status $status: $(cat "$out")"; fi
+	if [ -e "/proc/$vmm" ]; then fail "and is gone" "it is still there"; else pass "and is gone"; fi
+}
+
 nobody_listens() {
 	local how
 	for how in '>&-' '>/dev/full' '2>/dev/full >/dev/full' '>&- 2>&- <&-' '| :'; do
@@ -188,6 +203,7 @@ if need_kernel 6.1; then
 	failing_disk
 	resized_disk
 	stopped_process
+	hung_process
 fi
 nobody_listens
 twice
