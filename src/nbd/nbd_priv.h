@@ -15,10 +15,12 @@
 
 struct gnutls_session_int;
 
-#define NBD_BUFFER       (16 * KIB)  /* what was received and not yet asked for */
-#define NBD_REQUESTS     64          /* served at a time, of all clients */
-#define NBD_REQUESTS_ONE 16          /* of one client */
-#define NBD_MEMORY       (256 * MIB) /* for data of requests, of all clients */
+#define NBD_BUFFER       (16 * KIB)   /* what was received and not yet asked for */
+#define NBD_REQUESTS     64           /* served at a time, of all clients */
+#define NBD_REQUESTS_ONE 16           /* of one client */
+#define NBD_MEMORY       (256 * MIB)  /* for data of requests, of all clients */
+#define NBD_KEPT_BYTES   (256 * KIB)  /* buffers of this size are kept for the next request ... */
+#define NBD_KEPT         NBD_REQUESTS /* ... so many at most */
 
 struct nbd_server {
 	struct loop *loop;
@@ -30,6 +32,8 @@ struct nbd_server {
 	bool is_stopping;
 	struct co_queue changed; /* a request ended: there is room for another, and memory */
 	u64 memory;
+	void *kept[NBD_KEPT];
+	unsigned n_kept;
 	/* Writes of parts of blocks are alone: each reads and puts back what is around it. */
 	struct co_mutex order;
 	unsigned n_writes;
@@ -43,7 +47,8 @@ struct nbd_client {
 	struct co *reader, *writer;     /* that wait for the socket */
 	struct co_mutex sending;
 	unsigned n_requests;
-	bool is_broken; /* nothing more can be sent or received */
+	bool is_broken;  /* nothing more can be sent or received */
+	bool is_drained; /* what there was to receive was less than asked for */
 	bool has_no_zeroes, has_structured;
 	bool has_allocation;
 	bool has_bitmap[NBD_MAX_BITMAPS];
@@ -71,6 +76,7 @@ void nbd_tls_end(struct nbd_client *c);
 int nbd_handshake(struct nbd_client *c);
 /* transmit.c: until the client is gone. */
 void nbd_transmit(struct nbd_client *c);
+void nbd_buffers_free(struct nbd_server *s);
 u32 nbd_export_flags(const struct nbd_server *s);
 
 /* Contexts' numbers: base:allocation is 1, the n-th bitmap NBD_CONTEXT_BITMAP + n. */

@@ -16,10 +16,13 @@
 
 /* --- the socket --- */
 
+/* Reading stays wanted while nobody waits for it, until something comes: the reader is mostly back by then. */
 static void client_want(struct nbd_client *c)
 {
-	u32 events = (c->reader ? (u32)EPOLLIN : 0) | (c->writer ? (u32)EPOLLOUT : 0);
+	u32 events = c->reader ? (u32)EPOLLIN : c->socket.events & EPOLLIN;
 
+	if (c->writer)
+		events |= EPOLLOUT;
 	if (c->socket.is_added && events != c->socket.events)
 		loop_fd_change(c->s->loop, &c->socket, events);
 }
@@ -56,6 +59,8 @@ static void client_on_socket(struct loop_fd *w, u32 events)
 		client_wake(&c->writer);
 	else if (c->reader && (is_end || events & EPOLLIN))
 		client_wake(&c->reader);
+	else if (events & EPOLLIN)
+		loop_fd_change(c->s->loop, w, w->events & ~(u32)EPOLLIN);
 }
 
 static void client_wait(struct nbd_client *c, struct co **place)
@@ -78,7 +83,12 @@ static ssize_t client_receive_now(struct nbd_client *c, void *buf, size_t size)
 
 	if (c->tls)
 		return nbd_tls_receive(c, buf, size);
+	if (c->is_drained) {
+		c->is_drained = false;
+		return -EAGAIN;
+	}
 	n = recv(c->socket.fd, buf, size, MSG_DONTWAIT);
+	c->is_drained = n > 0 && (size_t)n < size;
 	return n < 0 ? -errno : n;
 }
 
@@ -312,5 +322,6 @@ void nbd_server_free(struct nbd_server *s)
 	fd_close(s->listener.fd);
 	co_pool_free(s->request_pool);
 	co_pool_free(s->client_pool);
+	nbd_buffers_free(s);
 	free(s);
 }

@@ -194,6 +194,30 @@ static void request_status(struct nbd_request *q)
 		transmit_result(q, r);
 }
 
+/* --- buffers --- */
+
+/* Not zeroed: it is read into, or received into, whole, before anybody sees it. Aligned for direct I/O. */
+static u8 *buffer_take(struct nbd_server *s, u64 bytes)
+{
+	if (bytes > NBD_KEPT_BYTES)
+		return aligned_alloc(PAGE_SIZE, align_up(bytes, PAGE_SIZE));
+	return s->n_kept ? s->kept[--s->n_kept] : aligned_alloc(PAGE_SIZE, NBD_KEPT_BYTES);
+}
+
+static void buffer_give(struct nbd_server *s, u8 *buf, u64 bytes)
+{
+	if (buf && bytes <= NBD_KEPT_BYTES && s->n_kept < NBD_KEPT)
+		s->kept[s->n_kept++] = buf;
+	else
+		free(buf);
+}
+
+void nbd_buffers_free(struct nbd_server *s)
+{
+	while (s->n_kept)
+		free(s->kept[--s->n_kept]);
+}
+
 /* --- requests --- */
 
 /* Blocks that are written in part are read first: nobody else writes meanwhile. */
@@ -274,7 +298,7 @@ static void request_end(struct nbd_request *q)
 
 	s->memory -= q->memory;
 	q->c->n_requests--;
-	free(q->data);
+	buffer_give(s, q->data, q->memory);
 	free(q);
 	co_queue_wake_all(&s->changed);
 }
@@ -350,7 +374,7 @@ static int request_receive_data(struct nbd_request *q, int r)
 	if (r < 0)
 		return r;
 	if (q->memory)
-		q->data = alloc_try(1, q->memory);
+		q->data = buffer_take(q->c->s, q->memory);
 	if (q->memory && !q->data)
 		return is_write && nbd_skip(q->c, q->length) < 0 ? -EPIPE : -ENOMEM;
 	return is_write ? nbd_receive(q->c, q->data, q->length) : 0;
