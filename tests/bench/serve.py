@@ -111,6 +111,7 @@ def measure_side(tools, command):
     figures = {}
     socket = tools.path("nbd.socket")
     for image, form, phases in RUNS:
+        disk.into_page_cache(tools.path(image))
         with Server(command(tools.path(image), form, socket), socket) as server:
             figures |= run_phases(tools, server, image, phases)
     return figures

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Formats by posada image: every option of each, made by us and by qemu-img, read, checked and written again by the
 # other (--full: many combinations); images made larger; read by a third party, libvhdi and libvmdk.
-# timeout: 400
+# timeout: 900
 # shellcheck source=tests/system/lib.sh
 . "$(dirname "$0")/lib.sh"
 cd "$work" || exit 1
