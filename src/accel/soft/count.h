@@ -66,6 +66,7 @@ struct vcpu_counter;
 	X(REQUEST_KICK, "requests", "kick") \
 	X(REQUEST_FLUSH_TLB, "requests", "flush-tlb") \
 	X(REQUEST_FLUSH_WRITES, "requests", "flush-writes") \
+	X(REQUEST_FLUSH_PAGE, "requests", "flush-page") /* of writes, to one page */ \
 	X(REQUEST_CLOCK, "requests", "clock") \
 	X(LOCKSTEP_STRETCH, "lockstep", "stretches") /* compared, and the same */ \
 	X(LOCKSTEP_INSN, "lockstep", "instructions") /* in them */ \

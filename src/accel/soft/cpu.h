@@ -76,9 +76,10 @@ enum sx_request {
 	SX_REQ_FLUSH_WRITES = 1 << 2, /* write permission was revoked: new code pages, dirty log */
 	SX_REQ_CLOCK = 1 << 3,        /* write the paravirtual clock page again */
 	/* Set by the vCPU itself. */
-	SX_REQ_STEP = 1 << 4,   /* leave the chain of blocks after every one */
-	SX_REQ_RESET = 1 << 5,  /* triple fault */
-	SX_REQ_BROKEN = 1 << 6, /* lockstep found a difference */
+	SX_REQ_STEP = 1 << 4,       /* leave the chain of blocks after every one */
+	SX_REQ_RESET = 1 << 5,      /* triple fault */
+	SX_REQ_BROKEN = 1 << 6,     /* lockstep found a difference */
+	SX_REQ_FLUSH_PAGE = 1 << 7, /* as FLUSH_WRITES, of one page: sx_cpu.flush_page */
 };
 
 struct sx_seg {
@@ -266,6 +267,7 @@ struct sx_cpu {
 	/* Atomic, all of sync.c's. */
 	u32 is_sleeping;
 	u32 flush_wanted, flush_done;
+	const u8 *flush_page; /* NULL: none */
 	u32 sync_seq, sync_waiters;
 	bool holds_split_lock;
 	bool intr_waits; /* an interrupt waits for IF to be set */

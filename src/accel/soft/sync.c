@@ -107,8 +107,10 @@ void sx_wait_request(struct sx_cpu *c)
 
 void sx_serve_flushes(struct sx_cpu *c)
 {
-	u32 r = __atomic_fetch_and(&c->request, ~(u32)SX_REQ_FLUSHES, __ATOMIC_SEQ_CST);
+	/* The asker does the opposite in the opposite order: what wanted counts is in r, or was served. */
 	u32 wanted = __atomic_load_n(&c->flush_wanted, __ATOMIC_SEQ_CST);
+	u32 r = __atomic_fetch_and(&c->request, ~(u32)SX_REQ_FLUSHES, __ATOMIC_SEQ_CST);
+	const u8 *page = NULL;
 
 	if (r & SX_REQ_FLUSH_TLB) {
 		sx_count(c, SX_N_REQUEST_FLUSH_TLB);
@@ -122,6 +124,12 @@ void sx_serve_flushes(struct sx_cpu *c)
 	if (r & SX_REQ_FLUSH_WRITES) {
 		sx_count(c, SX_N_REQUEST_FLUSH_WRITES);
 		sx_tlb_flush_writes(c);
+	}
+	if (r & SX_REQ_FLUSH_PAGE)
+		page = __atomic_exchange_n(&c->flush_page, NULL, __ATOMIC_SEQ_CST);
+	if (page) {
+		sx_count(c, SX_N_REQUEST_FLUSH_PAGE);
+		sx_tlb_flush_writes_to(c, page);
 	}
 	__atomic_store_n(&c->flush_done, wanted, __ATOMIC_SEQ_CST);
 	sync_progressed(c);
@@ -153,7 +161,19 @@ static void flush_wait(struct sx_cpu *c, u32 wanted)
 	__atomic_fetch_sub(&c->sync_waiters, 1, __ATOMIC_SEQ_CST);
 }
 
-void sx_flush_everywhere(struct sx_accel *a, struct sx_cpu *self, u32 flushes)
+/* There is room for one page; where another waits, all that c may write goes. */
+static u32 flush_of_page(struct sx_cpu *c, const u8 *page)
+{
+	const u8 *none = NULL;
+
+	return __atomic_compare_exchange_n(&c->flush_page, &none, page, false, __ATOMIC_SEQ_CST,
+					   __ATOMIC_SEQ_CST)
+		       ? SX_REQ_FLUSH_PAGE
+		       : SX_REQ_FLUSH_WRITES;
+}
+
+/* page: of which alone, or NULL. */
+static void flush_everywhere(struct sx_accel *a, struct sx_cpu *self, u32 flushes, const u8 *page)
 {
 	struct sx_cpu *asked[ACCEL_MAX_VCPUS];
 	u32 wanted[ACCEL_MAX_VCPUS], n = 0;
@@ -164,8 +184,9 @@ void sx_flush_everywhere(struct sx_accel *a, struct sx_cpu *self, u32 flushes)
 		if (!c || c == self)
 			continue;
 		asked[n] = c;
+		__atomic_fetch_or(&c->request, page ? flush_of_page(c, page) : flushes,
+				  __ATOMIC_SEQ_CST);
 		wanted[n++] = __atomic_add_fetch(&c->flush_wanted, 1, __ATOMIC_SEQ_CST);
-		__atomic_fetch_or(&c->request, flushes, __ATOMIC_SEQ_CST);
 	}
 	if (!n)
 		return;
@@ -175,6 +196,11 @@ void sx_flush_everywhere(struct sx_accel *a, struct sx_cpu *self, u32 flushes)
 		flush_wait(asked[k], wanted[k]);
 	if (self)
 		sx_outside_end(self);
+}
+
+void sx_flush_everywhere(struct sx_accel *a, struct sx_cpu *self, u32 flushes)
+{
+	flush_everywhere(a, self, flushes, NULL);
 }
 
 /* Taking a lock that others hold while they wait for flushes: be outside meanwhile. */
@@ -195,9 +221,11 @@ u32 sx_code_mark(struct sx_cpu *c, struct gmem_block *b, u64 page)
 	lock_outside(c, &c->accel->code_lock);
 	word = gmem_code_mark(b, page, &is_new);
 	if (is_new) {
+		const u8 *host = b->hva + (page << PAGE_SHIFT);
+
 		sx_count(c, SX_N_CODE_PAGE);
-		sx_tlb_flush_writes_to(c, b->hva + (page << PAGE_SHIFT));
-		sx_flush_everywhere(c->accel, c, SX_REQ_FLUSH_WRITES);
+		sx_tlb_flush_writes_to(c, host);
+		flush_everywhere(c->accel, c, SX_REQ_FLUSH_PAGE, host);
 	}
 	pthread_mutex_unlock(&c->accel->code_lock);
 	return word;

@@ -8,7 +8,11 @@
  *
  * The argument: the asker sets the request bit, then looks at is_inside; the vCPU sets is_inside,
  * then looks at the request. All four are sequentially consistent, so one of the two sees the
- * other.
+ * other. The asker sets the bit, then counts in flush_wanted; who serves reads the count, then takes the bits: what
+ * it says is done was asked for by a bit that it, or an earlier one, took.
+ *
+ * A page of code that is new wants the write permission of one page back. There is room for one such page for each
+ * vCPU; while another waits there, all write permissions go.
  */
 #ifndef ACCEL_SOFT_SYNC_H
 #define ACCEL_SOFT_SYNC_H
@@ -18,7 +22,7 @@
 struct gmem_block;
 struct sx_accel;
 
-#define SX_REQ_FLUSHES (SX_REQ_FLUSH_TLB | SX_REQ_FLUSH_WRITES)
+#define SX_REQ_FLUSHES (SX_REQ_FLUSH_TLB | SX_REQ_FLUSH_WRITES | SX_REQ_FLUSH_PAGE)
 
 void sx_outside_begin(struct sx_cpu *c);
 /* Of a counted clock: outside, until the devices have done what the guest asked of them, and timers that

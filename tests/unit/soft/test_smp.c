@@ -113,10 +113,17 @@ CODE(caller, "mov $1, %ecx\n mov $0x300000, %edx\n xor %ebx, %ebx\n"
 	     "mov %ecx, 0x201000\n"
 	     "inc %ecx\n cmp $2000, %ecx\n jne 1b\n");
 
+static void add_page_flushes(void *opaque, const struct vcpu_counter *n)
+{
+	if (!strcmp(n->group, "requests") && !strcmp(n->name, "flush-page"))
+		*(u64 *)opaque += n->value;
+}
+
 TEST(code_written_by_another_cpu_is_never_stale)
 {
 	struct core k;
 	struct runner r[2];
+	u64 flushes = 0;
 
 	core_init(&k);
 	core_load(&k, CORE_CODE, writer, CODE_SIZE(writer));
@@ -128,6 +135,9 @@ TEST(code_written_by_another_cpu_is_never_stale)
 	finish(&r[0]);
 	finish(&r[1]);
 	CHECK_EQ(r[1].s.gpr[X86_RBX], 0);
+	vcpu_count(k.vcpu[0], add_page_flushes, &flushes);
+	vcpu_count(k.vcpu[1], add_page_flushes, &flushes);
+	CHECK(flushes > 0);
 	core_fini(&k);
 }
 
