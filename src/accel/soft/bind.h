@@ -40,7 +40,13 @@ struct sx_simd_traits {
 	bool writes_operand; /* the first */
 	bool reads_xmm0, writes_xmm0;
 };
-struct sx_simd_traits sx_simd_traits(const struct sx_insn *i);
+struct sx_simd_traits sx_simd_find_traits(const struct sx_insn *i);
+static inline struct sx_simd_traits sx_simd_traits(const struct sx_insn *i)
+{
+	if (sx_insn_op(i) < SX_EMMS) /* the first of them */
+		return (struct sx_simd_traits){.writes_operand = true};
+	return sx_simd_find_traits(i);
+}
 
 /* With a VEX prefix: simd_vex.c. */
 sx_insn_fn *sx_vex_bind(const struct sx_insn *i);

@@ -651,7 +651,6 @@ int sx_decode(const struct sx_decode_mode *mode, const u8 *bytes, unsigned avail
 		.is_64 = mode->bits == 64,
 		.seg = DECODE_NO_SEG,
 	};
-	struct sx_insn insn = {0};
 	const struct sx_form *f;
 
 	assert(mode->bits == 16 || mode->bits == 32 || mode->bits == 64);
@@ -659,28 +658,29 @@ int sx_decode(const struct sx_decode_mode *mode, const u8 *bytes, unsigned avail
 	if (d.error)
 		return d.error;
 	decode_addrsize(&d);
-	insn.form = decode_find_form(&d);
+	/* Made where it is wanted: to copy what was just written by bytes makes the processor wait. */
+	*out = (struct sx_insn){0};
+	out->form = decode_find_form(&d);
 	if (d.error)
 		return d.error;
-	if (!insn.form)
+	if (!out->form)
 		return SX_DECODE_UD;
 
-	f = &sx_forms[insn.form];
+	f = &sx_forms[out->form];
 	decode_opsize(&d, f->attr);
-	insn.flags = decode_flags(&d, f);
-	insn.size = decode_size(&d, f);
-	insn.cc = decode_condition(&d, f);
-	decode_set_segment(&d, &insn, X86_DS);
-	decode_operands(&d, f, &insn);
+	out->flags = decode_flags(&d, f);
+	out->size = decode_size(&d, f);
+	out->cc = decode_condition(&d, f);
+	decode_set_segment(&d, out, X86_DS);
+	decode_operands(&d, f, out);
 	if (d.is_vex)
-		decode_check_vex(&d, f, &insn);
-	if (d.has_lock && !(f->attr & SX_A_LOCK && insn.flags & SX_IF_MEM))
+		decode_check_vex(&d, f, out);
+	if (d.has_lock && !(f->attr & SX_A_LOCK && out->flags & SX_IF_MEM))
 		decode_fail(&d, SX_DECODE_UD);
 	if (d.error)
 		return d.error;
-	insn.len = (u8)d.pos;
-	*out = insn;
-	return insn.len;
+	out->len = (u8)d.pos;
+	return out->len;
 }
 
 unsigned sx_insn_operand_bytes(const struct sx_insn *insn, enum sx_operand_size size)

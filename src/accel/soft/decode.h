@@ -25,7 +25,7 @@ enum sx_decode_result {
 };
 
 /*
- * Length (1-15), or one of the above; *out is written on success only. avail may be less than an
+ * Length (1-15), or one of the above; then *out isn't good for anything. avail may be less than an
  * instruction's length: where the bytes at hand already say #UD, that is said, since the processor
  * would not fetch the rest.
  */

@@ -155,14 +155,14 @@ bool sx_simd_is_float(enum sx_op op)
 }
 
 /* Of the kinds that convert between MMX and XMM registers some need both, by their operands. */
-struct sx_simd_traits sx_simd_traits(const struct sx_insn *i)
+struct sx_simd_traits sx_simd_find_traits(const struct sx_insn *i)
 {
 	enum sx_op op = sx_insn_op(i);
 	struct sx_simd_traits t = {.writes_operand = true};
 	const struct sx_form *f = sx_insn_form(i);
 	enum simd_kind kind;
 
-	if (op < FIRST_OP || i->flags & SX_IF_VEX || op == SX_MASKMOVDQU || op == SX_MASKMOVQ)
+	if (i->flags & SX_IF_VEX || op == SX_MASKMOVDQU || op == SX_MASKMOVQ)
 		return t;
 	kind = stubs[op - FIRST_OP].kind;
 	if (kind == SIMD_FROM_MMX || kind == SIMD_TO_MMX)
