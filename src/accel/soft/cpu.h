@@ -126,11 +126,13 @@ struct sx_native_target {
 	u64 lin, key;
 	u8 *code;
 } __attribute__((aligned(32)));
-#define SX_TARGET_SALT 0x493u
-static inline u64 sx_native_target_slot(u64 lin, u32 salt)
+#define SX_TARGET_FACTOR 0x9e3779b1u
+static inline u32 sx_native_target_slot(u64 lin)
 {
-	return (lin ^ lin >> PAGE_SHIFT ^ salt) & ((1u << SX_TARGET_BITS) - 1);
+	return (u32)lin * SX_TARGET_FACTOR >> (32 - SX_TARGET_BITS);
 }
+/* Address spaces have code at the same addresses: each begins elsewhere in the table, by so many slots. */
+#define SX_TARGET_STEP 1024u
 /* What native_link is where no such jump may be taken as linked, and what stands in one that never was. */
 #define SX_LINK_NONE  (~(u32)0)
 #define SX_LINK_NEVER (~(u32)1)
@@ -188,7 +190,7 @@ struct sx_cpu {
 	u64 native_key;  /* under which jumps and returns are remembered: sx_native_key_update */
 	u32 native_link; /* under which jumps out of their page are linked; SX_LINK_NONE */
 	i32 native_relink; /* before it is negative, so many of these go another way than they are linked */
-	u32 native_salt; /* of the places in native_targets: address spaces have code at the same addresses */
+	struct sx_native_target *native_targets_at; /* the address space's part of native_targets */
 	bool has_old_links; /* they are under generations that may come again: none is good until code is dropped */
 	bool has_odd_code; /* native code ran as supervisor at low addresses, as user at high ones */
 	u64 native_rsp;    /* top of the return stack */
@@ -244,7 +246,8 @@ struct sx_cpu {
 
 	struct sx_tlbs tlbs;
 
-	struct sx_native_target native_targets[1u << SX_TARGET_BITS];
+	struct sx_native_target
+		native_targets[(1u << SX_TARGET_BITS) + (SX_SPACES - 1) * SX_TARGET_STEP];
 	u8 native_stack_slack[SX_RETURNS_SLACK];
 	struct sx_native_return
 		native_returns[SX_RETURNS + 1]; /* grows down; the last never fits */
@@ -310,7 +313,9 @@ static inline void sx_native_key_update(struct sx_cpu *c)
 	else
 		c->native_key = (u64)c->jump_generation[0] << 33 | (u64)c->mode << 2 | 2 | is_user;
 	static_assert((u64)SX_MODE_SEGMENT << (SX_MODE_SEGMENT_BITS + 1) << 2 <= 1ull << 33, "");
-	c->native_salt = c->mode & SX_MODE_64 && !is_user ? 0 : c->tlbs.current * SX_TARGET_SALT;
+	c->native_targets_at = c->native_targets;
+	if (!(c->mode & SX_MODE_64) || is_user)
+		c->native_targets_at += c->tlbs.current * SX_TARGET_STEP;
 	c->native_link = c->jump_generation[c->mode & SX_MODE_64 && !is_user];
 	if (c->has_odd_code || c->has_old_links)
 		c->native_link = SX_LINK_NONE;

@@ -101,17 +101,13 @@ static void emit_leave_by(struct emit *e, struct sx_cpu *c, bool is_wide)
 void sx_native_emit_find(struct emit *e, const struct sx_cpu *c, u8 *miss[2])
 {
 	static_assert(sizeof(struct sx_native_target) == 32, "the index is shifted by 5");
-	e_op(e, 4, 0x8b, H_R10, opd_reg(H_R11), 0);
+	e_op(e, 4, 0x69, H_R10, opd_reg(H_R11), 4); /* imul */
+	e_i32(e, (i32)SX_TARGET_FACTOR);
 	e_op(e, 4, 0xc1, 5, opd_reg(H_R10), 1); /* shr */
-	e_u8(e, PAGE_SHIFT);
-	e_op(e, 4, 0x33, H_R10, opd_reg(H_R11), 0); /* xor */
-	e_op(e, 4, 0x33, H_R10, opd_near(&c->native_salt), 0);
-	e_op(e, 4, 0x81, 4, opd_reg(H_R10), 4); /* and */
-	e_i32(e, (1 << SX_TARGET_BITS) - 1);
-	e_op(e, 4, 0xc1, 4, opd_reg(H_R10), 1); /* shl */
-	e_u8(e, 5);
-	e_op(e, 8, 0x8d, H_R14, opd_near(c->native_targets), 0);
-	e_op(e, 8, 0x03, H_R10, opd_reg(H_R14), 0);
+	e_u8(e, 32 - SX_TARGET_BITS - 5);
+	e_op(e, 4, 0x83, 4, opd_reg(H_R10), 1); /* and */
+	e_u8(e, (u8)-32);
+	e_op(e, 8, 0x03, H_R10, opd_near(&c->native_targets_at), 0);
 	e_op(e, 8, 0x3b, H_R11, opd_base(H_R10, offsetof(struct sx_native_target, lin)), 0);
 	miss[0] = e_jcc(e, 5);
 	e_load(e, H_R14, opd_near(&c->native_key));

@@ -11,7 +11,7 @@ void sx_native_remember(struct sx_cpu *c, u64 lin, u8 *code)
 		c->has_odd_code = true;
 		sx_native_key_update(c);
 	}
-	c->native_targets[sx_native_target_slot(lin, c->native_salt)] =
+	c->native_targets_at[sx_native_target_slot(lin)] =
 		(struct sx_native_target){.lin = lin, .key = c->native_key, .code = code};
 }
 
