@@ -123,6 +123,7 @@ static int make_native(struct sx_cpu *c, enum accel_engine engine, int perf_fd, 
 	n->size = n->cold_start = NATIVE_HOT;
 	n->cold_size = NATIVE_SIZE;
 	n->perf_fd = perf_fd;
+	n->has_rorx = __builtin_cpu_supports("bmi2");
 	n->heat = engine == ACCEL_ENGINE_TRANSLATOR ? 1 : NATIVE_HEAT;
 	c->native = n;
 	c->native_limit = (u64)(uintptr_t)&c->native_returns[1];

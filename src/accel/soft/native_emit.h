@@ -232,6 +232,18 @@ static inline void e_lea_index(struct emit *e, unsigned size, unsigned reg, unsi
 	e_i32(e, disp);
 }
 
+/* reg = from, rotated right, both of 32 bits; flags stay. BMI2. */
+static inline void e_rorx(struct emit *e, unsigned reg, unsigned from, unsigned by)
+{
+	e->changed |= (u16)BIT32(reg);
+	e_u8(e, 0xc4);
+	e_u8(e, (reg < 8 ? 0x80u : 0) | 0x40 | (from < 8 ? 0x20u : 0) | 3); /* map 0F3A */
+	e_u8(e, 0x7b);                                                     /* F2 */
+	e_u8(e, 0xf0);
+	e_u8(e, 0xc0 | (reg & 7) << 3 | (from & 7));
+	e_u8(e, by);
+}
+
 /* A jump over 32 bits; returns where its distance stands, for e_patch. */
 static inline u8 *e_jump(struct emit *e)
 {

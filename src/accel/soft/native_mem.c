@@ -165,14 +165,20 @@ void sx_native_set_fill(struct translation *t, struct slow *s, struct opd lin, u
 	s->ymm_there = t->ymm_valid;
 }
 
+/* r14 = the TLB's slot. Bits that a rotation brings in from below are above those of the mask. */
 static void slot(struct emit *e, const struct sx_cpu *c, struct opd lin)
 {
-	if (lin.disp)
-		e_lea(e, 4, H_R14, lin.reg, H_RSP, 0, lin.disp);
-	else
-		e_op(e, 4, 0x8b, H_R14, opd_reg(lin.reg), 0);
-	e_op(e, 4, 0xc1, 5, opd_reg(H_R14), 1); /* shr */
-	e_u8(e, TLB_INDEX_SHIFT);
+	static_assert(TLB_INDEX_SHIFT + SX_TLB_MAX_BITS + SX_TLB_ENTRY_SHIFT <= 32, "a rotation");
+	if (!lin.disp && c->native->has_rorx) {
+		e_rorx(e, H_R14, lin.reg, TLB_INDEX_SHIFT);
+	} else {
+		if (lin.disp)
+			e_lea(e, 4, H_R14, lin.reg, H_RSP, 0, lin.disp);
+		else
+			e_op(e, 4, 0x8b, H_R14, opd_reg(lin.reg), 0);
+		e_op(e, 4, 0xc1, 5, opd_reg(H_R14), 1); /* shr */
+		e_u8(e, TLB_INDEX_SHIFT);
+	}
 	e_op(e, 4, 0x23, H_R14, opd_near(&c->tlb_mask), 0);
 	e_op(e, 8, 0x03, H_R14, opd_near(&c->tlb), 0);
 }
@@ -201,7 +207,7 @@ struct slow *sx_native_check_at(struct translation *t, unsigned index, struct op
 	struct slow *s;
 
 	last_page(e, lin, size);
-	slot(e, t->c, lin);
+	slot(e, t->c, size == 1 && lin.disp ? opd_base(H_R11, 0) : lin);
 	e_op(e, 8, 0x3b, H_R11,
 	     opd_base(H_R14, is_write ? offsetof(struct sx_tlb_entry, write)
 				      : offsetof(struct sx_tlb_entry, read)),
