@@ -3,9 +3,11 @@
  */
 #include "accel/soft/native.h"
 
+#include <asm/hwcap2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -123,6 +125,7 @@ static int make_native(struct sx_cpu *c, enum accel_engine engine, int perf_fd, 
 	n->size = n->cold_start = NATIVE_HOT;
 	n->cold_size = NATIVE_SIZE;
 	n->perf_fd = perf_fd;
+	n->has_gs_base = getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE;
 	n->has_rorx = __builtin_cpu_supports("bmi2");
 	n->heat = engine == ACCEL_ENGINE_TRANSLATOR ? 1 : NATIVE_HEAT;
 	c->native = n;

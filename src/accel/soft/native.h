@@ -78,9 +78,10 @@ struct sx_native {
 	const u8 *find[2], *find_or_leave;     /* as sx_cpu.native_find; RIP in R11 */
 	const u8 *far_miss[2];                 /* native_far.c; of 64-bit code, of other */
 	const u8 *string, *string_short[2][4]; /* native_string.c; STOS, MOVS */
-	bool has_rorx; /* the host has BMI2 */
-	u32 heat;    /* how often a block is entered before it is translated */
-	int perf_fd; /* where names of code go; -1: nowhere */
+	bool has_rorx;                         /* the host has BMI2 */
+	bool has_gs_base; /* ... and lets programs set GS's base: sx_tlb_choose */
+	u32 heat;         /* how often a block is entered before it is translated */
+	int perf_fd;      /* where names of code go; -1: nowhere */
 	struct sx_native_step steps[1u << SX_STEP_BITS];
 };
 

@@ -42,6 +42,8 @@ enum host_reg {
 #define E_F3      0x20000000u
 #define E_F2      0x08000000u
 
+#define E_GS 0x65u /* a prefix by itself, before the others */
+
 struct emit {
 	u8 *at, *end;
 	i64 to_exec;
@@ -238,7 +240,7 @@ static inline void e_rorx(struct emit *e, unsigned reg, unsigned from, unsigned 
 	e->changed |= (u16)BIT32(reg);
 	e_u8(e, 0xc4);
 	e_u8(e, (reg < 8 ? 0x80u : 0) | 0x40 | (from < 8 ? 0x20u : 0) | 3); /* map 0F3A */
-	e_u8(e, 0x7b);                                                     /* F2 */
+	e_u8(e, 0x7b);                                                      /* F2 */
 	e_u8(e, 0xf0);
 	e_u8(e, 0xc0 | (reg & 7) << 3 | (from & 7));
 	e_u8(e, by);

@@ -165,8 +165,8 @@ void sx_native_set_fill(struct translation *t, struct slow *s, struct opd lin, u
 	s->ymm_there = t->ymm_valid;
 }
 
-/* r14 = the TLB's slot. Bits that a rotation brings in from below are above those of the mask. */
-static void slot(struct emit *e, const struct sx_cpu *c, struct opd lin)
+/* r14 = where the TLB's slot is in its table. Bits that a rotation brings in from below are above the mask's. */
+static void slot_offset(struct emit *e, const struct sx_cpu *c, struct opd lin)
 {
 	static_assert(TLB_INDEX_SHIFT + SX_TLB_MAX_BITS + SX_TLB_ENTRY_SHIFT <= 32, "a rotation");
 	if (!lin.disp && c->native->has_rorx) {
@@ -180,12 +180,31 @@ static void slot(struct emit *e, const struct sx_cpu *c, struct opd lin)
 		e_u8(e, TLB_INDEX_SHIFT);
 	}
 	e_op(e, 4, 0x23, H_R14, opd_near(&c->tlb_mask), 0);
+}
+
+static void add_table(struct emit *e, const struct sx_cpu *c)
+{
 	e_op(e, 8, 0x03, H_R14, opd_near(&c->tlb), 0);
 }
 
 void sx_native_slot(struct emit *e, const struct sx_cpu *c, unsigned reg)
 {
-	slot(e, c, opd_base(reg, 0));
+	slot_offset(e, c, opd_base(reg, 0));
+	add_table(e, c);
+}
+
+/* User code finds its table at GS's base. */
+static bool has_table_in_gs(const struct translation *t)
+{
+	return t->b->mode & SX_MODE_USER && t->c->native->has_gs_base;
+}
+
+/* op with R14 and a field of the slot. */
+static void slot_op(struct translation *t, unsigned op, unsigned reg, size_t field)
+{
+	if (has_table_in_gs(t))
+		e_u8(&t->e, E_GS);
+	e_op(&t->e, 8, op, reg, opd_base(H_R14, (i32)field), 0);
 }
 
 static void last_page(struct emit *e, struct opd lin, unsigned size)
@@ -207,13 +226,14 @@ struct slow *sx_native_check_at(struct translation *t, unsigned index, struct op
 	struct slow *s;
 
 	last_page(e, lin, size);
-	slot(e, t->c, size == 1 && lin.disp ? opd_base(H_R11, 0) : lin);
-	e_op(e, 8, 0x3b, H_R11,
-	     opd_base(H_R14, is_write ? offsetof(struct sx_tlb_entry, write)
-				      : offsetof(struct sx_tlb_entry, read)),
-	     0);
+	slot_offset(e, t->c, size == 1 && lin.disp ? opd_base(H_R11, 0) : lin);
+	if (!has_table_in_gs(t))
+		add_table(e, t->c);
+	slot_op(t, 0x3b, H_R11, /* cmp */
+		is_write ? offsetof(struct sx_tlb_entry, write)
+			 : offsetof(struct sx_tlb_entry, read));
 	s = sx_native_add_slow(t, kind, e_jcc(e, 5), index);
-	e_load(e, H_R14, opd_base(H_R14, offsetof(struct sx_tlb_entry, addend)));
+	slot_op(t, 0x8b, H_R14, offsetof(struct sx_tlb_entry, addend)); /* mov */
 	sx_native_set_fill(t, s, lin, size | (is_write ? SX_NATIVE_WRITE : 0));
 	return s;
 }

@@ -295,6 +295,7 @@ enum vcpu_stop sx_run(struct vcpu *v)
 	if (vcpu_is_wanted(v))
 		return VCPU_STOP_REQUEST;
 	come_inside(c);
+	sx_tlb_enter(c);
 	sx_apic_base_changed(c);
 	/* Whatever came while we were away. */
 	__atomic_fetch_or(&c->request, SX_REQ_KICK, __ATOMIC_RELAXED);

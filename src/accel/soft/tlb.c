@@ -211,6 +211,14 @@ void sx_tlb_forget_stack(struct sx_cpu *c)
 	memset(c->stack_limit, 0, sizeof(c->stack_limit));
 }
 
+/* GS is nobody else's in a 64-bit program: libc has FS. */
+static void set_gs(struct sx_cpu *c)
+{
+	c->tlbs.in_gs = c->tlb;
+	if (c->native && c->native->has_gs_base)
+		__asm__ volatile("wrgsbase %0" : : "r"(c->tlb));
+}
+
 void sx_tlb_choose(struct sx_cpu *c)
 {
 	bool is_ac = c->sysflags & X86_FLAG_AC;
@@ -225,6 +233,14 @@ void sx_tlb_choose(struct sx_cpu *c)
 		c->tlb = c->tlbs.empty.entry;
 		c->tlb_mask = c->tlbs.empty.mask;
 	}
+	if (c->cpl == 3 && c->tlb != c->tlbs.in_gs)
+		set_gs(c);
+}
+
+void sx_tlb_enter(struct sx_cpu *c)
+{
+	c->tlbs.in_gs = NULL;
+	sx_tlb_choose(c);
 }
 
 void sx_tlb_select(struct sx_cpu *c)

@@ -126,7 +126,8 @@ struct sx_tlbs {
 	struct sx_tlb supervisor, empty, user[SX_SPACES], supervisor_ac[SX_SPACES];
 	void *room; /* of all of them */
 	struct sx_space space[SX_SPACES];
-	unsigned current; /* space */
+	unsigned current;           /* space */
+	struct sx_tlb_entry *in_gs; /* what GS's base is, in the thread of the vCPU */
 	u64 clock;
 	bool has_global_low_code; /* code was fetched from a global page of the lower half */
 	u32 generation;           /* the last one given away */
@@ -150,6 +151,7 @@ void sx_tlb_init(struct sx_cpu *c);
 void sx_tlb_fini(struct sx_cpu *c);
 void sx_tlb_select(struct sx_cpu *c); /* after CPL, CR4.SMAP or AC changed */
 void sx_tlb_choose(struct sx_cpu *c); /* after CPL or AC changed, and nothing else */
+void sx_tlb_enter(struct sx_cpu *c);  /* before anything is executed by this thread */
 
 /* The slot of lin in a set of the present address space. */
 struct sx_tlb_entry *sx_tlb_find(struct sx_cpu *c, enum sx_tlb_set set, u64 lin);
