@@ -212,6 +212,8 @@ static void *lazy_main(void *arg)
 	gmem_block_set_lazy(l->ram, false);
 	fd_close(fd_take(l->fd));
 	__atomic_store_n(&l->is_complete, true, __ATOMIC_RELEASE);
+	if (l->ops.complete)
+		l->ops.complete(l->ops.opaque);
 	return NULL;
 }
 

@@ -25,6 +25,8 @@ struct load_ops {
 	 * that wait don't come back, so the process has to end: this doesn't return.
 	 */
 	void (*failed)(void *opaque, const char *why);
+	/* On the loading thread, which ends: it is complete. Not called where load_memory_start loads all. NULL: don't. */
+	void (*complete)(void *opaque);
 	void *opaque;
 };
 

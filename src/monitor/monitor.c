@@ -151,6 +151,8 @@ struct monitor *monitor_new(struct loop *loop, int control, struct guest_config 
 	list_init(&m->debug_exit_task.node);
 	list_init(&m->save_over_task.node);
 	m->save_over_task.fn = monitor_on_save_over;
+	list_init(&m->loaded_task.node);
+	m->loaded_task.fn = monitor_on_loaded;
 	m->debug_exit_task.fn = monitor_on_debug_exit_task;
 	monitor_balloon_init(m);
 	return m;
@@ -164,6 +166,7 @@ void monitor_free(struct monitor *m)
 	loop_task_cancel(m->loop, &m->save_over_task);
 	load_free(
 		m->load); /* first: it fills the machine's memory; all who wait for that are done */
+	loop_task_cancel(m->loop, &m->loaded_task);
 	machine_free(m->machine);
 	server_free(m->server);
 	free(m);

@@ -23,7 +23,7 @@ struct monitor {
 	int control;               /* the launcher's: its connection is the server's, too */
 	struct load *load;         /* of a guest that goes on from a file */
 	struct monitor_save *save; /* NULL: it is not being saved */
-	struct loop_task save_over_task;
+	struct loop_task save_over_task, loaded_task;
 	struct loop_task debug_exit_task, balloon_task;
 	u32 debug_exit_value;     /* atomic; written before the task is posted */
 	bool is_panicked;         /* paused by it */
@@ -45,6 +45,7 @@ void monitor_stats(struct monitor *m, struct control_request *r);
 void monitor_save(struct monitor *m, struct control_request *r);
 void monitor_save_cancel(struct monitor *m, struct control_request *r);
 void monitor_on_save_over(struct loop_task *task);
+void monitor_on_loaded(struct loop_task *task);
 void monitor_save_free(struct monitor *m);
 /* It stands because it is being saved: commands that change it have to wait. */
 bool monitor_is_held(const struct monitor *m);

@@ -62,6 +62,14 @@ static void monitor_load_failed(void *opaque, const char *why)
 	_exit(1);
 }
 
+/* On the loading thread: who wants to save it may wait for that. */
+static void monitor_load_complete(void *opaque)
+{
+	struct monitor *m = opaque;
+
+	loop_task_post(m->loop, &m->loaded_task);
+}
+
 /* The time between then and now is in the wall clock, but not in the guest's own. */
 static void monitor_restore_clock(struct monitor *m)
 {
@@ -76,6 +84,7 @@ int monitor_restore_start(struct monitor *m, struct err *err)
 	const struct load_ops ops = {
 		.enter_thread = monitor_enter_load,
 		.failed = monitor_load_failed,
+		.complete = monitor_load_complete,
 		.opaque = m,
 	};
 	const void *state;

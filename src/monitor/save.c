@@ -2,7 +2,8 @@
  * Saving: the commands `save` and `save-cancel`, and what follows when the file is there.
  *
  * The request stays open until then. A client that is gone by the time has nobody to take the file:
- * the guest goes on as if it had not been asked.
+ * the guest goes on as if it had not been asked. A guest whose own memory is still being loaded is saved when that is
+ * over: the kernel, which writes the file, can't wait for memory that is missing.
  */
 #include <jansson.h>
 #include <string.h>
@@ -20,14 +21,15 @@
 
 struct monitor_save {
 	struct monitor *monitor;
-	struct save_job *job;
+	struct save_job *job; /* NULL: memory is still being loaded */
+	int fd;               /* the file's, until there is a job; or -1 */
 	struct control_request *request;
 	struct save_options options;
 };
 
 bool monitor_is_held(const struct monitor *m)
 {
-	return m->save && save_holds_guest(m->save->job);
+	return m->save && m->save->job && save_holds_guest(m->save->job);
 }
 
 void monitor_save_free(struct monitor *m)
@@ -37,6 +39,7 @@ void monitor_save_free(struct monitor *m)
 	save_free(m->save->job);
 	if (m->save->request)
 		control_fail(m->save->request, -ECANCELED, "the guest has ended");
+	fd_close(m->save->fd);
 	free(m->save);
 	m->save = NULL;
 }
@@ -113,12 +116,10 @@ static int monitor_can_save(struct monitor *m, struct err *err)
 {
 	if (m->save)
 		return err_set(err, -EBUSY, "the guest is being saved already");
-	if (m->load && !load_is_complete(m->load))
-		return err_set(err, -EBUSY, "the guest's memory is still being loaded");
 	return machine_can_save(m->machine, err);
 }
 
-static int monitor_begin_save(struct monitor_save *s, int fd, struct err *err)
+static int monitor_begin_save(struct monitor_save *s, struct err *err)
 {
 	struct machine *machine = s->monitor->machine;
 	const struct save_ops ops = {
@@ -128,8 +129,25 @@ static int monitor_begin_save(struct monitor_save *s, int fd, struct err *err)
 		.opaque = s,
 	};
 
-	return save_start(machine_vm(machine), machine_ram(machine), fd, &s->options, &ops, &s->job,
-			  err);
+	return save_start(machine_vm(machine), machine_ram(machine), fd_take(s->fd), &s->options,
+			  &ops, &s->job, err);
+}
+
+void monitor_on_loaded(struct loop_task *task)
+{
+	struct monitor *m = container_of(task, struct monitor, loaded_task);
+	struct err err = ERR_INIT;
+	int r;
+
+	if (!m->save || m->save->job)
+		return;
+	r = machine_can_save(m->machine, &err);
+	if (r == 0)
+		r = monitor_begin_save(m->save, &err);
+	if (r < 0) {
+		control_fail_err(take(m->save->request), &err);
+		monitor_save_free(m);
+	}
 }
 
 void monitor_save(struct monitor *m, struct control_request *r)
@@ -145,12 +163,15 @@ void monitor_save(struct monitor *m, struct control_request *r)
 		ret = err_set(&err, -EINVAL, "save needs an empty file's descriptor");
 	s->monitor = m;
 	s->request = r;
-	if (!ret)
-		ret = monitor_begin_save(s, fd_take(fd), &err);
-	if (ret < 0)
+	s->fd = fd_take(fd);
+	if (!ret && (!m->load || load_is_complete(m->load)))
+		ret = monitor_begin_save(s, &err);
+	if (ret < 0) {
+		fd_close(s->fd);
 		control_fail_err(r, &err);
-	else
+	} else {
 		m->save = take(s);
+	}
 }
 
 void monitor_save_cancel(struct monitor *m, struct control_request *r)
@@ -159,6 +180,11 @@ void monitor_save_cancel(struct monitor *m, struct control_request *r)
 		control_fail(r, -ENOENT, "the guest is not being saved");
 		return;
 	}
-	save_cancel(m->save->job);
+	if (m->save->job) {
+		save_cancel(m->save->job);
+	} else {
+		control_fail(take(m->save->request), -ECANCELED, "saving was canceled");
+		monitor_save_free(m);
+	}
 	control_reply(r, NULL);
 }

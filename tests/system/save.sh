@@ -35,7 +35,7 @@ end_of_guest() {
 
 start_stock() {
 	start "$work/first" run --accel soft --name busy --cpus 4 --memory 256M --kernel "$cache/kernel-6.1/vmlinuz" \
-		--initrd "$work/initrd" --append "console=ttyS0 quiet panic=-1 rounds=5 $1" --disk "$work/disk" "${@:2}"
+		--initrd "${initrd:-$work/initrd}" --append "console=ttyS0 quiet panic=-1 rounds=5 $1" --disk "$work/disk" "${@:2}"
 }
 
 # What the kernel had to say, but for the time that a busy host keeps a CPU from running.
@@ -72,12 +72,38 @@ moved_on() {
 	went_on "$name: its work goes on, with four CPUs, a disk and a connection"
 }
 
+# With so much in its memory that it is still being loaded when it is to be saved again.
+saved_while_it_loads() {
+	local initrd=$work/initrd-noise
+	head -c 64M /dev/urandom >"$work/noise"
+	make_initrd "$initrd" "$work/noise:noise"
+	rm "$work/noise"
+	truncate -s 8M "$work/disk"
+	start_stock ""
+	wait_for "$work/first" 't: round 2 ' "$guest_pid" || fail "much memory" "the guest did not come to work"
+	save
+	expect "a guest with much memory is saved" 0 "guest 'busy' is saved"
+	end_of_guest
+	start "$work/second" restore "$saved"
+	while kill -0 "$guest_pid" && ! "$bin/posada" status busy >/dev/null 2>&1; do :; done
+	save
+	expect "and again while its memory is loaded" 0 "guest 'busy' is saved"
+	end_of_guest
+	start "$work/second" restore "$saved"
+	went_on "and its work goes on"
+}
+
+make_initrd() {
+	"$top/tools/make-initrd" "$1" "$here/guest-init" "$cache/kernel-6.1" virtio_pci virtio_blk virtio_net \
+		-- "$here/save-test:test" "${@:2}"
+}
+
 stock_guests() {
 	need_kernel 6.1 || return
-	"$top/tools/make-initrd" "$work/initrd" "$here/guest-init" "$cache/kernel-6.1" virtio_pci virtio_blk virtio_net \
-		-- "$here/save-test:test"
+	make_initrd "$work/initrd"
 	moved_on "plain" ""
 	moved_on "compressed, loaded at once" --eager --compress zstd
+	saved_while_it_loads
 }
 
 # --- what a restore refuses ---

@@ -204,10 +204,20 @@ static int bench_enter_thread(unused void *opaque, unused struct err *err)
 	return 0;
 }
 
+/* Any thread. */
+static unsigned bench_n_complete;
+
+static void bench_complete(unused void *opaque)
+{
+	__atomic_add_fetch(&bench_n_complete, 1, __ATOMIC_RELEASE);
+}
+
 /* Into a machine that was just made. */
 static int bench_load(struct bench *b, int fd, bool is_eager, struct err *err)
 {
-	const struct load_ops ops = {.enter_thread = bench_enter_thread, .failed = bench_failed};
+	const struct load_ops ops = {.enter_thread = bench_enter_thread,
+				     .failed = bench_failed,
+				     .complete = bench_complete};
 	const struct load_options options = {.is_eager = is_eager, .faults_fd = -1};
 	const char *why;
 	size_t size;
@@ -275,7 +285,9 @@ TEST(a_guest_goes_on_from_its_file)
 
 TEST(memory_is_loaded_as_it_is_touched)
 {
+	__atomic_store_n(&bench_n_complete, 0, __ATOMIC_RELEASE);
 	check_round_trip(&(struct save_options){0}, false);
+	CHECK_EQ(__atomic_load_n(&bench_n_complete, __ATOMIC_ACQUIRE), 1);
 }
 
 TEST(compressed_files_are_read_either_way)
