@@ -1,7 +1,8 @@
 /*
  * Making and finding blocks of decoded instructions (see block.h).
  *
- * The arena is one reserved stretch of memory that fills up and is then dropped whole. A block's
+ * The arena is one reserved stretch of memory that fills up and is then swept: most code runs a few times, when
+ * something starts, and never again. A block's
  * bytes are kept behind its instructions, so that a page written by someone who left this code as
  * it was (data and code in one page) costs a comparison, not a new decoding.
  */
@@ -16,13 +17,16 @@
 #include "accel/soft/exec.h"
 #include "accel/soft/lockstep.h"
 #include "accel/soft/native.h"
+#include "accel/soft/native_mode.h"
 #include "accel/soft/segment.h"
 #include "accel/soft/sync.h"
 #include "accel/soft/translate.h"
 #include "base/alloc.h"
 #include "mem/gmem.h"
 
-#define ARENA_SIZE      (48 * MIB) /* address space; what is touched is what is used */
+#define ARENA_SIZE      (6 * MIB)
+#define ARENA_KEPT      (ARENA_SIZE / 4 * 3) /* more than that isn't kept */
+#define WARM_HEAT       2                    /* of what is kept though it isn't translated */
 #define HASH_BITS       17
 #define HASH_NEAR_SHIFT 2 /* code of 2^2 bytes shares a slot */
 /* Each instruction may need entries before it (SX_RIP_NEXT, lockstep), and the block one at its end. */
@@ -67,32 +71,27 @@ void sx_cache_fini(struct sx_cpu *c)
 	c->cache = NULL;
 }
 
-static void drop(struct sx_cpu *c)
+/* Who looks for a block, or remembers one, finds none. */
+static void forget_all(struct sx_cpu *c)
 {
 	struct sx_cache *k = c->cache;
 
 	memset(k->hash, 0xff, sizeof(k->hash[0]) << HASH_BITS);
 	memset(k->jump, 0, sizeof(k->jump));
+	sx_native_forget_steps(c);
+}
+
+static void drop(struct sx_cpu *c)
+{
+	struct sx_cache *k = c->cache;
+
+	forget_all(c);
 	memset(k->crossing, 0, CROSSING_BYTES << CROSSING_BITS);
 	madvise(k->arena, ARENA_SIZE, MADV_DONTNEED);
 	k->used = 0;
 	k->is_dropped = false;
 	sx_count(c, SX_N_BLOCK_DROP);
 	sx_native_drop(c);
-}
-
-void sx_cache_start_over(struct sx_cpu *c)
-{
-	struct sx_cache *k = c->cache;
-
-	drop(c);
-	if (k->n_segments == SX_SEGMENTS_MAX) {
-		memset(k->segments, 0, sizeof(k->segments));
-		k->n_segments = 0;
-	}
-	if (c->code_breakpoints)
-		k->code_breakpoints = c->code_breakpoints;
-	sx_mode_update(c);
 }
 
 /* When there is no number left, it is the run loop's to give them away again: nothing runs by the number meanwhile. */
@@ -117,7 +116,10 @@ u32 sx_cache_segment(struct sx_cpu *c, u32 base, u32 limit)
 
 bool sx_cache_has_room(const struct sx_cpu *c)
 {
-	return ARENA_SIZE - c->cache->used >= BLOCK_BYTES_MAX;
+	if (ARENA_SIZE - c->cache->used >= BLOCK_BYTES_MAX)
+		return true;
+	c->cache->is_full = true;
+	return false;
 }
 
 /* What is near in its page is near in the table, where a look-up's time goes: the host's cache. */
@@ -133,6 +135,104 @@ static struct sx_block *block_at(const struct sx_cache *k, u32 at)
 	u8 *block = k->arena + (u64)at * SX_BLOCK_ALIGN;
 
 	return at >= SX_BLOCK_NONE ? NULL : (struct sx_block *)(void *)block;
+}
+
+/* Where the next block may start. */
+static u8 *block_limit(const struct sx_block *b)
+{
+	return sx_block_bytes(b) + b->n_bytes;
+}
+
+static u64 block_size(const struct sx_block *b)
+{
+	return align_up((u64)(block_limit(b) - (const u8 *)b), SX_BLOCK_ALIGN);
+}
+
+/* It is the last in the arena: its room is its own, and it is found. */
+static void block_add(struct sx_cache *k, struct sx_block *b)
+{
+	u32 *slot = hash_slot(k, b->gpa, b->mode);
+
+	static_assert(ARENA_SIZE / SX_BLOCK_ALIGN < SX_BLOCK_NONE, "places in it");
+	b->next = *slot & SX_BLOCK_NONE;
+	*slot = (u32)(k->used / SX_BLOCK_ALIGN);
+	k->used += block_size(b);
+}
+
+/* --- sweeping --- */
+
+/* Only the bytes stay. Not where host code can say that it isn't for the linear address: then the interpreter has it. */
+static void make_bare(struct sx_block *b)
+{
+	u8 *bytes = sx_block_bytes(b);
+
+	if (sx_native_is_bound(b->mode))
+		return;
+	b->n_entries = 0;
+	b->is_bare = true;
+	memmove(sx_block_bytes(b), bytes, b->n_bytes);
+}
+
+/* What isn't translated, but will be soon, gets another chance. */
+static bool is_kept(struct sx_block *b)
+{
+	if (b->is_gone)
+		return false;
+	if (b->native && !b->is_bare)
+		make_bare(b);
+	if (b->native)
+		return true;
+	b->heat /= 2;
+	return b->heat >= WARM_HEAT;
+}
+
+/* False: that didn't help enough. */
+static bool sweep(struct sx_cpu *c)
+{
+	struct sx_cache *k = c->cache;
+	u64 end = k->used;
+
+	forget_all(c);
+	k->used = 0;
+	for (u64 at = 0, size; at < end; at += size) {
+		struct sx_block *b = (struct sx_block *)(void *)(k->arena + at);
+		u8 *to = k->arena + k->used;
+
+		size = block_size(b);
+		if (!is_kept(b))
+			continue;
+		b->out[0] = b->out[1] = NULL;
+		memmove(to, b, block_size(b));
+		block_add(k, (struct sx_block *)(void *)to);
+	}
+	sx_count(c, SX_N_BLOCK_SWEEP);
+	return k->used <= ARENA_KEPT;
+}
+
+static void make_room(struct sx_cpu *c)
+{
+	/* Lockstep has the interpreter run what is translated. */
+	if (c->lockstep || !sweep(c))
+		drop(c);
+	c->cache->is_full = false;
+}
+
+void sx_cache_start_over(struct sx_cpu *c)
+{
+	struct sx_cache *k = c->cache;
+
+	if (!k->is_dropped) {
+		make_room(c);
+		return;
+	}
+	drop(c);
+	if (k->n_segments == SX_SEGMENTS_MAX) {
+		memset(k->segments, 0, sizeof(k->segments));
+		k->n_segments = 0;
+	}
+	if (c->code_breakpoints)
+		k->code_breakpoints = c->code_breakpoints;
+	sx_mode_update(c);
 }
 
 /* --- handlers that are no instructions --- */
@@ -219,12 +319,6 @@ static void close_block(struct sx_block *b, struct sx_insn *at, const u8 *bytes)
 	b->n_entries = (u32)(at - b->insn) & 0xff;
 	at->fn = sx_block_end;
 	memcpy(sx_block_bytes(b), bytes, b->n_bytes);
-}
-
-/* Where the next block may start. */
-static u8 *block_limit(const struct sx_block *b)
-{
-	return sx_block_bytes(b) + b->n_bytes;
 }
 
 /* Decodes from bytes up to the end of the page. False: not one whole instruction is there. */
@@ -394,11 +488,10 @@ static struct sx_block *block_new(struct sx_cpu *c, const struct sx_itlb_entry *
 {
 	struct sx_cache *k = c->cache;
 	struct sx_block *b;
-	u32 *slot;
 	unsigned off = (unsigned)(gpa & ~PAGE_MASK);
 
 	if (!sx_cache_has_room(c))
-		drop(c);
+		make_room(c);
 	b = (struct sx_block *)(void *)(k->arena + k->used);
 	*b = (struct sx_block){
 		.code = &e->block->code[e->block_page],
@@ -408,11 +501,7 @@ static struct sx_block *block_new(struct sx_cpu *c, const struct sx_itlb_entry *
 	};
 	if (!decode_run(c, b, e->host + off, (unsigned)PAGE_SIZE - off))
 		return NULL;
-	static_assert(ARENA_SIZE / SX_BLOCK_ALIGN < SX_BLOCK_NONE, "places in it");
-	slot = hash_slot(k, gpa, c->mode);
-	b->next = *slot & SX_BLOCK_NONE;
-	*slot = (u32)(k->used / SX_BLOCK_ALIGN);
-	k->used += align_up((u64)(block_limit(b) - (u8 *)b), SX_BLOCK_ALIGN);
+	block_add(k, b);
 	sx_count(c, SX_N_BLOCK_DECODED);
 	b->is_watched = is_watched(c, b);
 	b->first_fn = b->insn[0].fn;
@@ -423,7 +512,7 @@ static struct sx_block *block_new(struct sx_cpu *c, const struct sx_itlb_entry *
 /* The page was written since: is the block's code what it was? */
 static bool revalidate(struct sx_cpu *c, struct sx_block *b, const struct sx_itlb_entry *e)
 {
-	u32 word = sx_code_mark(c, e->block, e->block_page);
+	u32 word = sx_code_mark(c, e->block, e->block_page), old = b->word;
 
 	if (b->ends_in_fault || /* the bytes that made it are not kept */
 	    memcmp(sx_block_bytes(b), e->host + (b->gpa & ~PAGE_MASK), b->n_bytes))
@@ -431,14 +520,18 @@ static bool revalidate(struct sx_cpu *c, struct sx_block *b, const struct sx_itl
 	sx_count(c, SX_N_BLOCK_REVALIDATED);
 	b->word = word;
 	sx_native_revalidated(c, b, e->host);
-	return true;
+	if (b->native || !b->is_bare)
+		return true;
+	b->word = old; /* nobody is to enter it */
+	return false;
 }
 
-static void unlink_block(struct sx_cache *k, const struct sx_block *b)
+static void unlink_block(struct sx_cache *k, struct sx_block *b)
 {
 	u32 *slot = hash_slot(k, b->gpa, b->mode);
 	struct sx_block *before = block_at(k, *slot);
 
+	b->is_gone = true;
 	if (before == b) {
 		*slot = b->next;
 		return;

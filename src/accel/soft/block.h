@@ -12,8 +12,10 @@
  * again. An instruction that crosses into another page makes a block of its own, good while both
  * pages' words are.
  *
- * All belongs to one vCPU. Blocks are never freed one by one: when the arena is full, all go; that
- * happens only in the run loop, when no block is being executed.
+ * All belongs to one vCPU. Blocks are never freed one by one: when the arena is full, all go but those
+ * that were translated, of which what the interpreter needs goes (they are bare then). When these are too
+ * many, or the memory for host code is full, all go. Both happen only in the run loop, when no block is
+ * being executed; afterwards blocks may be elsewhere.
  */
 #ifndef ACCEL_SOFT_BLOCK_H
 #define ACCEL_SOFT_BLOCK_H
@@ -42,6 +44,8 @@ struct sx_block {
 	u32 heat : 5;          /* how often it was entered, up to its translation */
 	u32 ends_in_fault : 1; /* its last entry raises what decoding met */
 	u32 is_crossing : 1; /* one instruction across two pages: a struct sx_crossing is in front of it */
+	u32 is_bare : 1; /* its instructions were dropped: it is good for its host code */
+	u32 is_gone : 1; /* nobody finds it any more */
 	struct sx_insn insn[];
 };
 static_assert(sizeof(struct sx_block) == 64,
@@ -103,8 +107,9 @@ struct sx_cache {
 	u32 *hash;            /* as sx_block.next; from SX_BLOCK_NONE on: none */
 	u8 *arena;
 	u64 used;
-	u8 *crossing;    /* blocks of instructions that cross pages */
-	bool is_dropped; /* room is full, or breakpoints are others: start over in the run loop */
+	u8 *crossing; /* blocks of instructions that cross pages */
+	bool is_dropped; /* room for host code is full, or breakpoints are others: start over in the run loop */
+	bool is_full; /* it is to make room for blocks */
 };
 
 /*
@@ -117,10 +122,16 @@ struct sx_cache {
 
 void sx_cache_init(struct sx_cpu *c);
 void sx_cache_fini(struct sx_cpu *c);
-void sx_cache_start_over(struct sx_cpu *c); /* run loop only, where is_dropped */
+/* Run loop only, which does it before the next block. */
+static inline bool sx_cache_is_full(const struct sx_cache *k)
+{
+	return k->is_dropped || k->is_full;
+}
+void sx_cache_start_over(struct sx_cpu *c);
 /* The code segment's number, as the mode word has it. */
 u32 sx_cache_segment(struct sx_cpu *c, u32 base, u32 limit);
-bool sx_cache_has_room(const struct sx_cpu *c); /* for a block, without dropping all */
+/* For a block, where the others are to stay. False: sx_cache_is_full. */
+bool sx_cache_has_room(const struct sx_cpu *c);
 
 struct sx_decode_mode sx_block_decode_mode(const struct sx_cpu *c, u32 mode);
 

@@ -24,7 +24,8 @@ struct vcpu_counter;
 	X(BLOCK_STALE, "blocks", "stale") /* it was */ \
 	X(BLOCK_FOUND, "blocks", "looked-up") /* the jump cache hadn't got it */ \
 	X(BLOCK_CROSSING, "blocks", "crossing") /* lookups of an instruction across two pages */ \
-	X(BLOCK_DROP, "blocks", "drops") /* of all blocks: the memory for them was full */ \
+	X(BLOCK_SWEEP, "blocks", "sweeps") /* of blocks that aren't translated: the memory for them was full */ \
+	X(BLOCK_DROP, "blocks", "drops") /* of all blocks, and all host code */ \
 	X(TRANSLATED, "translations", "blocks") \
 	X(TRANSLATED_INSN, "translations", "instructions") \
 	X(TRANSLATED_BYTE, "translations", "bytes") \

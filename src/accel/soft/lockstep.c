@@ -251,7 +251,7 @@ static void restore(struct sx_cpu *c, const struct lockstep_cpu *in)
 static bool has_ended(const struct sx_cpu *c)
 {
 	return c->run_state != X86_RUNNABLE || c->event.is_set || c->mode & SX_MODE_STEP ||
-	       c->cache->is_dropped;
+	       sx_cache_is_full(c->cache);
 }
 
 static bool is_wanted(const struct sx_cpu *c)

@@ -25,8 +25,8 @@
 #define MFD_EXEC 0x0010U
 #endif
 
-#define NATIVE_SIZE  (24 * MIB) /* address space; what is touched is what is used */
-#define NATIVE_HOT   (7 * MIB)  /* of it; see struct sx_native */
+#define NATIVE_SIZE  (18 * MIB)            /* address space; what is touched is what is used */
+#define NATIVE_HOT   (5 * MIB + 768 * KIB) /* of it; see struct sx_native */
 #define NATIVE_GUARD (64 * KIB)
 /* How often a block is entered before it is translated: a translation costs about a thousand of an
  * instruction's executions. */
@@ -86,11 +86,16 @@ static int map_anonymous(struct sx_native *n, u8 *at, struct err *err)
 	return 0;
 }
 
+void sx_native_forget_steps(struct sx_cpu *c)
+{
+	if (c->native)
+		memset(c->native->steps, 0, sizeof(c->native->steps));
+}
+
 void sx_native_forget(struct sx_cpu *c)
 {
 	memset(c->native_targets, 0, sizeof(c->native_targets));
-	if (c->native)
-		memset(c->native->steps, 0, sizeof(c->native->steps));
+	sx_native_forget_steps(c);
 	for (unsigned k = 0; k <= SX_RETURNS; k++)
 		c->native_returns[k].key = ~(u64)0;
 }
@@ -108,8 +113,13 @@ static void start_over(struct sx_cpu *c)
 
 void sx_native_drop(struct sx_cpu *c)
 {
-	if (c->native)
-		start_over(c);
+	u64 from;
+
+	if (!c->native)
+		return;
+	start_over(c);
+	from = align_up(c->native->common, PAGE_SIZE);
+	madvise(c->native->write + from, NATIVE_SIZE - from, MADV_REMOVE); /* else it stays ours */
 }
 
 static int make_native(struct sx_cpu *c, enum accel_engine engine, int perf_fd, struct err *err)
@@ -459,13 +469,15 @@ static noinline sx_insn_fn *run_on(struct sx_cpu *c)
 	left = run_native(c, c->native->exec + c->block->native, &at);
 	/* It wants SIMD and can't have it: the interpreter knows what that leads to. */
 	if (left == NATIVE_INTERPRET) {
-		b = ((struct sx_native_block *)(void *)at)->block;
-		return go_on_with(c, b, b->first_fn);
+		b = sx_jump_find(c);
+		if (b && !b->is_bare)
+			return go_on_with(c, b, b->first_fn);
 	}
-	if ((left == NATIVE_STEP || left == NATIVE_LINK_PLAIN) && !step(c, &len))
+	if ((left == NATIVE_STEP || left == NATIVE_LINK_PLAIN || left == NATIVE_INTERPRET) &&
+	    !step(c, &len))
 		return NULL;
 	/* HLT is a callout: a vCPU that sleeps is the run loop's. */
-	if (unlikely(sx_is_wanted(c) || c->run_state != X86_RUNNABLE))
+	if (unlikely(sx_is_wanted(c) || c->run_state != X86_RUNNABLE || sx_cache_is_full(c->cache)))
 		return NULL;
 	b = sx_jump_find(c);
 	if (!b) /* so that a jump is linked the first time */
@@ -548,10 +560,11 @@ static void set_words(const struct sx_cpu *c, struct sx_native_block *n, const s
 }
 
 /* The bytes before the block and behind it that were looked at. */
-static bool is_unchanged(const struct sx_cpu *c, const struct sx_native_block *n, const u8 *page)
+static bool is_unchanged(const struct sx_cpu *c, const struct sx_native_block *n,
+			 const struct sx_block *b, const u8 *page)
 {
 	const u8 *kept = c->native->write + n->edges + n->n_edges * sizeof(struct sx_native_edge);
-	u32 begin = (u32)(n->block->gpa & ~PAGE_MASK), end = begin + n->block->n_bytes;
+	u32 begin = (u32)(b->gpa & ~PAGE_MASK), end = begin + b->n_bytes;
 
 	if (!n->n_bytes)
 		return true;
@@ -567,7 +580,7 @@ static bool revalidate(struct sx_cpu *c, const struct sx_block *b, u32 code, con
 	if (!code)
 		return true;
 	n = sx_native_head(c, c->native->exec + code);
-	if (!is_unchanged(c, n, page))
+	if (!is_unchanged(c, n, b, page))
 		return false;
 	unlink_edges(c, n);
 	set_words(c, n, b);

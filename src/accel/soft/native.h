@@ -37,7 +37,6 @@ struct sx_block;
 
 /* What is known of a block's code, whose address stands in front of it. */
 struct sx_native_block {
-	struct sx_block *block;
 	u32 *code;  /* the page's code word ... */
 	u32 *code2; /* of an instruction across two pages: the same of the second; else NULL */
 	u64 page;   /* linear, which it is bound to: native_mode.h */
@@ -99,8 +98,9 @@ struct sx_native_block *sx_native_head(const struct sx_cpu *c, const u8 *code);
 
 /* All code goes; with the decoded blocks, when none is being executed. */
 void sx_native_drop(struct sx_cpu *c);
-/* What is remembered of jumps, calls and callouts. */
+/* What is remembered of jumps, calls and callouts; of callouts alone. */
 void sx_native_forget(struct sx_cpu *c);
+void sx_native_forget_steps(struct sx_cpu *c);
 
 /* A new block: native code may be made of it once it is hot. */
 void sx_native_watch(struct sx_cpu *c, struct sx_block *b);

@@ -531,7 +531,6 @@ static void emit_head(struct translation *t)
 		.code2 = sx_block_code2(t->b),
 		.fpu_needs = (u8)t->fpu_needs,
 		.page = t->lin,
-		.block = t->b,
 	};
 	e_bytes(&t->e, &t->head, sizeof(t->head));
 }

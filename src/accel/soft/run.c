@@ -239,7 +239,7 @@ static noinline enum vcpu_stop run_loop_body(struct sx_cpu *c)
 			sx_settle_devices(c); /* a counted clock has come to a timer */
 		else if (unlikely(c->run_state != X86_RUNNABLE))
 			sx_wait_request(c);
-		else if (unlikely(c->cache->is_dropped))
+		else if (unlikely(sx_cache_is_full(c->cache)))
 			sx_cache_start_over(c);
 		else if (unlikely(c->mode & SX_MODE_STEP))
 			execute_step(c);
@@ -313,7 +313,7 @@ static noinline bool step_raw(struct sx_cpu *c)
 		sx_event_deliver(c);
 		return true;
 	}
-	if (c->cache->is_dropped)
+	if (sx_cache_is_full(c->cache))
 		sx_cache_start_over(c);
 	c->mode |= SX_MODE_STEP;
 	__atomic_fetch_or(&c->request, SX_REQ_STEP, __ATOMIC_RELAXED);
