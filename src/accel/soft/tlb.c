@@ -90,12 +90,33 @@ static void table_clear(struct sx_tlb *t)
 	t->n_filled = t->n_local = 0;
 }
 
+/* It stays in the list of filled slots: being there twice would overflow it. */
+static void entry_drop(struct sx_tlb_entry *e)
+{
+	e->read = e->write = SX_TLB_NONE;
+	e->page &= ~(SX_TLB_GLOBAL | SX_TLB_LARGE);
+}
+
+/* There are so few that their slots are known. */
+static void table_drop_local(struct sx_tlb *t)
+{
+	for (u32 k = 0; k < t->n_local; k++) {
+		struct sx_tlb_entry *e = &t->entry[t->local[k]];
+
+		if (!(e->page & SX_TLB_GLOBAL)) /* another page's by now */
+			entry_drop(e);
+	}
+	t->n_local = 0;
+}
+
 static void table_clear_local(struct sx_tlb *t)
 {
 	u32 kept = 0;
 
-	if (!t->n_local)
+	if (t->n_local <= SX_TLB_LOCALS) {
+		table_drop_local(t);
 		return;
+	}
 	for (u32 k = 0; k < t->n_filled; k++) {
 		u16 slot = t->filled[k];
 
@@ -106,13 +127,6 @@ static void table_clear_local(struct sx_tlb *t)
 	}
 	t->n_filled = kept;
 	t->n_local = 0;
-}
-
-/* It stays in the list of filled slots: being there twice would overflow it. */
-static void entry_drop(struct sx_tlb_entry *e)
-{
-	e->read = e->write = SX_TLB_NONE;
-	e->page &= ~(SX_TLB_GLOBAL | SX_TLB_LARGE);
 }
 
 /* Is it a piece of the large page that lin is in as well? */
@@ -144,6 +158,8 @@ static void table_grow(struct sx_tlb *t)
 	unsigned bits = (unsigned)__builtin_ctz(old) + GROWTH_BITS;
 
 	table_set_bits(t, bits < SX_TLB_MAX_BITS ? bits : SX_TLB_MAX_BITS);
+	if (t->n_local) /* they move */
+		t->n_local = SX_TLB_LOCALS + 1;
 	for (u32 k = old; k < table_slots(t); k++)
 		slot_clear(&t->entry[k]);
 	for (u32 k = 0; k < t->n_filled; k++) {
@@ -167,6 +183,14 @@ struct sx_tlb_entry *sx_tlb_find(struct sx_cpu *c, enum sx_tlb_set set, u64 lin)
 	return sx_tlb_slot(t->entry, t->mask, lin);
 }
 
+static void note_local(struct sx_tlb *t, const struct sx_tlb_entry *e)
+{
+	if (t->n_local < SX_TLB_LOCALS)
+		t->local[t->n_local] = (u16)(e - t->entry);
+	if (t->n_local <= SX_TLB_LOCALS)
+		t->n_local++;
+}
+
 struct sx_tlb_entry *sx_tlb_replace(struct sx_cpu *c, enum sx_tlb_set set, u64 lin, bool is_global)
 {
 	struct sx_tlb *t = table_of(c, set);
@@ -184,7 +208,8 @@ struct sx_tlb_entry *sx_tlb_replace(struct sx_cpu *c, enum sx_tlb_set set, u64 l
 	}
 	if (e->page == SX_TLB_NONE)
 		t->filled[t->n_filled++] = (u16)(e - t->entry);
-	t->n_local += !is_global;
+	if (!is_global)
+		note_local(t, e);
 	return e;
 }
 

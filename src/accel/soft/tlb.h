@@ -63,6 +63,9 @@ struct sx_tlb_entry {
 #define SX_TLB_MIN_BITS 9
 #define SX_TLB_MAX_BITS 14
 
+/* A kernel's table has few pages that aren't global: a switch of address spaces looks at these alone. */
+#define SX_TLB_LOCALS 32
+
 struct sx_tlb {
 	struct sx_tlb_entry *entry; /* there is room for SX_TLB_MAX_BITS */
 	u32 mask;                   /* slots - 1, times the entry's size */
@@ -70,7 +73,8 @@ struct sx_tlb {
 	/* Slots that may be in use, so that a flush costs what was filled. */
 	u16 *filled;
 	u32 n_filled;
-	u32 n_local; /* how often a page that isn't global was entered since the last local flush */
+	u32 n_local; /* how often a page that isn't global was entered since the last local flush, */
+	u16 local[SX_TLB_LOCALS]; /* where, the first times */
 };
 
 #define SX_SPACES 8u

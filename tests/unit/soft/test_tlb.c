@@ -74,6 +74,32 @@ TEST(address_spaces_keep_their_translations_until_they_are_written_without_bit_6
 	core_fini(&k);
 }
 
+/* So many pages, by RSI, before the address space is another: R8 from the first after that, R9 from the last. */
+/* clang-format off */
+CODE(touches, "mov $0x400000, %edx\n mov %esi, %ecx\n"
+	      "1: mov (%rdx), %eax\n add $4096, %edx\n dec %ecx\n jnz 1b\n"
+	      TO("0x110000") "mov 0x400000, %r8d\n mov -4096(%rdx), %r9d\n" STOP);
+/* clang-format on */
+
+TEST(a_switch_takes_few_pages_and_many)
+{
+	static const u64 pages[] = {1, 3, SX_TLB_LOCALS - 3, SX_TLB_LOCALS, SX_TLB_LOCALS + 1, 500};
+
+	for (size_t n = 0; n < ARRAY_SIZE(pages); n++) {
+		struct core k;
+		struct x86_cpu_state s;
+
+		begin(&k, &s, touches, CODE_SIZE(touches));
+		put(&k, ELSEWHERE + (pages[n] - 1) * PAGE_SIZE, 0x8888);
+		put(&k, ELSEWHERE, 0x7777);
+		s.gpr[X86_RSI] = pages[n];
+		CHECK_EQ(core_run(&k, &s), VCPU_STOP_REQUEST);
+		CHECK_EQ(s.gpr[X86_R8], 0x7777);
+		CHECK_EQ(s.gpr[X86_R9], pages[n] == 1 ? 0x7777 : 0x8888);
+		core_fini(&k);
+	}
+}
+
 /* RDI: INVPCID's type, its descriptor is at 0x200000; RSI: CR4 bits. R8 before, R9 after. */
 /* clang-format off */
 CODE(invalidate, "mov %cr4, %rax\n or %rsi, %rax\n mov %rax, %cr4\n"
