@@ -26,12 +26,24 @@ enum confine_role {
 	CONFINE_ROLES,
 };
 
+/* A file of the new root. */
+struct confine_file {
+	char path[64]; /* absolute */
+	void *bytes;
+	size_t n_bytes;
+};
+
 struct confine_options {
 	/* Can be read still, with its directory, as files are replaced by renaming; NULL: nothing. */
 	const char *readable_file;
+	/* What the new root has, to be read; without a root of our own there is none of it. Borrowed. */
+	const struct confine_file *files;
+	unsigned n_files;
 	uid_t uid;               /* and gid, of its own; 0: those it has */
 	bool is_bound_to_parent; /* dies with its parent */
-	bool has_network;        /* keeps the host's network */
+	bool has_network;        /* keeps the host's network ... */
+	u16 tcp_port;   /* ... and connects to this port alone, where Landlock can say it; 0: any */
+	bool has_files; /* keeps the host's files: neither a root of its own, nor Landlock */
 };
 
 /* For people, and lists of words for programs: "Landlock ABI 7, limits", "uid (why it isn't)". */
@@ -41,6 +53,7 @@ struct confine_report {
 	u64 addresses, data;   /* in use at the beginning, in bytes */
 	bool has_own_uid;      /* that no other process has */
 	bool has_own_users;    /* a user namespace in which there is nobody else */
+	bool has_own_root;     /* a root directory of its own */
 	bool is_without_files; /* none can be opened by name, but what is to be readable */
 };
 

@@ -18,8 +18,12 @@ struct confine_kept {
 	char target[4096]; /* without symbolic links */
 	char dir[4096];    /* target's directory */
 	int fd;            /* that directory; -1: there is none */
+	/* New ones, and whose they are. */
+	const struct confine_file *files;
+	unsigned n_files;
+	uid_t uid;
 };
-void confine_find_kept(const char *file, struct confine_kept *out);
+void confine_find_kept(const struct confine_options *o, struct confine_kept *out);
 /* Needs a mount namespace of its own. */
 void confine_enter_root(const struct confine_kept *kept, struct confine_report *r);
 
@@ -31,7 +35,8 @@ void confine_enter_user_namespace(struct confine_report *r);
 int confine_drop_privileges(struct err *err);
 
 /* landlock.c: files beneath readable_dir can be read; -1: none. */
-void confine_enter_landlock(int readable_dir, bool has_network, struct confine_report *r);
+void confine_enter_landlock(int readable_dir, const struct confine_options *o,
+			    struct confine_report *r);
 
 /* selinux.c: that which the launcher gave us; while there is /proc. */
 void confine_note_label(struct confine_report *r);

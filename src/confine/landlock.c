@@ -15,6 +15,7 @@
 
 #define LANDLOCK_VERSION_FLAG   1u
 #define LANDLOCK_PATH_BENEATH   1
+#define LANDLOCK_NET_PORT       2
 #define LANDLOCK_FS_READ_FILE   BIT(2)
 #define LANDLOCK_NET_BIND       BIT(0)
 #define LANDLOCK_NET_CONNECT    BIT(1)
@@ -30,14 +31,18 @@ struct landlock_beneath {
 	i32 fd;
 } packed;
 
+struct landlock_port {
+	u64 allowed, port;
+};
+
 /* What each ABI level can deny: file rights are added at the end. */
-static struct landlock_rules landlock_all(long abi, bool has_network)
+static struct landlock_rules landlock_all(long abi, const struct confine_options *o)
 {
 	static const unsigned fs_bits[] = {0, 13, 14, 15, 15, 16};
 	struct landlock_rules all = {0};
 
 	all.fs = BIT(fs_bits[MIN((size_t)abi, ARRAY_SIZE(fs_bits) - 1)]) - 1;
-	if (abi >= 4 && !has_network)
+	if (abi >= 4 && (!o->has_network || o->tcp_port))
 		all.net = LANDLOCK_NET_BIND | LANDLOCK_NET_CONNECT;
 	if (abi >= 6)
 		all.scoped = LANDLOCK_SCOPE_ABSTRACT | LANDLOCK_SCOPE_SIGNAL;
@@ -45,27 +50,32 @@ static struct landlock_rules landlock_all(long abi, bool has_network)
 }
 
 /* An older kernel refuses a structure that is longer than it knows, unless the rest is 0: it is. */
-static int landlock_restrict(const struct landlock_rules *all, int readable_dir)
+static int landlock_restrict(const struct landlock_rules *all, int readable_dir, u16 tcp_port)
 {
 	AUTO_FD int rules = (int)syscall(SYS_landlock_create_ruleset, all, sizeof(*all), 0);
 	const struct landlock_beneath beneath = {LANDLOCK_FS_READ_FILE, readable_dir};
+	const struct landlock_port port = {LANDLOCK_NET_CONNECT, tcp_port};
 
 	if (rules < 0)
 		return -1;
 	if (readable_dir >= 0 &&
 	    syscall(SYS_landlock_add_rule, rules, LANDLOCK_PATH_BENEATH, &beneath, 0) < 0)
 		return -1;
+	if (all->net && tcp_port &&
+	    syscall(SYS_landlock_add_rule, rules, LANDLOCK_NET_PORT, &port, 0) < 0)
+		return -1;
 	return (int)syscall(SYS_landlock_restrict_self, rules, 0);
 }
 
-void confine_enter_landlock(int readable_dir, bool has_network, struct confine_report *r)
+void confine_enter_landlock(int readable_dir, const struct confine_options *o,
+			    struct confine_report *r)
 {
 	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_VERSION_FLAG);
 	struct landlock_rules all;
 
 	if (abi > 0) {
-		all = landlock_all(abi, has_network);
-		if (landlock_restrict(&all, readable_dir) == 0) {
+		all = landlock_all(abi, o);
+		if (landlock_restrict(&all, readable_dir, o->has_network ? o->tcp_port : 0) == 0) {
 			confine_note(r, "Landlock ABI %ld", abi);
 			r->is_without_files = true;
 			return;

@@ -2,7 +2,7 @@
  * An empty root directory: no file has a name any more.
  *
  * A tmpfs without room for anything takes the place of the host's tree, which then is gone from the
- * mount namespace. A file's directory may stay, read-only, where it was.
+ * mount namespace. A file's directory may stay, read-only, where it was, and there may be files of our own.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -15,15 +15,18 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/fd.h"
 #include "confine/confine_priv.h"
 
 #define ROOT_FLAGS (MS_NOSUID | MS_NODEV | MS_NOEXEC)
 
-void confine_find_kept(const char *file, struct confine_kept *out)
+void confine_find_kept(const struct confine_options *o, struct confine_kept *out)
 {
+	const char *file = o->readable_file;
 	char *slash;
 
-	*out = (struct confine_kept){.fd = -1};
+	*out = (struct confine_kept){
+		.fd = -1, .files = o->files, .n_files = o->n_files, .uid = o->uid};
 	if (!file || !realpath(file, out->target))
 		return;
 	strcpy(out->dir, out->target);
@@ -38,7 +41,7 @@ static int root_mount(bool has_content)
 {
 	static const char *const places[] = {"/tmp", "/usr", "/dev"};
 	const char *options =
-		has_content ? "size=64k,nr_inodes=64,mode=0555" : "size=4k,nr_inodes=2,mode=0";
+		has_content ? "size=8m,nr_inodes=64,mode=0555" : "size=4k,nr_inodes=2,mode=0";
 
 	for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
 		if (mount("posada", places[i], "tmpfs", ROOT_FLAGS, options) == 0)
@@ -79,6 +82,29 @@ static int root_keep(const struct confine_kept *k)
 	return root_make_parents(k->file) < 0 ? -1 : symlink(k->target, to);
 }
 
+static int root_add_file(const struct confine_file *f, uid_t uid)
+{
+	char path[sizeof(f->path) + 1];
+	AUTO_FD int fd = -1;
+
+	snprintf(path, sizeof(path), ".%s", f->path);
+	if (root_make_parents(f->path) < 0)
+		return -1;
+	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0400);
+	if (fd < 0 || fd_write_full(fd, f->bytes, f->n_bytes) < 0)
+		return -1;
+	return uid ? fchown(fd, uid, uid) : 0;
+}
+
+static int root_add_files(const struct confine_kept *k)
+{
+	int r = 0;
+
+	for (unsigned i = 0; i < k->n_files && r == 0; i++)
+		r = root_add_file(&k->files[i], k->uid);
+	return r;
+}
+
 /*
  * The working directory, a mount, becomes the root, and the old one goes. An initial RAM file system
  * can't be pivoted away; then it is covered, which holds for who may neither mount nor chroot.
@@ -95,8 +121,9 @@ static int root_turn(void)
 static int root_enter(const struct confine_kept *k)
 {
 	/* What we mount is not to be seen outside, nor what is mounted there later in here. */
-	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 || root_mount(k->file) < 0 ||
-	    (k->file && root_keep(k) < 0) || root_turn() < 0 || chdir("/") < 0)
+	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    root_mount(k->file || k->n_files) < 0 || (k->file && root_keep(k) < 0) ||
+	    root_add_files(k) < 0 || root_turn() < 0 || chdir("/") < 0)
 		return -1;
 	return mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | ROOT_FLAGS, NULL);
 }
@@ -107,7 +134,7 @@ void confine_enter_root(const struct confine_kept *k, struct confine_report *r)
 		confine_note_missing(r, "empty root (%s)", strerror(errno));
 		return;
 	}
-	r->is_without_files = true;
+	r->is_without_files = r->has_own_root = true;
 	if (k->file)
 		confine_note(r, "root with nothing but %s", k->dir);
 	else

@@ -53,9 +53,8 @@ int launch_make_cgroup(struct launch *l, struct err *err)
 }
 
 /* -ERANGE, the root of a container, isn't fatal: uid is 0 then. */
-static int contain_take_uid(struct launch *l, struct launch_uid *out, struct err *err)
+int launch_take_uid(const struct confine_uids *range, struct launch_uid *out, struct err *err)
 {
-	const struct confine_uids *range = &l->request->uids;
 	struct err why = ERR_INIT;
 	int r;
 
@@ -112,7 +111,7 @@ int launch_spawn_confined(struct launch *l, const struct launch_program *p, pid_
 
 	if (l->n_uids == ARRAY_SIZE(l->uids))
 		return err_set(err, -EMFILE, "too many processes");
-	if (contain_take_uid(l, &uid, err) < 0)
+	if (launch_take_uid(&l->request->uids, &uid, err) < 0)
 		return err->code;
 	for (; p->argv[argc]; argc++)
 		argv[argc] = p->argv[argc];

@@ -138,6 +138,8 @@ int launch_spawn(const struct launch_program *p, pid_t *out, struct err *err);
 
 /* contain.c: the guest's control group, where there may be one; before its processes are started. */
 int launch_make_cgroup(struct launch *l, struct err *err);
+/* A uid for a process that is to be confined; the lock is the caller's to keep or hand on. Neither where we aren't root. */
+int launch_take_uid(const struct confine_uids *range, struct launch_uid *out, struct err *err);
 /* Starts a program that confines itself: with a uid of its own where we are root, in the group. */
 int launch_spawn_confined(struct launch *l, const struct launch_program *p, pid_t *out,
 			  struct err *err);

@@ -5,6 +5,7 @@
  * It lives as long as somebody has that socket, whoever that is: a guest to which a disk was attached
  * has it beyond its starter's end.
  */
+#include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -24,14 +25,43 @@ static int remote_find_program(const struct blk_uri *u, char **out, struct err *
 		       u->is_rbd ? "Ceph's librbd" : "posada-nbd");
 }
 
+/* It keeps the lock of its uid, if it has one of its own, for as long as it lives. */
 static int remote_spawn(const char *program, const char *name, bool is_readonly, int sock,
-			struct err *err)
+			const struct launch_uid *own, struct err *err)
 {
-	const char *const argv[] = {program, is_readonly ? "--readonly" : "--", name, NULL};
-	const struct launch_program p = {.path = program, .argv = argv, .fds = &sock, .n_fds = 1};
+	const int fds[] = {sock, own->lock};
+	char uid[16];
+	const char *argv[6] = {program};
+	const struct launch_program p = {.path = program,
+					 .argv = argv,
+					 .fds = fds,
+					 .n_fds = own->uid ? 2 : 1,
+					 .is_confined = true};
+	size_t n = 1;
 	pid_t pid; /* nobody waits for it */
 
+	snprintf(uid, sizeof(uid), "%u", own->uid);
+	if (is_readonly)
+		argv[n++] = "--readonly";
+	if (own->uid) {
+		argv[n++] = "--uid";
+		argv[n++] = uid;
+	}
+	argv[n] = name;
 	return launch_spawn(&p, &pid, err);
+}
+
+static int remote_spawn_contained(const char *program, const char *name, bool is_readonly, int sock,
+				  struct err *err)
+{
+	const struct confine_uids range = CONFINE_UIDS_DEFAULT;
+	struct launch_uid own;
+	int r = launch_take_uid(&range, &own, err);
+
+	if (r == 0)
+		r = remote_spawn(program, name, is_readonly, sock, &own, err);
+	fd_close(own.lock);
+	return r;
 }
 
 int launch_open_remote(const char *name, bool is_readonly, int *out, struct err *err)
@@ -53,7 +83,7 @@ int launch_open_remote(const char *name, bool is_readonly, int *out, struct err 
 	if (r < 0)
 		err_errno(err, r, "cannot use a socket");
 	else
-		r = remote_spawn(program, name, is_readonly, pair[1], err);
+		r = remote_spawn_contained(program, name, is_readonly, pair[1], err);
 	close(pair[1]);
 	if (r < 0) {
 		close(pair[0]);

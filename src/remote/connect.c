@@ -64,31 +64,27 @@ static int connect_address(const struct addrinfo *a)
 	return fd_take(fd);
 }
 
-static int connect_tcp(const struct blk_uri *u, struct err *err)
+static int connect_tcp(const struct remote_options *o, struct err *err)
 {
-	const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
-	struct addrinfo *list;
-	int fd = -EADDRNOTAVAIL, r = getaddrinfo(u->host, u->port, &hints, &list);
+	const struct blk_uri *u = o->uri;
+	int fd = -EADDRNOTAVAIL;
 
-	if (r)
-		return err_set(err, -EADDRNOTAVAIL, "%s: %s", u->host, gai_strerror(r));
-	for (const struct addrinfo *a = list; a && fd < 0; a = a->ai_next)
+	for (const struct addrinfo *a = o->found.addresses; a && fd < 0; a = a->ai_next)
 		fd = connect_address(a);
-	freeaddrinfo(list);
 	return fd < 0 ? err_errno(err, fd, "cannot connect to %s, port %s", u->host, u->port) : fd;
 }
 
-static int connect_unix(const struct blk_uri *u, struct err *err)
+static int connect_unix(const char *path, struct err *err)
 {
 	struct sockaddr_un a = {.sun_family = AF_UNIX};
 	AUTO_FD int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-	if (strlen(u->socket) >= sizeof(a.sun_path))
+	if (strlen(path) >= sizeof(a.sun_path))
 		return err_set(err, -ENAMETOOLONG, "%s: a socket's path has at most %zu bytes",
-			       u->socket, sizeof(a.sun_path) - 1);
-	memcpy(a.sun_path, u->socket, strlen(u->socket));
+			       path, sizeof(a.sun_path) - 1);
+	memcpy(a.sun_path, path, strlen(path));
 	if (fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
-		return err_errno(err, -errno, "cannot connect to %s", u->socket);
+		return err_errno(err, -errno, "cannot connect to %s", path);
 	return fd_take(fd);
 }
 
@@ -99,8 +95,10 @@ static int connect_answer(const struct remote_options *o, const struct connector
 
 	if (h->letter != CONNECTOR_CONNECT)
 		err_set(&err, -ENOTSUP, "an NBD server can't do that");
+	else if (o->found.err.code < 0)
+		err = o->found.err;
 	else
-		fd = o->uri->socket ? connect_unix(o->uri, &err) : connect_tcp(o->uri, &err);
+		fd = o->found.socket ? connect_unix(o->found.socket, &err) : connect_tcp(o, &err);
 	return remote_answer(o->sock, h, fd >= 0, fd >= 0 ? o->uri->export : err.text, fd);
 }
 

@@ -1,6 +1,6 @@
 /*
- * Connectors: processes that bring a confined one to a disk elsewhere (nbd/connector.h). They have the
- * network, and their starter's rights; they live until their socket is closed.
+ * Connectors: processes that bring a confined one to a disk elsewhere (nbd/connector.h). They are confined as
+ * well, but for the network; they live until their socket is closed.
  *
  * To a plain NBD server they only make connections, and hand them out. Where more is needed (TLS, a
  * protocol that isn't NBD) they open the disk themselves, and serve it over socket pairs.
@@ -8,7 +8,11 @@
 #ifndef REMOTE_REMOTE_H
 #define REMOTE_REMOTE_H
 
+#include <sys/types.h>
+
 #include "base/base.h"
+#include "remote/found.h"
+#include "remote/sandbox.h"
 
 struct blk;
 struct blk_uri;
@@ -19,8 +23,16 @@ struct loop;
 struct remote_options {
 	int sock; /* to those who ask */
 	const struct blk_uri *uri;
+	struct remote_found found; /* before the process was confined */
 	bool is_readonly;
+	uid_t uid; /* its own; 0: that of who started it */
 };
+
+/*
+ * Finds what the kind of process needs by name, and gives up all that it doesn't need. Before anything that a
+ * server says is read.
+ */
+int remote_confine(struct remote_options *o, enum sandbox_kind kind, struct err *err);
 
 /* Hands out connections to the server; until the socket is closed. */
 int remote_connect(const struct remote_options *o, struct err *err);
@@ -38,8 +50,8 @@ int remote_next_question(int sock, char *text, struct connector_head *out);
 /* fd: -1, or what goes with it; stays the caller's. */
 int remote_answer(int sock, const struct connector_head *h, bool is_yes, const char *rest, int fd);
 
-/* What the programs have in common: their command line, and how they lock themselves in. */
+/* What the programs have in common: their command line. run confines the process, and works. */
 int remote_main(int argc, char **argv, const char *program,
-		int (*run)(const struct remote_options *o, struct err *err));
+		int (*run)(struct remote_options *o, struct err *err));
 
 #endif

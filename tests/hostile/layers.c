@@ -14,9 +14,10 @@
 #include "base/base.h"
 #include "confine/confine_priv.h"
 #include "hostile.h"
+#include "layers.h"
 
 /* A word of a list with commas. */
-static bool layer_is_on(const char *name)
+bool layer_is_on(const char *name)
 {
 	const char *list = getenv("HOSTILE_LAYERS");
 	size_t n = strlen(name);
@@ -67,10 +68,11 @@ WRAP(int, confine_drop_privileges, (struct err * err))
 	return layer_is_on("privileges") ? __real_confine_drop_privileges(err) : 0;
 }
 
-WRAP(void, confine_enter_landlock, (int dir, bool has_network, struct confine_report *r))
+WRAP(void, confine_enter_landlock,
+     (int dir, const struct confine_options *o, struct confine_report *r))
 {
 	if (layer_is_on("landlock"))
-		__real_confine_enter_landlock(dir, has_network, r);
+		__real_confine_enter_landlock(dir, o, r);
 }
 
 WRAP(int, confine_enter_limits, (struct err * err))

@@ -40,6 +40,8 @@ set_up() {
 	truncate -s 1M "$work/disk"
 	cp "$release/tests/hostile/hostile-posada" "$work/bin/posada"
 	cp "$release/tests/hostile/hostile-vmm" "$work/bin/posada-vmm"
+	cp "$release/tests/hostile/hostile-nbd" "$work/bin/posada-nbd"
+	cp "$bin/posada-image" "$work/bin/posada-image"
 	chown -R "$user" "$work/run" "$work/victim" "$work/disk"
 	as=()
 	[ "$user" = "$(id -u)" ] || as=(setpriv --reuid "$user" --regid "$user" --clear-groups)
@@ -170,6 +172,34 @@ alone() {
 	fi
 }
 
+# --- posada-nbd ---
+
+# attack_nbd LAYERS: it was started for a disk of a server that nobody is.
+attack_nbd() {
+	[ "$1" = all ] || export HOSTILE_LAYERS=
+	timeout -k 5 60 "${as[@]}" "$work/bin/posada" image info -f raw "nbd://127.0.0.1:1/" </dev/null >"$out" 2>&1
+	unset HOSTILE_LAYERS
+}
+
+# What it is there for, and nobody else may: a TCP socket (which connects to its server's port alone).
+connector() {
+	local who=$1 name verdict
+	attack_nbd all
+	[ "$(attempts nbd | wc -l)" -ge 85 ] || fail "$who: all attempts of posada-nbd" "only $(attempts nbd | wc -l)"
+	while IFS= read -r name; do
+		verdict=$(sed -n "s/^hostile: $(sed 's/[][\/.*^$]/\\&/g' <<<"$name"): //p" "$out")
+		case $name:$verdict in
+		*:refused* | 'nbd: a TCP socket:done') pass "$who: $name: $verdict" ;;
+		*) fail "$who: $name" "$verdict" ;;
+		esac
+	done < <(attempts nbd)
+	[ ${#as[@]} = 0 ] || return
+	attack_nbd none
+	name="$who: unconfined, every attempt of posada-nbd gets through"
+	grep -q '^hostile: nbd: ' "$out" && [ "$(grep -c '^hostile: nbd: .*: refused' "$out")" -le 8 ] && pass "$name" ||
+		fail "$name" "$(grep '^hostile: nbd: .*: refused' "$out" | head -n 12 | tr '\n' ' ')"
+}
+
 # --- the translator's boundary: docs/design/translator-boundary.md ---
 
 # planted LAYERS LETTERS: tests/hostile/planted.S.
@@ -226,6 +256,7 @@ planted_all() {
 
 set_up "$(id -u)"
 confined "as $(id -un)"
+connector "as $(id -un)"
 killed "a 32-bit system call" 3
 killed "an x32 system call" x
 memory
@@ -237,6 +268,7 @@ if [ "$(id -u)" = 0 ]; then
 	set_up 65534
 	confined "as a user"
 	planted_confined "as a user"
+	connector "as a user"
 else
 	skip "each layer alone: needs root"
 fi

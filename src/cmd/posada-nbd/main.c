@@ -2,6 +2,8 @@
  * posada-nbd: connections to an NBD server, for a process that is confined (remote/remote.h). Where the
  * server wants TLS, that is done here, as it needs certificates and names.
  */
+#include <stdio.h>
+
 #include "block/uri.h"
 #include "nbd/client.h"
 #include "remote/remote.h"
@@ -12,13 +14,14 @@ static int open_tls(struct loop *loop, const struct remote_options *o, struct bl
 		    struct err *err)
 {
 	const struct blk_uri *u = o->uri;
+	static char port[8];
 	const struct nbdc_server server = {
 		.host = u->host,
-		.port = u->port,
-		.socket = u->socket,
+		.port = port,
+		.socket = o->found.socket,
 		.export = u->export,
-		.certificates = u->certificates,
-		.psk_file = u->psk_file,
+		.certificates = o->found.certificates,
+		.psk_file = o->found.psk_file,
 		.user = u->user,
 		.trusts_anybody = u->trusts_anybody,
 	};
@@ -32,14 +35,22 @@ static int open_tls(struct loop *loop, const struct remote_options *o, struct bl
 		.server = &kept,
 	};
 
+	if (o->found.err.code < 0) {
+		*err = o->found.err;
+		return err->code;
+	}
+	snprintf(port, sizeof(port), "%u", o->found.tcp_port);
 	kept = server;
 	return nbdc_new(loop, &options, out, err);
 }
 
-static int run(const struct remote_options *o, struct err *err)
+static int run(struct remote_options *o, struct err *err)
 {
 	static const struct remote_kind tls = {.open = open_tls};
+	int r = remote_confine(o, o->uri->is_tls ? SANDBOX_SERVE : SANDBOX_CONNECT, err);
 
+	if (r < 0)
+		return r;
 	return o->uri->is_tls ? remote_serve(o, &tls, err) : remote_connect(o, err);
 }
 

@@ -4,11 +4,12 @@
 #include "remote/rbd.h"
 #include "remote/remote.h"
 
-static int run(const struct remote_options *o, struct err *err)
+static int run(struct remote_options *o, struct err *err)
 {
 	static const struct remote_kind rbd = {.open = rbd_disk_new};
+	int r = remote_confine(o, SANDBOX_LIBRARY, err);
 
-	return remote_serve(o, &rbd, err);
+	return r < 0 ? r : remote_serve(o, &rbd, err);
 }
 
 int main(int argc, char **argv)
