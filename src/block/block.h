@@ -156,6 +156,11 @@ struct blk_raw_options {
 	 * (in a regular file) writes make it larger. */
 	bool is_container;
 	bool is_unsafe; /* flushes are done at once: what was written is the host's to keep */
+	/*
+	 * Its locks end with it, whoever else has the same open file: a process that was given it, or a ring, which
+	 * lets go of it only some time after its end.
+	 */
+	bool owns_lock;
 	/* A regular file that is filled: space for what is written is taken ahead, and given back if unused. */
 	bool reserves;
 	enum blk_engine engine;

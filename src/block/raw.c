@@ -56,11 +56,12 @@ struct blk_raw {
 	struct blk blk;
 	struct loop *loop;
 	struct raw_engine *engine;
-	struct blk_engines *engines;    /* where it came from; or NULL */
-	int fd;                         /* owned */
-	bool is_regular;                /* a file, not a device */
-	u32 memory_align;               /* of buffers, by the file's will; 1: any */
-	bool is_unsafe;                 /* a flush has nothing to do */
+	struct blk_engines *engines; /* where it came from; or NULL */
+	int fd;                      /* owned */
+	bool is_regular;             /* a file, not a device */
+	u32 memory_align;            /* of buffers, by the file's will; 1: any */
+	bool is_unsafe;              /* a flush has nothing to do */
+	bool owns_lock;
 	bool can_punch, can_zero_range; /* until the file system says no */
 	bool can_reserve;               /* asked for, and until something fails */
 	u64 reserved_end;               /* how far there is space behind the file's end; or less */
@@ -441,6 +442,8 @@ static void raw_free(struct blk *b)
 	else if (raw->engine)
 		raw->engine->ops->free(raw->engine);
 	loop_task_cancel(raw->loop, &raw->finish);
+	if (raw->fd >= 0 && raw->owns_lock)
+		blk_unlock_fd(raw->fd);
 	fd_close(raw->fd);
 	free(raw->bounce);
 	free(raw);
@@ -601,6 +604,7 @@ int blk_raw_new(struct loop *loop, int fd, const struct blk_raw_options *o, stru
 	raw->blk.is_container = o->is_container;
 	raw->is_unsafe = o->is_unsafe;
 	raw->can_reserve = o->reserves && !o->is_readonly;
+	raw->owns_lock = o->owns_lock;
 	raw->loop = loop;
 	raw->fd = fd;
 	list_init(&raw->finished);

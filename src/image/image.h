@@ -226,7 +226,10 @@ struct image_ops {
 	const struct secret *(*key)(struct blk *b);
 	/* The opened backing, borrowed; NULL: none. */
 	struct blk *(*backing)(struct blk *b);
-	/* Another name (NULL: none) in the image's header; the data isn't touched. */
+	/*
+	 * Another name (NULL: none) in the image's header; the data isn't touched. Without one, what was open is
+	 * closed: call it outside of coroutines, with nothing out.
+	 */
 	int (*set_backing)(struct blk *b, const char *name, const char *format, struct err *err);
 	/* All of the image's data goes: what is beneath shows. After a commit. */
 	int (*make_empty)(struct blk *b, struct err *err);

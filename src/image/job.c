@@ -395,7 +395,7 @@ static bool job_replaces(const struct img_job *j)
 	return j->is_locked && !j->error && !j->is_cancelled && !j->o.keeps_disk;
 }
 
-/* PULL: nothing beneath is needed now. */
+/* PULL: nothing beneath is needed now; it is closed. */
 static void job_cut_off(struct img_job *j)
 {
 	struct blk *b = blk_hub_lower(j->hub);

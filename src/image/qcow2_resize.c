@@ -145,6 +145,17 @@ int qcow2_resize(struct blk_node *n, u64 size, struct err *err)
 
 /* --- backing --- */
 
+static void backing_close(struct qcow2 *q)
+{
+	struct blk *backing = q->backing;
+
+	if (!backing)
+		return;
+	q->backing = NULL;
+	blk_node_remove_child(&q->node, backing);
+	blk_free(backing);
+}
+
 int qcow2_set_backing(struct blk *b, const char *name, const char *format, struct err *err)
 {
 	struct qcow2 *q = qcow2_of(b);
@@ -173,6 +184,8 @@ int qcow2_set_backing(struct blk *b, const char *name, const char *format, struc
 	} else {
 		free(old);
 	}
+	if (r == 0 && !name)
+		backing_close(q);
 	qcow2_end_alone(q);
 	return r;
 }

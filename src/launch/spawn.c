@@ -128,16 +128,25 @@ int launch_spawn(const struct launch_program *p, pid_t *out, struct err *err)
 	return 0;
 }
 
+/* The process is dead, but its rings may have the files still, and with them the locks. */
+static void end_locks(const struct guest_disk *d)
+{
+	if (d->fd >= 0)
+		blk_unlock_fd(d->fd);
+	for (unsigned i = 0; i < d->n_files; i++) {
+		if (d->files[i].fd >= 0)
+			blk_unlock_fd(d->files[i].fd);
+	}
+}
+
 void launch_end(struct launch *l)
 {
 	fd_close(l->control); /* the VMM ends when its control socket does */
 	l->control = -1;
 	if (l->vmm > 0)
 		launch_end_process(l, l->vmm);
-	for (unsigned i = 0; i < l->config.n_disks; i++) {
-		if (l->config.disks[i].fd >= 0)
-			blk_unlock_fd(l->config.disks[i].fd);
-	}
+	for (unsigned i = 0; i < l->config.n_disks; i++)
+		end_locks(&l->config.disks[i]);
 	for (unsigned i = 0; i < l->n_ready; i++)
 		close(l->ready[i]);
 	for (unsigned i = 0; i < l->n_helpers; i++)

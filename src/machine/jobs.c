@@ -412,10 +412,7 @@ static void pc_take_target(struct machine *m, struct pc_job *p)
 	log_info("disk '%s' is %s now", d->name, d->path);
 }
 
-/*
- * After a pull: what lay beneath is no part of the disk when the guest is saved. The image has it open until it
- * is closed, and reads none of it.
- */
+/* After a pull: what lay beneath was closed, and is no part of the disk when the guest is saved. */
 static void pc_let_go_beneath(struct machine *m, const struct pc_slot *s)
 {
 	struct guest_disk *d = pc_find_disk(m, s->vdev->dev.name);

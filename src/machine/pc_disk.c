@@ -140,6 +140,7 @@ static int pc_open_file(const struct pc_opening *what, unsigned id, int *fd, boo
 		.is_readonly = is_readonly,
 		.is_container = is_container,
 		.is_unsafe = d->cache == GUEST_CACHE_UNSAFE,
+		.owns_lock = true,
 		.engines = m->engines,
 		.enter_thread = pc_enter_io,
 		.enter_opaque = m,

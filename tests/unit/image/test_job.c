@@ -290,6 +290,35 @@ static void make_layers(void)
 	}
 }
 
+/* The old layers are closed, so that whoever has them may write to them. */
+TEST(a_pull_leaves_nothing_open_beneath)
+{
+	struct img_job_options o = {.kind = IMG_JOB_PULL, .changed = on_changed};
+	struct err err = ERR_INIT;
+	struct blk *lower;
+
+	CHECK_EQ(loop_new(&loop, &err), 0);
+	make_layers();
+	lower = must_open_layer(2, false);
+	CHECK(lower->image->backing(lower));
+	CHECK_EQ(blk_hub_new(loop, lower, &hub, &err), 0);
+	guest = model_new(hub, ++seed);
+	CHECK_EQ(img_job_start(hub, &o, &job, &err), 0);
+	until(IMG_JOB_DONE);
+	CHECK(!lower->image->backing(lower));
+	for (unsigned i = 0; i < 2; i++)
+		CHECK_EQ(ftruncate(layer_fds[i], 0), 0);
+	model_compare(guest);
+	model_run(guest, 50);
+	model_compare(guest);
+	img_job_free(job);
+	model_free(guest);
+	blk_free(hub);
+	for (unsigned i = 0; i < 3; i++)
+		close(layer_fds[i]);
+	loop_free(loop);
+}
+
 TEST(a_commit_takes_all_layers_above_its_target)
 {
 	struct img_job_options o = {.kind = IMG_JOB_COMMIT,
