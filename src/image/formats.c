@@ -147,6 +147,22 @@ const char *img_option(const struct img_create_options *o, const char *name)
 	return NULL;
 }
 
+int img_option_word(const struct img_create_options *o, const char *name, const char *const *words,
+		    unsigned *out, struct err *err)
+{
+	const char *value = img_option(o, name);
+
+	if (!value)
+		return 0;
+	for (unsigned i = 0; words[i]; i++) {
+		if (strcmp(value, words[i]) == 0) {
+			*out = i;
+			return 0;
+		}
+	}
+	return err_set(err, -EINVAL, "%s=%s is not possible", name, value);
+}
+
 int img_option_bool(const struct img_create_options *o, const char *name, bool *out,
 		    struct err *err)
 {
@@ -222,6 +238,25 @@ int img_open_child(const struct img_open_options *o, const struct img_child *chi
 	if (!o->opener)
 		return err_set(err, -EACCES, "it needs another file, and may open none");
 	return o->opener->open(o->opener->opaque, child, out, err);
+}
+
+/* --- space --- */
+
+int img_allocate(struct blk *file, u64 offset, u64 bytes, bool is_written)
+{
+	static const u8 zeros[256 * KIB] __attribute__((aligned(PAGE_SIZE)));
+	int r = 0;
+
+	if (!is_written)
+		return blk_write_zeroes(file, offset, bytes, false);
+	while (r == 0 && bytes) {
+		u64 n = MIN(bytes, sizeof(zeros));
+
+		r = blk_write(file, offset, zeros, n);
+		offset += n;
+		bytes -= n;
+	}
+	return r;
 }
 
 /* --- what is handed out --- */

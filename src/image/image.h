@@ -165,6 +165,11 @@ int img_option_bool(const struct img_create_options *o, const char *name, bool *
 		    struct err *err);
 int img_option_size(const struct img_create_options *o, const char *name, u64 *out,
 		    struct err *err);
+/* One of words, which end with NULL: its index into *out, which is left alone where the option isn't given. */
+int img_option_word(const struct img_create_options *o, const char *name, const char *const *words,
+		    unsigned *out, struct err *err);
+/* For formats, of a new file: takes its space, or writes its zeros. */
+int img_allocate(struct blk *file, u64 offset, u64 bytes, bool is_written);
 /* For formats: asks the opener; explains when there is none. */
 int img_open_child(const struct img_open_options *o, const struct img_child *child,
 		   struct blk **out, struct err *err);

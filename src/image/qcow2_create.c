@@ -42,23 +42,6 @@ struct create {
 
 /* --- options --- */
 
-/* The value's place in words; -EINVAL, explained. */
-static int create_choice(const struct create *c, const char *name, const char *const *words,
-			 unsigned *out, struct err *err)
-{
-	const char *value = img_option(c->o, name);
-
-	if (!value)
-		return 0;
-	for (unsigned i = 0; words[i]; i++) {
-		if (strcmp(value, words[i]) == 0) {
-			*out = i;
-			return 0;
-		}
-	}
-	return err_set(err, -EINVAL, "%s=%s is not possible", name, value);
-}
-
 static int create_flag(const struct create *c, const char *name, bool *out, struct err *err)
 {
 	int r = img_option_bool(c->o, name, out, err);
@@ -89,14 +72,14 @@ static int create_read_options(struct create *c, struct err *err)
 	static const char *const compression[] = {"zlib", "zstd", NULL};
 	unsigned version = 1, allocation = 0, order = 4, compress = 0;
 	u64 cluster = 65536;
-	int r = create_choice(c, "compat", compat, &version, err);
+	int r = img_option_word(c->o, "compat", compat, &version, err);
 
 	if (r == 0)
-		r = create_choice(c, "preallocation", prealloc, &allocation, err);
+		r = img_option_word(c->o, "preallocation", prealloc, &allocation, err);
 	if (r == 0)
-		r = create_choice(c, "refcount_bits", widths, &order, err);
+		r = img_option_word(c->o, "refcount_bits", widths, &order, err);
 	if (r == 0)
-		r = create_choice(c, "compression_type", compression, &compress, err);
+		r = img_option_word(c->o, "compression_type", compression, &compress, err);
 	if (r == 0)
 		r = create_flag(c, "lazy_refcounts", &c->is_lazy, err);
 	if (r == 0)
@@ -303,25 +286,6 @@ static int create_write_tables(struct create *c, struct err *err)
 
 /* --- preallocation --- */
 
-static int create_fill_range(struct blk *file, u64 offset, u64 bytes, enum create_prealloc how)
-{
-	static const u8 zeros[256 * KIB] __attribute__((aligned(PAGE_SIZE)));
-	int r = 0;
-
-	if (how < PREALLOC_FALLOC)
-		return 0;
-	if (how == PREALLOC_FALLOC)
-		return blk_write_zeroes(file, offset, bytes, false);
-	while (r == 0 && bytes) {
-		u64 n = MIN(bytes, sizeof(zeros));
-
-		r = blk_write(file, offset, zeros, n);
-		offset += n;
-		bytes -= n;
-	}
-	return r;
-}
-
 static int create_link(struct qcow2 *q, u64 at, u64 host, u64 n)
 {
 	struct qcow2_slice *s;
@@ -358,10 +322,10 @@ static int create_allocate(struct qcow2 *q, enum create_prealloc how)
 			r = qcow2_own_table(q, at);
 		if (r == 0 && !q->has_data_file)
 			r = qcow2_alloc(q, n, &host, &n, NULL);
-		if (r == 0)
-			r = create_fill_range(q->data, host,
-					      MIN(n << q->cluster_bits, q->node.blk.size - at),
-					      how);
+		if (r == 0 && how >= PREALLOC_FALLOC)
+			r = img_allocate(q->data, host,
+					 MIN(n << q->cluster_bits, q->node.blk.size - at),
+					 how == PREALLOC_FULL);
 		if (r == 0)
 			r = create_link(q, at, host, n);
 		if (r < 0)

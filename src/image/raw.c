@@ -102,9 +102,23 @@ static int raw_open(struct blk *file, const struct img_open_options *o, struct b
 	return 0;
 }
 
+static const struct img_option_info raw_create_options[] = {
+	{"preallocation", "off|falloc|full", "what is allocated at once; off by default"},
+	{0},
+};
+
 static int raw_create(struct blk *file, const struct img_create_options *o, struct err *err)
 {
-	return blk_resize(file, o->size, err);
+	static const char *const words[] = {"off", "falloc", "full", NULL};
+	unsigned allocation = 0;
+	int r = img_option_word(o, "preallocation", words, &allocation, err);
+
+	if (r == 0)
+		r = blk_resize(file, o->size, err);
+	if (r < 0 || !allocation)
+		return r;
+	r = img_allocate(file, 0, o->size, allocation == 2);
+	return r < 0 ? err_errno(err, r, "cannot allocate its space") : 0;
 }
 
 /* Holes save what they save; nobody can know that of another file system. */
@@ -122,4 +136,5 @@ const struct img_format img_raw = {
 	.open = raw_open,
 	.create = raw_create,
 	.measure = raw_measure,
+	.create_options = raw_create_options,
 };

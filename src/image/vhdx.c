@@ -372,6 +372,12 @@ static int vhdx_open_parent(struct vhdx *v, const struct img_open_options *o, st
 			       "'%s' is another image than its parent, or was changed since",
 			       v->parent_name);
 	}
+	if (id && parent->block_size != v->sector_bytes) {
+		err_set(err, -EINVAL, "its sectors have %u bytes, and those of its parent '%s' %u",
+			v->sector_bytes, v->parent_name, parent->block_size);
+		blk_free(parent);
+		return err->code;
+	}
 	img_blocks_set_backing(&v->blocks, parent);
 	return 0;
 }

@@ -57,7 +57,9 @@ static int create_layout(struct create *c, struct err *err)
 	int r;
 
 	v->size = c->o->size;
-	v->sector_bytes = BLK_SECTOR;
+	/* A child's sectors are its parent's. */
+	v->sector_bytes = c->o->backing && vhdx_data_id(c->o->backing) ? c->o->backing->block_size
+								       : BLK_SECTOR;
 	v->has_parent = c->o->backing_name;
 	v->block_bytes = v->has_parent ? 2 * MIB : create_block_bytes(v->size);
 	v->log = (struct vhdx_region){VHDX_ALIGN, VHDX_ALIGN};

@@ -43,8 +43,7 @@ static void found_add_hosts(struct remote_found *f, const char *host)
 		free(text);
 		text = more;
 	}
-	*hosts = (struct confine_file){
-		.path = FOUND_HOSTS, .bytes = text, .n_bytes = strlen(text)};
+	*hosts = (struct confine_file){.path = FOUND_HOSTS, .bytes = text, .n_bytes = strlen(text)};
 }
 
 static void found_look_up(struct remote_found *f, const struct blk_uri *u)

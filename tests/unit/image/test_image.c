@@ -2,6 +2,7 @@
 #include "model.h"
 
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -117,6 +118,44 @@ TEST(unknown_options_and_backings_are_refused)
 	o.n_options = 0;
 	o.backing_name = "base";
 	CHECK_EQ(img_create(&img_raw, file, &o, &err), -ENOTSUP);
+	blk_free(file);
+	loop_free(loop);
+}
+
+static u64 allocated_bytes(const char *preallocation)
+{
+	const struct img_option option = {"preallocation", preallocation};
+	const struct img_create_options o = {
+		.loop = loop, .size = 3 * MIB, .options = &option, .n_options = 1};
+	struct err err = ERR_INIT;
+	struct stat st;
+	int fd;
+	struct blk *file = model_file(loop, &fd);
+
+	if (img_create(&img_raw, file, &o, &err) < 0)
+		fail_msg("%s", err.text);
+	blk_free(file);
+	CHECK_EQ(fstat(fd, &st), 0);
+	CHECK_EQ(st.st_size, 3 * MIB);
+	close(fd);
+	return (u64)st.st_blocks * 512;
+}
+
+TEST(a_raw_image_has_its_space_at_once_if_asked_for)
+{
+	const struct img_option option = {"preallocation", "metadata"};
+	struct img_create_options o = {.size = MIB, .options = &option, .n_options = 1};
+	struct err err = ERR_INIT;
+	struct blk *file;
+
+	setup();
+	CHECK_EQ(allocated_bytes("off"), 0);
+	CHECK_EQ(allocated_bytes("falloc"), 3 * MIB);
+	CHECK_EQ(allocated_bytes("full"), 3 * MIB);
+	file = model_file(loop, NULL);
+	o.loop = loop;
+	CHECK_EQ(img_create(&img_raw, file, &o, &err), -EINVAL);
+	CHECK_ERR(err, "preallocation=metadata");
 	blk_free(file);
 	loop_free(loop);
 }

@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "block/io.h"
+#include "image/vhdx_priv.h"
 #include "image/vhdx_wire.h"
 #include "test.h"
 
@@ -149,7 +150,7 @@ TEST(it_grows_within_its_tables)
 }
 
 /* The parent is parent_fd. */
-static int differencing_image(void)
+static int child_of_parent(void)
 {
 	struct img_create_options o = {.size = 9 * MIB, .backing_name = "dir/base.vhdx"};
 	const struct img_option option = {"block_size", "1M"};
@@ -160,8 +161,6 @@ static int differencing_image(void)
 	o.loop = loop;
 	o.options = &option;
 	o.n_options = 1;
-	parent_fd = format_new(loop, &img_vhdx, 9 * MIB, "block_size=2M");
-	format_model(loop, &img_vhdx, parent_fd, NULL, 1, 11);
 	o.backing = format_open(loop, &img_vhdx, parent_fd, NULL);
 	file = model_file(loop, &fd);
 	if (img_create(&img_vhdx, file, &o, &err) < 0)
@@ -169,6 +168,13 @@ static int differencing_image(void)
 	blk_free(file);
 	blk_free(o.backing);
 	return fd;
+}
+
+static int differencing_image(void)
+{
+	parent_fd = format_new(loop, &img_vhdx, 9 * MIB, "block_size=2M");
+	format_model(loop, &img_vhdx, parent_fd, NULL, 1, 11);
+	return child_of_parent();
 }
 
 static void is_refused(int fd, const char *why)
@@ -203,6 +209,50 @@ TEST(a_differencing_image_shows_its_parent_where_nothing_was_written)
 	CHECK_EQ(blk_write(b, 0, "changed", 7), 0);
 	blk_free(b);
 	is_refused(fd, "changed since");
+	close(fd);
+	close(parent_fd);
+	loop_free(loop);
+}
+
+/* The metadata table is at 2 MiB: 32 bytes, then an entry of 32 for each item. */
+static void set_sector(int fd, u32 bytes)
+{
+	u8 table[32 + 16 * 32];
+	u64 at = 2 * MIB;
+	le32 value = le32_of(bytes);
+
+	CHECK_EQ(fd_pread_full(fd, table, sizeof(table), at), 0);
+	for (u8 *e = table + 32; e < table + sizeof(table); e += 32) {
+		if (memcmp(e, vhdx_id_sector, 16) == 0)
+			CHECK_EQ(fd_pwrite_full(fd, &value, 4, at + le32_load(e + 16)), 0);
+	}
+}
+
+TEST(a_childs_sectors_are_its_parents)
+{
+	static u8 parents[9 * MIB], childs[9 * MIB];
+	struct blk *b;
+	int fd;
+
+	setup();
+	fd = differencing_image();
+	set_sector(parent_fd, 4096);
+	is_refused(fd, "its sectors have 512 bytes, and those of its parent");
+	close(fd);
+	fd = child_of_parent();
+	b = format_open(loop, &img_vhdx, fd, &opener);
+	CHECK_EQ(b->block_size, 4096);
+	CHECK_EQ(blk_read(b, 0, parents, sizeof(parents)), 0);
+	for (u64 at = 100; at < sizeof(parents); at += 700 * KIB) {
+		memset(parents + at, 'c', 5000);
+		CHECK_EQ(blk_write(b, at, parents + at, 5000), 0);
+	}
+	blk_free(b);
+	b = format_open(loop, &img_vhdx, fd, &opener);
+	CHECK_EQ(blk_read(b, 0, childs, sizeof(childs)), 0);
+	CHECK_MEM(childs, parents, sizeof(childs));
+	blk_free(b);
+	format_is_sound(loop, &img_vhdx, fd, &opener, 0);
 	close(fd);
 	close(parent_fd);
 	loop_free(loop);
