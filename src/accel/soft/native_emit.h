@@ -109,9 +109,9 @@ static inline u8 *e_exec(const struct emit *e, const void *at)
 	return (u8 *)(uintptr_t)at + e->to_exec;
 }
 
-/* index: H_RSP for none. */
+/* index: H_RSP for none. Never more of a displacement than is needed: with three parts LEA is slower. */
 static inline void e_modrm_base(struct emit *e, unsigned reg, unsigned base, unsigned index,
-				i32 disp)
+				unsigned scale, i32 disp)
 {
 	bool is_short = disp == (i8)disp, is_none = !disp && (base & 7) != H_RBP;
 	bool has_sib = (base & 7) == H_RSP || index != H_RSP;
@@ -119,7 +119,7 @@ static inline void e_modrm_base(struct emit *e, unsigned reg, unsigned base, uns
 
 	e_u8(e, mod << 6 | (reg & 7) << 3 | (has_sib ? 4 : base & 7));
 	if (has_sib)
-		e_u8(e, (index & 7) << 3 | (base & 7));
+		e_u8(e, scale << 6 | (index & 7) << 3 | (base & 7));
 	if (mod == 1)
 		e_u8(e, (u8)disp);
 	else if (mod == 2)
@@ -160,10 +160,10 @@ static inline void e_operand(struct emit *e, unsigned reg, struct opd m, unsigne
 		e_u8(e, 0xc0 | (reg & 7) << 3 | (m.reg & 7));
 		break;
 	case OPD_BASE:
-		e_modrm_base(e, reg, m.reg, H_RSP, m.disp);
+		e_modrm_base(e, reg, m.reg, H_RSP, 0, m.disp);
 		break;
 	case OPD_SUM:
-		e_modrm_base(e, reg, m.reg, m.index, m.disp);
+		e_modrm_base(e, reg, m.reg, m.index, 0, m.disp);
 		break;
 	case OPD_NEAR:
 		e_u8(e, (reg & 7) << 3 | 5);
@@ -214,12 +214,16 @@ static inline void e_lea(struct emit *e, unsigned size, unsigned reg, unsigned b
 		e_op(e, size, 0x8d, reg, opd_base(base, disp), 0);
 		return;
 	}
+	if (!scale && (base & 7) == H_RBP) { /* which can't do without a displacement */
+		unsigned other = base;
+
+		base = index;
+		index = other;
+	}
 	e->changed |= (u16)BIT32(reg);
 	e_prefixes(e, size, 0, (reg >> 3) << 2 | (index >> 3) << 1 | base >> 3, false);
 	e_u8(e, 0x8d);
-	e_u8(e, 0x80 | (reg & 7) << 3 | 4);
-	e_u8(e, scale << 6 | (index & 7) << 3 | (base & 7));
-	e_i32(e, disp);
+	e_modrm_base(e, reg, base, index, scale, disp);
 }
 
 /* The same without a base. */
