@@ -170,6 +170,7 @@ ends_of_a_tiny_kernel() {
 
 pause_after_panic() {
 	local name="a panic with --on-crash pause" pid
+	: >"$out"
 	"$bin/posada" run --accel soft --kernel "$kernel" --append hpw --on-crash pause </dev/null >"$out" 2>&1 &
 	pid=$!
 	jobs_to_end+=("$pid")

@@ -217,6 +217,7 @@ streams() {
 
 events() {
 	start e nbo
+	: >"$work/events"
 	timeout 60 "$bin/posada" events --json e >"$work/events" 2>&1 &
 	# Nothing comes before it has subscribed, so ask until it has.
 	until grep -q reset "$work/events"; do posada 30 reset e; done

@@ -197,6 +197,7 @@ shares() {
 	local disk=$work/disk-shared args first
 	new_disk "$disk"
 	readarray -t args < <(options first)
+	: >"$work/first"
 	"$bin/posada" "${args[@]}" --disk "$disk,share=on" </dev/null >"$work/first" 2>&1 &
 	first=$!
 	jobs_to_end+=("$first")
@@ -272,6 +273,7 @@ survives_a_kill() {
 	local disk=$work/disk-kill args pid
 	new_disk "$disk"
 	readarray -t args < <(options fill)
+	: >"$out"
 	"$bin/posada" "${args[@]}" --disk "$disk" </dev/null >"$out" 2>&1 &
 	pid=$!
 	jobs_to_end+=("$pid")

@@ -12,6 +12,7 @@ mkdir -m 700 "$work/run"
 start() {
 	rm -f "$work/in"
 	mkfifo "$work/in"
+	: >"$out"
 	"$bin/posada" run --name trouble --accel soft --quiet --console stdio --kernel "$cache/kernel-6.1/vmlinuz" \
 		--initrd "$work/initrd" --append "console=ttyS0 quiet panic=-1" "$@" <"$work/in" >"$out" 2>&1 &
 	guest=$!

@@ -51,6 +51,7 @@ set_up() {
 	jobs_to_end+=($!)
 	export HOSTILE_PID=$! HOSTILE_DIR=$work/victim HOSTILE_ABSTRACT=hostile-$$-$user
 	export HOSTILE_CONTROL=$work/run/victim/control HOSTILE_OWN=$work/run/hostile/control
+	: >"$work/victim-out"
 	"${as[@]}" "$bin/posada" run --name victim --accel soft --memory 32M --kernel "$kernel" --append hw \
 		</dev/null >"$work/victim-out" 2>&1 &
 	jobs_to_end+=($!)

@@ -20,6 +20,7 @@ start() {
 	shift
 	rm -f "$work/in"
 	mkfifo "$work/in"
+	: >"$out"
 	"$bin/posada" run --name "plug-$series" --accel soft --quiet --console stdio --cpus 2 \
 		--kernel "$cache/kernel-$series/vmlinuz" --initrd "$work/initrd-$series" \
 		--append "console=ttyS0 quiet panic=-1" "$@" <"$work/in" >"$out" 2>&1 &
@@ -148,11 +149,13 @@ over_a_reset() {
 # Where nobody listens: a kernel that knows no hot-plug.
 never_answers() {
 	local name=deaf
+	: >"$out"
 	"$bin/posada" run --name "$name" --accel soft --quiet --kernel "$kernel" --append hw --console stdio \
 		--disk "$work/first" </dev/null >"$out" 2>&1 &
 	guest=$!
 	jobs_to_end+=("$guest")
 	wait_for "$out" hello "$guest"
+	: >"$work/said"
 	"$bin/posada" detach "$name" disk0 >"$work/said" 2>&1 &
 	local asker=$!
 	wait "$asker"

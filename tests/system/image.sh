@@ -141,6 +141,7 @@ sys.stdin.read()' a.raw >holder < <(sleep 100) & # ended below
 
 # start NAME ARGUMENT...: in the background, until it is at work. $job is the command, $helper the process.
 start() {
+	: >"$out"
 	"$bin/posada" image "$@" </dev/null >"$out" 2>&1 &
 	job=$!
 	jobs_to_end+=("$job")
@@ -349,6 +350,7 @@ names() {
 # serving ARGUMENT...: $job serves, and says so.
 serving() {
 	rm -f sock
+	: >"$out"
 	"$bin/posada" image serve --socket "$work/sock" "$@" </dev/null >"$out" 2>&1 &
 	job=$!
 	jobs_to_end+=("$job")

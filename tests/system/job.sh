@@ -14,6 +14,7 @@ need_kernel 6.1 || exit 0
 start() {
 	rm -f "$work/in"
 	mkfifo "$work/in"
+	: >"$out"
 	"$bin/posada" run --name busy --accel soft --quiet --console stdio --kernel "$cache/kernel-6.1/vmlinuz" \
 		--initrd "$work/initrd" --append "console=ttyS0 quiet panic=-1" --disk "$1" <"$work/in" >"$out" 2>&1 &
 	guest=$!
@@ -90,6 +91,7 @@ mirrors() {
 	new "$work/mirror2"
 	n_sums=0
 	start "$work/disk"
+	: >"$work/watched"
 	"$bin/posada" job busy disk0 mirror "$work/mirror" --ask >"$work/watched" 2>&1 &
 	job_pid=$!
 	if wait_for "$work/watched" 'disk0: ready' "$job_pid"; then pass "a mirror becomes ready"; else fail "a mirror becomes ready" "$(cat "$work/watched")"; fi
@@ -147,6 +149,7 @@ layers() {
 	sum_in_guest >/dev/null
 	echo busy >&7
 	refused "a commit into what isn't beneath" "is not beneath" disk0 commit "$work/disk"
+	: >"$work/watched"
 	"$bin/posada" job busy disk0 commit "$work/middle.qcow2,format=qcow2" --ask >"$work/watched" 2>&1 &
 	job_pid=$!
 	wait_for "$work/watched" 'disk0: ready' "$job_pid"

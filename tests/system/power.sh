@@ -28,6 +28,7 @@ until_flushed() {
 # one FORMAT IMAGE AFTER: a guest that is killed AFTER some flushes; what is wrong then, or nothing.
 one() {
 	local format=$1 image=$2 after=$3 flushed vmm
+	: >"$out"
 	"$bin/posada" run --name power --accel soft --quiet --console stdio --kernel "$cache/kernel-6.1/vmlinuz" \
 		--initrd "$work/initrd" --append "console=ttyS0 quiet panic=-1" --disk "$image,format=$format" \
 		</dev/null >"$out" 2>&1 &

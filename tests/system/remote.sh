@@ -125,6 +125,7 @@ silent_server() {
 	status=$?
 	expect "a server's disk is attached" 0
 	kill -STOP "$server"
+	: >"$work/asked"
 	timeout 30 "$bin/posada" attach remote --disk "$(uri g),readonly=on" >"$work/asked" 2>&1 &
 	local attach=$!
 	ask "a guest doesn't wait for a silent server to be attached" devices remote
@@ -223,6 +224,7 @@ guests() {
 	serve g -f raw g.raw
 	rm -f in
 	mkfifo in
+	: >"$out"
 	"$bin/posada" run --name remote --accel soft --quiet --console stdio --kernel "$cache/kernel-6.1/vmlinuz" \
 		--initrd initrd --append "console=ttyS0 quiet panic=-1" --disk "$(uri g),on-error=report" <in >"$out" 2>&1 &
 	local guest=$!
@@ -384,6 +386,7 @@ tls_guest() {
 	serve tg -f raw --object "tls-creds-psk,id=t,endpoint=server,dir=$work/psk" --tls-creds t tg.raw
 	rm -f in
 	mkfifo in
+	: >"$out"
 	"$bin/posada" run --name tls --accel soft --quiet --console stdio --kernel "$cache/kernel-6.1/vmlinuz" \
 		--initrd initrd --append "console=ttyS0 quiet panic=-1" \
 		--disk "nbds+unix://alice@/tg?socket=$work/tg.sock&tls-psk-file=$work/keys.psk,on-error=report" <in >"$out" 2>&1 &
@@ -472,6 +475,7 @@ rbd_guest() {
 	truncate -s 64M ceph/pool/guest
 	rm -f in
 	mkfifo in
+	: >"$out"
 	"$bin/posada" run --name ceph --accel soft --quiet --console stdio --kernel "$cache/kernel-6.1/vmlinuz" \
 		--initrd initrd --append "console=ttyS0 quiet panic=-1" --disk "rbd:pool/guest,on-error=report" <in >"$out" 2>&1 &
 	local guest=$!

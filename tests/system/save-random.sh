@@ -14,6 +14,7 @@ options=("" "--compress zstd" "--keep-running" "--keep-running --compress zstd")
 works() { [ "$(timeout 60 tail -c +1 -s 0.05 -f --pid="$guest_pid" "$1" 2>/dev/null | head -c "$2" | wc -c)" = "$2" ]; }
 
 start() {
+	: >"$work/says"
 	"$bin/posada" "$@" </dev/null >"$work/says" 2>&1 &
 	guest_pid=$!
 	jobs_to_end+=("$guest_pid")

@@ -16,6 +16,7 @@ busy=$release/tests/unit/machine/busy
 start() {
 	local file=$1
 	shift
+	: >"$file"
 	"$bin/posada" "$@" </dev/null >"$file" 2>&1 &
 	guest_pid=$!
 	jobs_to_end+=("$guest_pid")
