@@ -187,8 +187,11 @@ struct sx_cpu {
 	/* The page that the stack was in last, good as long as the limits aren't 0: below the k-th are the offsets in
 	 * it where SX_STACK_SPAN(k) bytes may begin. */
 	u64 stack_page, stack_addend, stack_limit[SX_STACK_SPANS];
-	u64 native_key;  /* under which jumps and returns are remembered: sx_native_key_update */
-	u32 native_link; /* under which jumps out of their page are linked; SX_LINK_NONE */
+	/* The same of user code's accesses that step through memory in a loop: native_window.c. */
+	struct sx_strides strides;
+	bool has_strides; /* some limits aren't 0 */
+	u64 native_key;   /* under which jumps and returns are remembered: sx_native_key_update */
+	u32 native_link;  /* under which jumps out of their page are linked; SX_LINK_NONE */
 	i32 native_relink; /* before it is negative, so many of these go another way than they are linked */
 	struct sx_native_target *native_targets_at; /* the address space's part of native_targets */
 	bool has_old_links; /* they are under generations that may come again: none is good until code is dropped */

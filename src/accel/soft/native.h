@@ -79,8 +79,10 @@ struct sx_native {
 	const u8 *string, *string_short[2][4]; /* native_string.c; STOS, MOVS */
 	bool has_rorx;                         /* the host has BMI2 */
 	bool has_gs_base; /* ... and lets programs set GS's base: sx_tlb_choose */
-	u32 heat;         /* how often a block is entered before it is translated */
-	int perf_fd;      /* where names of code go; -1: nowhere */
+	u8 next_stride
+		[2 * SX_STACK_SPANS]; /* of struct sx_strides: each kind's are given away in turn */
+	u32 heat;                     /* how often a block is entered before it is translated */
+	int perf_fd;                  /* where names of code go; -1: nowhere */
 	struct sx_native_step steps[1u << SX_STEP_BITS];
 };
 

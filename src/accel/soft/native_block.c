@@ -437,6 +437,8 @@ static void emit_slow(struct translation *t, const struct slow *s)
 	const struct item *it = &t->items[s->index];
 	u32 start = t->items[0].off;
 
+	if (s->stride)
+		sx_native_slow_stride(t, s);
 	t->has_upper = s->has_upper;
 	sx_native_store_vectors(t, s->xmm_dirty, s->ymm_dirty);
 	t->has_upper = false;
@@ -493,7 +495,8 @@ static const struct slow *find_same(const struct translation *t, unsigned number
 {
 	const struct slow *s = &t->slow[number];
 
-	if (s->kind == SLOW_EDGE || s->kind == SLOW_FAR || s->kind == SLOW_FULL || s->what)
+	if (s->kind == SLOW_EDGE || s->kind == SLOW_FAR || s->kind == SLOW_FULL || s->what ||
+	    s->stride)
 		return NULL;
 	for (unsigned k = number; k-- > 0 && number - k < 8;) {
 		const struct slow *other = &t->slow[k];

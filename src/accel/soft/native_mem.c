@@ -297,6 +297,37 @@ struct opd sx_native_aligned(struct translation *t, unsigned index, const struct
 	return opd_sum(H_R14, H_R10, 0);
 }
 
+void sx_native_slow_stride(struct translation *t, const struct slow *s)
+{
+	struct sx_strides *strides = &t->c->strides;
+	unsigned number = s->stride - 1u;
+	bool is_write = number / (SX_STACK_SPANS * SX_STRIDES);
+	unsigned class = number / SX_STRIDES % SX_STACK_SPANS;
+	struct emit *e = &t->e;
+	u8 *miss, *field;
+
+	last_page(e, s->linear, s->span);
+	slot_offset(e, t->c, s->linear);
+	if (!has_table_in_gs(t))
+		add_table(e, t->c);
+	slot_op(t, 0x3b, H_R11, /* cmp */
+		is_write ? offsetof(struct sx_tlb_entry, write)
+			 : offsetof(struct sx_tlb_entry, read));
+	miss = e_jcc(e, 5);
+	slot_op(t, 0x8b, H_R14, offsetof(struct sx_tlb_entry, addend)); /* mov */
+	e_store(e, H_R11, opd_near(&strides->page[0][0][number]));
+	e_store(e, H_R14, opd_near(&strides->addend[0][0][number]));
+	e_op(e, 8, 0xc7, 0, opd_near(&strides->limit[0][0][number]), 4);
+	e_i32(e, PAGE_SIZE - SX_STACK_SPAN(class) + 1);
+	e_op(e, 1, 0xc6, 0, opd_near(&t->c->has_strides), 1);
+	e_u8(e, 1);
+	field = e_jump(e);
+	if (e->is_full)
+		return;
+	e_patch(field, s->filled);
+	e_patch(miss, e->at);
+}
+
 void sx_native_slow_fill(struct translation *t, const struct slow *s)
 {
 	i32 disp = s->linear.disp;

@@ -164,6 +164,8 @@ struct slow {
 	/* Of a TLB's check: what it was for, as sx_native_fill has it (0: it is none), of what address, where
 	 * to go on with what is to be added to it, and the registers that must be in place there. */
 	u32 what;
+	u8 stride; /* 1 + which of sx_strides it looks at first; 0: none */
+	u16 span;  /* then: of its bytes */
 	struct opd linear;
 	u8 *filled;
 	u16 xmm_there, ymm_there;
@@ -203,6 +205,7 @@ struct translation {
 	bool has_upper;           /* the host's upper halves may not be zero */
 	u32 x87_off; /* of the x87 instruction whose address c->fpu.fip hasn't got yet; X87_NONE */
 	bool is_plain; /* without windows */
+	u16 steady; /* general registers that change in steps, or not at all, in a loop that it is; else none */
 	struct window windows[SX_WINDOWS];
 	unsigned n_windows, next_window; /* whose check is emitted next */
 	/* Unless e.changed says otherwise: R14 has what is to be added in this one's; R10 the registers' sum at
@@ -253,6 +256,8 @@ static inline u32 sx_native_ip(const struct translation *t, i64 off)
 
 /* native_trace.c. Does the translation go on behind the jump it, the last so far? Then it is a seam. */
 bool sx_native_goes_on(struct translation *t, struct item *it);
+/* General registers that a loop, which the trace is, changes by steps of one size, or not at all. */
+u16 sx_native_steady(const struct translation *t);
 /* Is the byte there part of an instruction that it has? */
 bool sx_native_is_in_trace(const struct translation *t, i64 off);
 /* Where it goes on behind it, and where it leads out, in the page. */
@@ -360,7 +365,9 @@ void sx_native_insn(struct translation *t, unsigned index);
 void sx_native_load_flags(struct translation *t);
 void sx_native_spill_flags(struct translation *t);
 
-/* native_mem.c. The code out of line of a check: fills the TLB, or goes on behind itself. */
+/* native_mem.c. Out of line: a look into the TLB, whose page is kept in the slow path's stride. */
+void sx_native_slow_stride(struct translation *t, const struct slow *s);
+/* The code out of line of a check: fills the TLB, or goes on behind itself. */
 void sx_native_slow_fill(struct translation *t, const struct slow *s);
 /* reg = the operand's offset, LEA's result, cut to size. R10, R11 are scratch. */
 void sx_native_offset(struct translation *t, const struct item *it, unsigned reg, unsigned size);

@@ -92,6 +92,8 @@ bool sx_native_goes_on(struct translation *t, struct item *it)
 	    t->b->mode & SX_MODE_BREAK || (!is_jump && sx_insn_op(&it->i) != SX_JCC) ||
 	    (is_known && !b))
 		return false;
+	if (sx_native_target(t, it) == t->items[0].off) /* a loop */
+		return false;
 	if (!is_jump)
 		seam = is_known ? choose(b) : choose_blindly(it);
 	if (seam && is_known)
@@ -105,4 +107,64 @@ bool sx_native_goes_on(struct translation *t, struct item *it)
 	}
 	t->at = next;
 	return true;
+}
+
+/* --- loops --- */
+
+static u16 bit_of(unsigned reg)
+{
+	return reg < X86_GPRS ? (u16)BIT32(reg) : 0;
+}
+
+static bool is_one_of(u16 registers, unsigned reg)
+{
+	return reg == SX_REG_ZERO || registers & bit_of(reg);
+}
+
+/* Adds something that doesn't change to a register, whole: what `fixed` are don't. */
+static bool is_step(const struct item *it, u16 fixed)
+{
+	const struct sx_insn *i = &it->i;
+	bool is_mem = i->flags & SX_IF_MEM;
+
+	if (!it->is_native || i->size < 4)
+		return false;
+	switch ((int)sx_insn_op(i)) {
+	case SX_LEA:
+		return i->base == i->reg && is_one_of(fixed, i->index) && !(i->flags & SX_IF_RIP);
+	case SX_INC:
+	case SX_DEC:
+		return !is_mem;
+	case SX_ADD:
+	case SX_SUB:
+		if (is_mem)
+			return false;
+		switch ((int)sx_insn_form(i)->shape) {
+		case SX_SHAPE_RM_IMM:
+			return true;
+		case SX_SHAPE_RM_REG:
+			return is_one_of(fixed, i->reg);
+		case SX_SHAPE_REG_RM:
+			return is_one_of(fixed, i->rm);
+		}
+	}
+	return false;
+}
+
+u16 sx_native_steady(const struct translation *t)
+{
+	const struct item *last = &t->items[t->n_items - 1];
+	u16 changed = 0, odd = 0;
+
+	if (!last->is_native ||
+	    (sx_insn_op(&last->i) != SX_JCC && sx_insn_op(&last->i) != SX_JMP) ||
+	    sx_native_target(t, last) != t->items[0].off)
+		return 0;
+	for (unsigned k = 0; k < t->n_items; k++)
+		changed |= sx_native_changes(&t->items[k], t->b->mode);
+	for (unsigned k = 0; k < t->n_items; k++) {
+		if (!is_step(&t->items[k], (u16)~changed))
+			odd |= sx_native_changes(&t->items[k], t->b->mode);
+	}
+	return (u16)~odd;
 }

@@ -14,7 +14,8 @@
  * of it (a split): a translation without windows, of the block that begins at that instruction.
  *
  * The window that RSP is in has no look into the TLB but a comparison with one page, the stack's, which is kept
- * from block to block and forgotten by every flush (sx_tlb_forget_stack).
+ * from block to block and forgotten by every flush (sx_tlb_forget_stack). In a loop of user code, windows that step
+ * through memory are compared with the page where they were last (struct sx_strides).
  */
 #include "accel/soft/block.h"
 #include "accel/soft/exec.h"
@@ -210,9 +211,11 @@ void sx_native_plan_windows(struct translation *t)
 
 	t->n_windows = t->next_window = 0;
 	t->held = t->in_r10 = NULL;
+	t->steady = 0;
 	if (t->is_plain)
 		return;
 	note_registers(t);
+	t->steady = sx_native_steady(t);
 	for (unsigned k = 0; k < t->n_items; k++) {
 		struct item *it = &t->items[k];
 		struct access a[2];
@@ -362,6 +365,41 @@ static void check_first_alignment(struct translation *t, const struct window *w)
 	sx_native_check_alignment(t, w->first, sx_native_lin(t, w->first, a), a->size);
 }
 
+/*
+ * As check, of what steps through memory: first against the page where it was last. Only of user code, so that the
+ * kernel's STAC and CLAC and its calls need not forget these.
+ */
+static struct slow *check_stride(struct translation *t, unsigned index, enum slow_kind kind,
+				 const struct window *w, struct opd lin, unsigned span)
+{
+	unsigned class = w->is_write * SX_STACK_SPANS + span_class(span);
+	unsigned number = class * SX_STRIDES + t->c->native->next_stride[class]++ % SX_STRIDES;
+	struct emit *e = &t->e;
+	struct slow *s;
+
+	e_lea(e, 8, H_R14, lin.reg, H_RSP, 0, lin.disp);
+	e_op(e, 8, 0x2b, H_R14, opd_near(&t->c->strides.page[0][0][number]), 0);
+	e_op(e, 8, 0x3b, H_R14, opd_near(&t->c->strides.limit[0][0][number]), 0);
+	s = sx_native_add_slow(t, kind, e_jcc(e, 3), index); /* not below */
+	e_load(e, H_R14, opd_near(&t->c->strides.addend[0][0][number]));
+	sx_native_set_fill(t, s, lin, span | (w->is_write ? SX_NATIVE_WRITE : 0));
+	s->stride = (u8)(number + 1);
+	s->span = (u16)span;
+	static_assert(2 * SX_STACK_SPANS * SX_STRIDES < 255, "numbers from 1 on");
+	return s;
+}
+
+static bool is_steady(const struct translation *t, unsigned reg)
+{
+	return reg >= X86_GPRS || t->steady & BIT32(reg);
+}
+
+static bool is_stride(const struct translation *t, const struct window *w)
+{
+	return t->b->mode & SX_MODE_USER && t->steady && is_steady(t, w->base) &&
+	       is_steady(t, w->index);
+}
+
 static void emit_check(struct translation *t, unsigned index, struct window *w)
 {
 	i64 disp = w->lo - delta_of(&t->items[index], w);
@@ -392,7 +430,8 @@ static void emit_check(struct translation *t, unsigned index, struct window *w)
 	} else {
 		struct opd lin = sx_native_lin(t, index, &a);
 
-		s = sx_native_check_at(t, index, lin, span, w->is_write, kind);
+		s = is_stride(t, w) ? check_stride(t, index, kind, w, lin, span)
+				    : sx_native_check_at(t, index, lin, span, w->is_write, kind);
 		if (!may_fill)
 			s->what = 0;
 		else if (w->first == w->last && !w->is_write)

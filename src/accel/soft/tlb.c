@@ -244,17 +244,28 @@ static void set_gs(struct sx_cpu *c)
 		__asm__ volatile("wrgsbase %0" : : "r"(c->tlb));
 }
 
+/* Every page that native code may go by without a look at the TLB. */
+static void forget_kept(struct sx_cpu *c)
+{
+	sx_tlb_forget_stack(c);
+	if (!c->has_strides)
+		return;
+	memset(c->strides.limit, 0, sizeof(c->strides.limit));
+	c->has_strides = false;
+}
+
 void sx_tlb_choose(struct sx_cpu *c)
 {
 	bool is_ac = c->sysflags & X86_FLAG_AC;
 	const struct sx_tlb_way *way = c->cpl == 3 ? &c->native_user_way : &c->native_ways[is_ac];
 
-	sx_tlb_forget_stack(c);
+	sx_tlb_forget_stack(c); /* strides are user code's alone */
 	/* Alignment checking sends every access to the slow path, by a table that stays empty. */
 	c->tlb_set = (enum sx_tlb_set)way->set;
 	c->tlb = way->entry;
 	c->tlb_mask = way->mask;
 	if (unlikely(sx_checks_alignment(c))) {
+		forget_kept(c);
 		c->tlb = c->tlbs.empty.entry;
 		c->tlb_mask = c->tlbs.empty.mask;
 	}
@@ -470,7 +481,7 @@ void sx_tlb_switch(struct sx_cpu *c, u64 pcid, bool keeps)
 	struct sx_tlbs *t = &c->tlbs;
 	unsigned space = space_find(t, pcid);
 
-	sx_tlb_forget_stack(c);
+	forget_kept(c);
 	sx_lockstep_flushed(c);
 	if (space == t->current && keeps)
 		return;
@@ -493,7 +504,7 @@ void sx_tlb_flush(struct sx_cpu *c)
 {
 	struct sx_tlbs *t = &c->tlbs;
 
-	sx_tlb_forget_stack(c);
+	forget_kept(c);
 	sx_count(c, SX_N_FLUSH_ALL);
 	each_table(t, table_clear);
 	for (unsigned k = 0; k < SX_SPACES; k++)
@@ -507,7 +518,7 @@ void sx_tlb_flush(struct sx_cpu *c)
 
 void sx_tlb_flush_local(struct sx_cpu *c)
 {
-	sx_tlb_forget_stack(c);
+	forget_kept(c);
 	sx_count(c, SX_N_FLUSH_LOCAL);
 	forget_shared_local(c);
 	for (unsigned k = 0; k < SX_SPACES; k++)
@@ -518,7 +529,7 @@ void sx_tlb_flush_space(struct sx_cpu *c, u64 pcid)
 {
 	unsigned space = space_find(&c->tlbs, pcid);
 
-	sx_tlb_forget_stack(c);
+	forget_kept(c);
 	if (space == SX_SPACES)
 		return;
 	if (space == c->tlbs.current)
@@ -532,7 +543,7 @@ void sx_tlb_flush_page(struct sx_cpu *c, u64 lin)
 	struct sx_tlbs *t = &c->tlbs;
 	bool is_large = may_be_large(t, lin);
 
-	sx_tlb_forget_stack(c);
+	forget_kept(c);
 	sx_count(c, SX_N_FLUSH_PAGE);
 	table_drop_page(&t->supervisor, lin, is_large, 0);
 	for (unsigned k = 0; k < SX_SPACES; k++) {
@@ -552,7 +563,7 @@ void sx_tlb_flush_space_page(struct sx_cpu *c, u64 pcid, u64 lin)
 	unsigned space = space_find(t, pcid);
 	bool is_large = may_be_large(t, lin);
 
-	sx_tlb_forget_stack(c);
+	forget_kept(c);
 	if (space == SX_SPACES)
 		return;
 	if (space == t->current) {
@@ -573,7 +584,7 @@ static void table_drop_writes(struct sx_tlb *t)
 
 void sx_tlb_flush_writes(struct sx_cpu *c)
 {
-	sx_tlb_forget_stack(c);
+	forget_kept(c);
 	sx_count(c, SX_N_FLUSH_WRITES);
 	each_table(&c->tlbs, table_drop_writes);
 }
@@ -649,7 +660,7 @@ void sx_tlb_flush_writes_to(struct sx_cpu *c, const u8 *page)
 	u64 host = (u64)(uintptr_t)page;
 	struct sx_tlb_writers *all = writers_of(t, host);
 
-	sx_tlb_forget_stack(c);
+	forget_kept(c);
 	for (unsigned k = 0; k < SX_WRITERS; k++) {
 		struct sx_tlb_writer *w = &all->of[k];
 

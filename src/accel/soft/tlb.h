@@ -60,6 +60,14 @@ struct sx_tlb_entry {
 #define SX_STACK_SPANS   4
 #define SX_STACK_SPAN(k) (16u << 2 * (k))
 
+/* Pages that native code has found by the TLB and keeps, for reads and for writes, by the span of the accesses. */
+#define SX_STRIDES 8
+struct sx_strides {
+	u64 limit[2][SX_STACK_SPANS][SX_STRIDES];
+	u64 page[2][SX_STACK_SPANS][SX_STRIDES];
+	u64 addend[2][SX_STACK_SPANS][SX_STRIDES];
+};
+
 #define SX_TLB_MIN_BITS 9
 #define SX_TLB_MAX_BITS 14
 

@@ -235,3 +235,39 @@ TEST(two_cpus_wake_each_other_from_hlt)
 	CHECK_EQ((u32)r[1].s.gpr[X86_RCX], 0);
 	core_fini(&k);
 }
+
+/*
+ * User code that reads one place in a loop, until the other CPU has mapped another page there and told it by an
+ * interrupt, in which it forgets the old one; and writes another place, which says how far it is.
+ */
+/* clang-format off */
+CODE(enters_user, "pushq $0x2b\n pushq $0x208000\n pushq $0x202\n pushq $0x33\n pushq $0x220000\n iretq\n");
+CODE(reads_on, "mov $0x400000, %edi\n mov $0x210000, %esi\n"
+	"1: incl (%rsi)\n mov 8(%rdi), %eax\n cmp $0x77, %eax\n jne 1b\n int $0x41\n");
+CODE(invalidates, "invlpg 0x400000\n iretq\n");
+CODE(maps_another, "1: cmpl $10000, 0x210000\n jb 1b\n xorl $0x200000, 0x102010\n out %al, $0x80\n");
+/* clang-format on */
+
+TEST(a_page_that_a_loop_reads_is_mapped_anew_by_another_cpu)
+{
+	struct core k;
+	struct runner r[2];
+
+	core_init(&k);
+	k.on_port = wake_other;
+	k.apic[0].vector = 0x40;
+	core_load(&k, CORE_CODE, enters_user, CODE_SIZE(enters_user));
+	core_load(&k, 0x220000, reads_on, CODE_SIZE(reads_on));
+	core_load(&k, CORE_CODE + 0x1000, maps_another, CODE_SIZE(maps_another));
+	core_load(&k, CORE_CODE + 0x1000 + CODE_SIZE(maps_another), stop_1, CODE_SIZE(stop_1));
+	core_load(&k, CORE_CODE + 0x2000, invalidates, CODE_SIZE(invalidates));
+	core_load(&k, CORE_CODE + 0x3000, stop_0, CODE_SIZE(stop_0));
+	core_set_gate(&k, 0x40, CORE_CODE + 0x2000, CORE_CS64, 0, 0x8e);
+	core_set_gate(&k, 0x41, CORE_CODE + 0x3000, CORE_CS64, 0, 0xee);
+	*core_ram(&k, 0x600008) = 0x77;
+	start_two(r, &k);
+	finish(&r[0]);
+	finish(&r[1]);
+	CHECK_EQ((u32)r[0].s.gpr[X86_RSI], 0x210000);
+	core_fini(&k);
+}

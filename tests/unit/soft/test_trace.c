@@ -207,3 +207,68 @@ TEST(a_loop_of_jumps_is_interrupted)
 		core_fini(&k);
 	}
 }
+
+/* --- loops of user code that step through memory --- */
+
+#define USER_CODE 0x210000u
+/* clang-format off */
+CODE(to_user, "pushq $0x2b\n pushq $0x208000\n pushq $0x202\n pushq $0x33\n pushq $0x210000\n iretq\n");
+
+/* Eight bytes every 24 and four every 20, over page boundaries, and a place that stays. */
+CODE(steps, "mov $0x300ff1, %esi\n mov $0x320ffa, %edi\n mov $0x310000, %ebp\n mov $20, %r8d\n"
+	"mov $2000, %ecx\n xor %eax, %eax\n xor %ebx, %ebx\n"
+	"1: add (%rsi), %rax\n add $24, %rsi\n mov %ecx, (%rdi)\n add %r8, %rdi\n add 0x10(%rbp), %rbx\n"
+	"dec %ecx\n jnz 1b\n mov %rax, %rdx\n int $0x80\n");
+/* clang-format on */
+
+static void run_user(struct core *k, struct x86_cpu_state *s, const u8 *code, size_t size)
+{
+	core_init(k);
+	core_long_mode(k, s);
+	core_load(k, CORE_CODE, to_user, CODE_SIZE(to_user));
+	core_load(k, USER_CODE, code, size);
+	core_load(k, HANDLER, ends, CODE_SIZE(ends));
+	core_set_gate(k, 0x80, HANDLER, CORE_CS64, 0, 0xee);
+	core_set_gate(k, X86_PF, HANDLER, CORE_CS64, 0, 0x8e);
+	for (u32 at = 0x300000; at < 0x310000; at++)
+		*core_ram(k, at) = (u8)(at * 7 + (at >> 8));
+	*core_ram(k, 0x310010) = 3;
+	CHECK_EQ(core_run(k, s), VCPU_STOP_REQUEST);
+}
+
+TEST(a_loop_that_steps_over_pages)
+{
+	struct core k;
+	struct x86_cpu_state s;
+	u64 sum = 0;
+
+	run_user(&k, &s, steps, CODE_SIZE(steps));
+	for (u32 i = 0; i < 2000; i++) {
+		u64 value;
+		u32 stored;
+
+		memcpy(&value, core_ram(&k, 0x300ff1 + 24 * i), sizeof(value));
+		memcpy(&stored, core_ram(&k, 0x320ffa + 20 * i), sizeof(stored));
+		sum += value;
+		CHECK_EQ(stored, 2000 - i);
+	}
+	CHECK_EQ(s.gpr[X86_RDX], sum);
+	CHECK_EQ(s.gpr[X86_RBX], 6000);
+	core_fini(&k);
+}
+
+/* Off the end of memory. */
+CODE(steps_off, "mov $0x7fe004, %edi\n xor %ecx, %ecx\n 1: inc %ecx\n mov %rcx, (%rdi)\n add $8, "
+		"%rdi\n jmp 1b\n");
+
+TEST(a_loop_that_steps_off_the_end)
+{
+	struct core k;
+	struct x86_cpu_state s;
+
+	run_user(&k, &s, steps_off, CODE_SIZE(steps_off));
+	CHECK_EQ(s.cr2, CORE_RAM);
+	CHECK_EQ(s.gpr[X86_RDI], CORE_RAM - 4);
+	CHECK_EQ(s.gpr[X86_RCX], 0x400);
+	core_fini(&k);
+}
