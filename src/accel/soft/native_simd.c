@@ -64,11 +64,45 @@ void sx_native_flush_fpu(struct translation *t)
 	t->x87_off = X87_NONE;
 }
 
+/* Nothing is left of the register that it writes. Only moves: others that do so aren't worth a table. */
+static bool overwrites(const struct sx_insn *i)
+{
+	bool is_mem = i->flags & SX_IF_MEM;
+
+	switch ((int)sx_insn_op(i)) {
+	case SX_MOVSS:
+	case SX_MOVSD:
+		return is_mem;
+	case SX_MOVAPS:
+	case SX_MOVAPD:
+	case SX_MOVUPS:
+	case SX_MOVUPD:
+	case SX_MOVDQA:
+	case SX_MOVDQU:
+	case SX_LDDQU:
+	case SX_MOVD:
+	case SX_MOVQ:
+	case SX_MOVDDUP:
+	case SX_PSHUFD:
+		return is_mem || i->rm != i->reg;
+	}
+	return false;
+}
+
 static void want_xmm(struct translation *t, unsigned n)
 {
 	if (!(t->xmm_valid & BIT32(n)))
 		sx_native_load_vectors(t, (u16)BIT32(n), 0);
 	t->xmm_valid |= (u16)BIT32(n);
+}
+
+/* What is overwritten needn't be loaded. */
+static void write_or_want(struct translation *t, unsigned n, bool is_overwritten)
+{
+	if (is_overwritten)
+		t->xmm_valid |= (u16)BIT32(n);
+	else
+		want_xmm(t, n);
 }
 
 /* --- operands --- */
@@ -131,7 +165,7 @@ struct opd sx_native_vector_memory(struct translation *t, unsigned index, bool i
 static struct opd rm_register(struct translation *t, const struct sx_insn *i, const struct simd *s)
 {
 	if (is_xmm(s->rm)) {
-		want_xmm(t, i->rm);
+		write_or_want(t, i->rm, s->writes_rm && overwrites(i));
 		if (s->writes_rm)
 			t->xmm_dirty |= (u16)BIT32(i->rm);
 		return opd_reg(i->rm);
@@ -149,7 +183,7 @@ static unsigned reg_register(struct translation *t, const struct sx_insn *i, con
 	if (!s->reg)
 		return sx_insn_form(i)->ext;
 	if (is_xmm(s->reg)) {
-		want_xmm(t, i->reg);
+		write_or_want(t, i->reg, s->writes_reg && overwrites(i));
 		if (s->writes_reg)
 			t->xmm_dirty |= (u16)BIT32(i->reg);
 		return i->reg;
