@@ -9,8 +9,8 @@
 #include "accel/soft/fpu.h"
 #include "accel/soft/native_priv.h"
 
-#define FLAGS_LOOK_AHEAD 12         /* instructions */
-#define BLOCK_ROOM       (64 * KIB) /* more than any block's code takes; emit counts all the same */
+#define FLAGS_LOOK_AHEAD 12          /* instructions */
+#define BLOCK_ROOM       (128 * KIB) /* more than any block's code takes; emit counts all the same */
 
 /* --- looking at the block --- */
 

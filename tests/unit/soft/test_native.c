@@ -165,7 +165,7 @@ TEST(native_code_starts_over_when_its_room_is_full)
 
 	core_init(&k);
 	core_long_mode(&k, &s);
-	native_of(&k)->size = native_of(&k)->used + 96 * KIB;
+	native_of(&k)->size = native_of(&k)->used + 160 * KIB;
 	core_load(&k, CORE_CODE, many, CODE_SIZE(many));
 	CHECK_EQ(core_run(&k, &s), VCPU_STOP_REQUEST);
 	CHECK_EQ(s.gpr[X86_RBX], 20 * 256);
