@@ -360,3 +360,44 @@ TEST(generations_come_round)
 	CHECK(sx_cpu_of(k.vcpu[0])->tlbs.walk_generation < 1000);
 	core_fini(&k);
 }
+
+/* The kernel goes to the other of two address spaces with each system call, and keeps what is known of both. */
+CODE(across, "xor %ebx, %ebx\n mov $40, %r12d\n"
+	     "1: mov 0x400000, %rsi\n add %rsi, %rbx\n incq 0x400008\n syscall\n add 0x400000, "
+	     "%r14\n dec %r12d\n jnz 1b\n" STOP "2: jmp 2b\n");
+CODE(across_kernel,
+     "mov %cr3, %rax\n xor $0x10003, %rax\n bts $63, %rax\n mov %rax, %cr3\n sysretq\n");
+
+TEST(a_system_call_comes_back_to_another_address_space)
+{
+	const struct x86_segment data = {
+		.limit = 0xffffffff, .attr = 0xc0f3, .selector = CORE_USER_DS};
+	struct x86_segment code = {.limit = 0xffffffff, .attr = 0xa0fb, .selector = CORE_USER_CS64};
+	struct core k;
+	struct x86_cpu_state s;
+
+	begin(&k, &s, across_kernel, CODE_SIZE(across_kernel));
+	core_load(&k, CORE_DATA, across, CODE_SIZE(across));
+	put(&k, OTHER_DIR + 16, ELSEWHERE | LEAF | 4);
+	put(&k, AT, 1);
+	put(&k, ELSEWHERE, 100);
+	for (unsigned n = 0; n < X86_SEGS; n++)
+		s.seg[n] = n == X86_CS ? code : data;
+	s.cr4 |= X86_CR4_PCIDE;
+	s.cr3 = CORE_TABLES | 1;
+	s.rip = CORE_DATA;
+	s.rflags |= X86_FLAG_IOPL;
+	s.lstar = CORE_CODE;
+	s.star = 0x23ul << 48 | (u64)CORE_CS64 << 32;
+	s.gpr[X86_R14] = 0;
+	CHECK_EQ(core_run(&k, &s), VCPU_STOP_REQUEST);
+	CHECK_EQ(s.gpr[X86_RBX], 20 * 101);
+	CHECK_EQ(s.gpr[X86_R14], 20 * 101);
+	for (unsigned n = 0; n < 2; n++) {
+		u64 count;
+
+		memcpy(&count, core_ram(&k, (n ? ELSEWHERE : AT) + 8), sizeof(count));
+		CHECK_EQ(count, 20);
+	}
+	core_fini(&k);
+}
