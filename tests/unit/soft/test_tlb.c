@@ -100,6 +100,30 @@ TEST(a_switch_takes_few_pages_and_many)
 	}
 }
 
+/* A page of code that was written by more addresses than are noted for it; then by each again. RBX: how often the code was what it is. */
+/* clang-format off */
+CODE(aliases, "mov $0x400000, %edx\n mov $8, %ecx\n"
+	      "1: movb $1, 0x800(%rdx)\n add $4096, %edx\n dec %ecx\n jnz 1b\n"
+	      "mov $0x601000, %esi\n call *%rsi\n xor %ebx, %ebx\n mov $0x400000, %edx\n mov $8, %ecx\n"
+	      "2: mov %ecx, 1(%rdx)\n call *%rsi\n cmp %ecx, %eax\n jne 3f\n inc %ebx\n"
+	      "3: add $4096, %edx\n dec %ecx\n jnz 2b\n" STOP);
+/* clang-format on */
+
+TEST(a_page_of_code_is_written_by_many_addresses)
+{
+	struct core k;
+	struct x86_cpu_state s;
+
+	begin(&k, &s, aliases, CODE_SIZE(aliases));
+	put(&k, CORE_TABLES + 0x2000 + 2 * 8, 0x113007);
+	for (unsigned n = 0; n < 8; n++)
+		put(&k, 0x113000 + n * 8, 0x601063);
+	core_load(&k, 0x601000, "\xb8\0\0\0\0\xc3", 6);
+	CHECK_EQ(core_run(&k, &s), VCPU_STOP_REQUEST);
+	CHECK_EQ(s.gpr[X86_RBX], 8);
+	core_fini(&k);
+}
+
 /* RDI: INVPCID's type, its descriptor is at 0x200000; RSI: CR4 bits. R8 before, R9 after. */
 /* clang-format off */
 CODE(invalidate, "mov %cr4, %rax\n or %rsi, %rax\n mov %rax, %cr4\n"
