@@ -120,7 +120,8 @@ static void port_write(void *opaque, u16 port, u64 value, unused unsigned size)
 	struct core *k = opaque;
 
 	/* Each vCPU has a stop port of its own. */
-	if (port >= CORE_PORT_STOP && port < CORE_PORT_STOP + CORE_CPUS) {
+	if (port >= CORE_PORT_STOP && port < CORE_PORT_STOP + CORE_CPUS &&
+	    k->vcpu[port - CORE_PORT_STOP]) {
 		unsigned id = port - CORE_PORT_STOP;
 
 		k->stop_value[id] = (u32)value;

@@ -87,6 +87,10 @@ CODE(device_program,
      "3: " STOP);
 /* clang-format on */
 
+/* ENTER that writes, and then reads a device, behind other instructions. */
+CODE(enter_program, "mov $9, %ecx\n 1: mov $0x208000, %esp\n mov $0xc0000108, %ebp\n inc %eax\n"
+		    "enter $16, $2\n dec %ecx\n jnz 1b\n out %al, $0xf5\n" STOP);
+
 static enum vcpu_stop run_code(struct core *k, const u8 *code, size_t size, struct plant *p)
 {
 	struct x86_cpu_state s;
@@ -126,6 +130,16 @@ TEST(what_engines_do_each_in_its_own_way_goes_through)
 	CHECK_EQ(run_code(&k, odd_program, CODE_SIZE(odd_program), NULL), VCPU_STOP_REQUEST);
 	CHECK(!sx_lockstep_difference(sx_cpu_of(k.vcpu[0])));
 	CHECK(core_count(&k, SX_N_LOCKSTEP_INSN) > 50 * 20);
+	core_fini(&k);
+}
+
+TEST(an_instruction_that_writes_before_it_reads_a_device_goes_through)
+{
+	struct core k;
+
+	CHECK_EQ(run_code(&k, enter_program, CODE_SIZE(enter_program), NULL), VCPU_STOP_REQUEST);
+	CHECK(!sx_lockstep_difference(sx_cpu_of(k.vcpu[0])));
+	CHECK_EQ(k.mmio_reads, 9);
 	core_fini(&k);
 }
 
