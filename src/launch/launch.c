@@ -66,8 +66,8 @@ static int launch_start_vmm(struct launch *l, struct err *err)
 	free(path);
 	if (!r)
 		r = launch_publish(l, err);
-	if (!r && l->request->has_perf_map)
-		r = launch_open_perf_map(l, err);
+	if (!r && l->request->perf != LAUNCH_PERF_NONE)
+		r = launch_open_perf(l, err);
 	if (!r)
 		r = launch_wait_helpers(l, err);
 	return r ? r : launch_hand_over(l, err);

@@ -97,6 +97,9 @@ struct launch_vsock {
 	const char *path; /* NULL: the guest's own place only */
 };
 
+/* How perf(1) is to know translated code: not, by a map of names, by a file with the code in it. */
+enum launch_perf { LAUNCH_PERF_NONE, LAUNCH_PERF_MAP, LAUNCH_PERF_JITDUMP };
+
 /* What a person asked for; strings are borrowed. */
 struct launch_request {
 	const char *name, *machine, *cpu, *append; /* NULL: the default */
@@ -107,7 +110,7 @@ struct launch_request {
 	u64 seed;
 	bool has_seed; /* else it is 1 where one is needed */
 	bool is_lockstep;
-	bool has_perf_map; /* perf is to know the names of translated code */
+	enum launch_perf perf;
 	unsigned n_cpus;
 	u64 memory;
 	struct launch_disk disks[GUEST_MAX_DISKS];

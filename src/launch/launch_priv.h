@@ -75,8 +75,8 @@ int launch_resolve_saved(struct launch *l, struct err *err);
 /* The network as on the command line: free() it. */
 char *launch_net_text(const struct launch_net *n);
 
-/* perf_map.c: the file where perf looks for the names of the guest process's code. */
-int launch_open_perf_map(struct launch *l, struct err *err);
+/* perf_map.c: the file where perf looks for the guest process's code. */
+int launch_open_perf(struct launch *l, struct err *err);
 
 /* register.c: takes the guest's name, makes its control socket; then tells who runs it. */
 int launch_register(struct launch *l, struct err *err);

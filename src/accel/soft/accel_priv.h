@@ -7,6 +7,7 @@
 #include <pthread.h>
 
 #include "accel/soft/cpu.h"
+#include "accel/soft/native_perf.h"
 #include "mem/gmem.h"
 
 struct sx_accel {
@@ -16,7 +17,7 @@ struct sx_accel {
 	bool is_counted; /* accel_config's */
 	u64 seed;
 	bool is_lockstep;
-	int perf_fd;                          /* -1: none */
+	struct sx_perf perf;
 	struct sx_cpu *vcpu[ACCEL_MAX_VCPUS]; /* atomic; by id, NULL where there is none */
 	/* Held from the marking of a code page until no vCPU can write it any more. Outermost. */
 	pthread_mutex_t code_lock;

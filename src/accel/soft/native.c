@@ -122,11 +122,12 @@ void sx_native_drop(struct sx_cpu *c)
 	madvise(c->native->write + from, NATIVE_SIZE - from, MADV_REMOVE); /* else it stays ours */
 }
 
-static int make_native(struct sx_cpu *c, enum accel_engine engine, int perf_fd, struct err *err)
+static int make_native(struct sx_cpu *c, enum accel_engine engine, struct sx_perf *perf,
+		       struct err *err)
 {
 	struct sx_native *n = NEW(struct sx_native);
 	u8 *at = (u8 *)c + cpu_bytes() + NATIVE_GUARD;
-	int r = perf_fd < 0 ? map_file(n, at, err) : map_anonymous(n, at, err);
+	int r = sx_perf_wants(perf) ? map_anonymous(n, at, err) : map_file(n, at, err);
 
 	if (r < 0) {
 		free(n);
@@ -134,7 +135,7 @@ static int make_native(struct sx_cpu *c, enum accel_engine engine, int perf_fd, 
 	}
 	n->size = n->cold_start = NATIVE_HOT;
 	n->cold_size = NATIVE_SIZE;
-	n->perf_fd = perf_fd;
+	n->perf = perf;
 	n->has_gs_base = getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE;
 	n->has_rorx = __builtin_cpu_supports("bmi2");
 	n->heat = engine == ACCEL_ENGINE_TRANSLATOR ? 1 : NATIVE_HEAT;
@@ -146,7 +147,7 @@ static int make_native(struct sx_cpu *c, enum accel_engine engine, int perf_fd, 
 	return 0;
 }
 
-int sx_native_new(enum accel_engine engine, int perf_fd, struct sx_cpu **out, char *note,
+int sx_native_new(enum accel_engine engine, struct sx_perf *perf, struct sx_cpu **out, char *note,
 		  size_t note_size, struct err *err)
 {
 	struct sx_cpu *c = mmap(NULL, reserved_bytes(), PROT_NONE,
@@ -156,7 +157,7 @@ int sx_native_new(enum accel_engine engine, int perf_fd, struct sx_cpu **out, ch
 	if ((void *)c == MAP_FAILED || mprotect(c, cpu_bytes(), PROT_READ | PROT_WRITE) < 0)
 		return err_errno(err, -errno, "memory for a vCPU");
 	if (engine != ACCEL_ENGINE_INTERPRETER)
-		r = make_native(c, engine, perf_fd, err);
+		r = make_native(c, engine, perf, err);
 	if (r < 0 && engine == ACCEL_ENGINE_AUTO) {
 		snprintf(note, note_size, "interpreting only: %.120s", err->text);
 		r = 0;

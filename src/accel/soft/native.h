@@ -31,6 +31,7 @@
 
 #include "accel/soft/cpu.h"
 #include "accel/soft/insn.h"
+#include "accel/soft/native_perf.h"
 
 struct err;
 struct sx_block;
@@ -82,16 +83,16 @@ struct sx_native {
 	u8 next_stride
 		[2 * SX_STACK_SPANS]; /* of struct sx_strides: each kind's are given away in turn */
 	u32 heat;                     /* how often a block is entered before it is translated */
-	int perf_fd;                  /* where names of code go; -1: nowhere */
+	struct sx_perf *perf;         /* where names of code go */
 	struct sx_native_step steps[1u << SX_STEP_BITS];
 };
 
 /*
  * The memory of one vCPU, zeroed, with room for native code as the engine wants it. Before the process
  * is confined: afterwards nothing can be made executable. Where nothing can be from the start, AUTO
- * goes on without and writes the reason into note. perf_fd: as accel_config's. Freed by sx_native_free.
+ * goes on without and writes the reason into note. perf is borrowed. Freed by sx_native_free.
  */
-int sx_native_new(enum accel_engine engine, int perf_fd, struct sx_cpu **out, char *note,
+int sx_native_new(enum accel_engine engine, struct sx_perf *perf, struct sx_cpu **out, char *note,
 		  size_t note_size, struct err *err);
 void sx_native_free(struct sx_cpu *c);
 
@@ -111,10 +112,6 @@ void sx_native_revalidated(struct sx_cpu *c, struct sx_block *b, const u8 *page)
 
 /* One of an instruction across two pages (code2) was found again, perhaps on other pages, or written ones. */
 void sx_native_refound(struct sx_cpu *c, struct sx_block *b);
-
-/* native_perf.c: tells perf whose code it is. exec: where it is executed. */
-void sx_native_name_common(struct sx_native *n);
-void sx_native_name_block(struct sx_native *n, u64 lin, u32 mode, const u8 *exec, u64 size);
 
 /* native_block.c: false: it isn't worth it, or there is no room. */
 bool sx_native_translate(struct sx_cpu *c, struct sx_block *b);

@@ -79,7 +79,7 @@ static int vcpu_new(struct accel *a, unsigned id, const struct x86_cpuid *cpuid,
 	struct x86_cpu_state power_on;
 
 	assert(id < ACCEL_MAX_VCPUS && !s->vcpu[id] && apic && !(s->is_counted && id));
-	if (sx_native_new(s->engine, s->perf_fd, &c, a->note, sizeof(a->note), err) < 0)
+	if (sx_native_new(s->engine, &s->perf, &c, a->note, sizeof(a->note), err) < 0)
 		return err->code;
 	c->vcpu = (struct vcpu){.ops = &vcpu_ops, .accel = a, .id = id, .apic = apic};
 	c->accel = s;
@@ -121,6 +121,7 @@ static void accel_free_(struct accel *a)
 	struct sx_accel *s = accel_of(a);
 
 	gmem_unlisten(a->gmem, &s->listener);
+	sx_perf_fini(&s->perf);
 	pthread_mutex_destroy(&s->code_lock);
 	pthread_mutex_destroy(&s->split_lock);
 	free(s);
@@ -169,10 +170,14 @@ static void choose_features(struct x86_features *f)
 		f->leaf7_ebx &= ~HOST_7_AVX;
 }
 
-int soft_accel_new(const struct accel_config *config, struct accel **out, unused struct err *err)
+int soft_accel_new(const struct accel_config *config, struct accel **out, struct err *err)
 {
 	struct sx_accel *s = NEW(struct sx_accel);
 
+	if (sx_perf_init(&s->perf, config->perf_fd > 0 ? config->perf_fd : -1, err) < 0) {
+		free(s);
+		return err->code;
+	}
 	s->accel = (struct accel){
 		.ops = &accel_ops,
 		.name = "soft",
@@ -185,7 +190,6 @@ int soft_accel_new(const struct accel_config *config, struct accel **out, unused
 	s->is_counted = config->is_counted;
 	s->is_lockstep = config->is_lockstep;
 	s->seed = config->seed;
-	s->perf_fd = config->perf_fd > 0 ? config->perf_fd : -1;
 	choose_features(&s->accel.features);
 	pthread_mutex_init(&s->code_lock, NULL);
 	pthread_mutex_init(&s->split_lock, NULL);

@@ -120,12 +120,16 @@ static int run_accel_word(struct launch_request *q, char *word, struct err *err)
 	if (value && !strcmp(word, "lockstep"))
 		return run_parse_on_off(value, &q->is_lockstep, err);
 	if (value && !strcmp(word, "perf") && !strcmp(value, "map")) {
-		q->has_perf_map = true;
+		q->perf = LAUNCH_PERF_MAP;
+		return 0;
+	}
+	if (value && !strcmp(word, "perf") && !strcmp(value, "jitdump")) {
+		q->perf = LAUNCH_PERF_JITDUMP;
 		return 0;
 	}
 	return err_set(err, -EINVAL,
 		       "an accelerator has no option '%s'; soft has: clock=insn, seed=N, "
-		       "lockstep=on, perf=map",
+		       "lockstep=on, perf=map, perf=jitdump",
 		       word);
 }
 
@@ -642,7 +646,7 @@ static const struct run_option run_options[] = {
 	{"name", "NAME", run_name, "the guest's name, for messages (default: guest)"},
 	{"accel", "auto|kvm|soft[,OPTION]...", run_accel,
 	 "who runs its instructions; auto takes KVM where the hardware helps\n"
-	 "(default: auto); soft takes clock=insn, seed=N, lockstep=on, perf=map"},
+	 "(default: auto); soft takes clock=insn, seed=N, lockstep=on, perf=map, perf=jitdump"},
 	{"engine", "auto|interpreter|translator", run_engine,
 	 "how the software CPU executes; auto translates hot code (default: auto)"},
 	{"machine", "pc-1", run_machine, "the board and its version (default: pc-1)"},

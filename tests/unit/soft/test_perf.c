@@ -1,6 +1,7 @@
 /*
  * Names of translated code, as perf reads them: whose code it is, and that no piece of it is without one.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +9,7 @@
 
 #include "accel/soft/cpu.h"
 #include "accel/soft/native.h"
+#include "base/jitdump_wire.h"
 #include "core_fixture.h"
 #include "test.h"
 
@@ -118,7 +120,7 @@ TEST(names_that_find_no_room_are_no_trouble)
 	core_real_mode(&k, &s);
 	core_load(&k, CORE_CODE, real16, CODE_SIZE(real16));
 	CHECK_EQ(core_run(&k, &s), VCPU_STOP_REQUEST);
-	CHECK_EQ(sx_cpu_of(k.vcpu[0])->native->perf_fd, -1);
+	CHECK(!sx_perf_wants(sx_cpu_of(k.vcpu[0])->native->perf));
 	core_fini(&k);
 	fclose(full);
 }
@@ -152,4 +154,94 @@ TEST(code_that_has_names_is_never_writable_where_it_is_executed)
 	core_fini(&k);
 	fclose(maps);
 	fclose(m.file);
+}
+
+/* --- jitdump --- */
+
+static FILE *new_dump(void)
+{
+	const struct jitdump_header_wire h = {
+		.magic = JITDUMP_MAGIC, .total_size = sizeof(h), .pid = 4711};
+	FILE *f = tmpfile();
+
+	CHECK(f);
+	CHECK_EQ(fwrite(&h, sizeof(h), 1, f), 1);
+	CHECK_EQ(fflush(f), 0);
+	return f;
+}
+
+/* Each record is whole, in its time, and has what stands at its address, as long as nothing was linked or dropped. */
+static unsigned check_records(FILE *f, const struct sx_native *n, const char *wanted)
+{
+	struct jitdump_load_wire load;
+	unsigned n_found = 0;
+	u64 last = 0, index = 0, end = (u64)(uintptr_t)n->exec + n->cold_size;
+	char *rest;
+
+	CHECK_EQ(fseek(f, sizeof(struct jitdump_header_wire), SEEK_SET), 0);
+	for (; fread(&load, sizeof(load), 1, f) == 1; last = load.timestamp) {
+		size_t size = load.total_size - sizeof(load), name_size = size - load.code_size;
+
+		CHECK_EQ(load.kind, JITDUMP_LOAD);
+		CHECK_EQ(load.pid, 4711);
+		CHECK_EQ(load.index, index++);
+		CHECK(load.timestamp >= last);
+		CHECK(load.address >= (u64)(uintptr_t)n->exec &&
+		      load.address + load.code_size <= end);
+		CHECK(size > load.code_size && size < MIB);
+		rest = malloc(size);
+		CHECK_EQ(fread(rest, size, 1, f), 1);
+		CHECK_EQ(strnlen(rest, name_size), name_size - 1);
+		if (index == 1)
+			CHECK(!memcmp(rest + name_size, n->exec, load.code_size));
+		n_found += !strcmp(rest, wanted);
+		free(rest);
+	}
+	CHECK(index > 4);
+	return n_found;
+}
+
+TEST(a_dump_has_all_code_with_its_names)
+{
+	FILE *f = new_dump();
+	struct core k;
+	struct x86_cpu_state s;
+
+	core_init_named(&k, fileno(f));
+	core_real_mode(&k, &s);
+	core_load(&k, CORE_CODE, real16, CODE_SIZE(real16));
+	CHECK_EQ(core_run(&k, &s), VCPU_STOP_REQUEST);
+	/* What is executed, and what is out of line. */
+	CHECK_EQ(check_records(f, sx_cpu_of(k.vcpu[0])->native, "guest 0x10003 real cpl0"), 2);
+	core_fini(&k);
+	fclose(f);
+}
+
+/* perf looks for it among what may be executed; nothing can. */
+TEST(the_mapping_that_tells_perf_of_a_dump_has_nothing_in_it)
+{
+	FILE *f = new_dump(), *maps;
+	char text[300], rights[5];
+	unsigned n_seen = 0;
+	struct core k;
+	u64 from, to, off;
+
+	core_init_named(&k, fileno(f));
+	maps = fopen("/proc/self/maps", "r");
+	CHECK(maps);
+	while (fgets(text, sizeof(text), maps)) {
+		CHECK_EQ(sscanf(text, "%lx-%lx %4s %lx", &from, &to, rights, &off), 4);
+		if (off != 1ull << 40)
+			continue;
+		CHECK_STR(rights, "r-xp");
+		CHECK_EQ(to - from, PAGE_SIZE);
+		/* Reading it by the kernel says what touching it would come to. */
+		CHECK_EQ(write(fileno(f), (void *)(uintptr_t)from, 1), -1);
+		CHECK_EQ(errno, EFAULT);
+		n_seen++;
+	}
+	CHECK_EQ(n_seen, 1);
+	core_fini(&k);
+	fclose(maps);
+	fclose(f);
 }
