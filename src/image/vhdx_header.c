@@ -129,24 +129,34 @@ static int regions_take(struct vhdx *v, const struct vhdx_region_wire *w, struct
 	return 0;
 }
 
+int vhdx_read_regions(struct vhdx *v, u8 *table)
+{
+	const struct vhdx_table_head_wire *head = (const void *)table;
+
+	for (unsigned i = 0; i < 2; i++) {
+		int r = vhdx_read(v, VHDX_REGIONS_AT(i), table, VHDX_TABLE_BYTES);
+
+		if (r < 0)
+			return r;
+		if (memcmp(head->signature, "regi", 4) == 0 &&
+		    vhdx_checksum(table, VHDX_TABLE_BYTES) == le32_get(head->checksum) &&
+		    le32_get(head->n_entries) <= VHDX_ENTRIES_MAX)
+			return 0;
+	}
+	return -EINVAL;
+}
+
 static int regions_read(struct vhdx *v, struct err *err)
 {
 	AUTO(free_ptr) u8 *table = mem_alloc(1, VHDX_TABLE_BYTES);
 	const struct vhdx_table_head_wire *head = (const void *)table;
 	const struct vhdx_region_wire *w = (const void *)(table + sizeof(*head));
-	bool is_sound = false;
-	int r = 0;
+	int r = vhdx_read_regions(v, table);
 
-	for (unsigned i = 0; i < 2 && !is_sound && r == 0; i++) {
-		r = blk_read(v->blocks.file, VHDX_REGIONS_AT(i), table, VHDX_TABLE_BYTES);
-		is_sound = memcmp(head->signature, "regi", 4) == 0 &&
-			   vhdx_checksum(table, VHDX_TABLE_BYTES) == le32_get(head->checksum) &&
-			   le32_get(head->n_entries) <= VHDX_ENTRIES_MAX;
-	}
+	if (r == -EINVAL)
+		return err_set(err, r, "both region tables are damaged");
 	if (r < 0)
 		return err_errno(err, r, "cannot read the region table");
-	if (!is_sound)
-		return err_set(err, -EINVAL, "both region tables are damaged");
 	for (u32 i = 0; i < le32_get(head->n_entries) && r == 0; i++)
 		r = regions_take(v, &w[i], err);
 	if (r == 0 && (!v->table_region.bytes || !v->metadata.bytes))

@@ -358,7 +358,7 @@ int vhdx_log_commit(struct img_blocks *b, const struct img_batch *batch)
 {
 	struct vhdx *v = vhdx_of(b);
 	unsigned most = (unsigned)(v->log.bytes / VHDX_LOG_SECTOR / 2);
-	int r = 0;
+	int r = v->is_table_lost ? -EIO : 0;
 
 	assert(v->is_log_used);
 	for (unsigned i = 0; i < batch->n && r == 0;) {

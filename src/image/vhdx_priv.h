@@ -38,6 +38,7 @@ struct vhdx {
 
 	u64 log_sequence, log_at; /* of the next entry; its place in the log */
 	bool is_log_used;         /* the header says so */
+	bool is_table_lost; /* which of two block tables counts isn't known: none may change */
 };
 
 static inline struct vhdx *vhdx_of(struct img_blocks *b)
@@ -57,6 +58,8 @@ int vhdx_read(struct vhdx *v, u64 offset, void *buf, u64 bytes);
 int vhdx_read_all(struct vhdx *v, bool is_readonly, struct err *err);
 /* v->header, with the next sequence number, in both slots. */
 int vhdx_write_header(struct vhdx *v);
+/* The region table that is sound, VHDX_TABLE_BYTES; -EINVAL: neither is. */
+int vhdx_read_regions(struct vhdx *v, u8 *table);
 u64 vhdx_n_entries(const struct vhdx *v, u64 n_blocks);
 
 /* --- the log --- */

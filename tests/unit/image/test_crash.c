@@ -10,6 +10,8 @@
 
 #include "base/alloc.h"
 #include "base/err.h"
+#include "block/io.h"
+#include "format_check.h"
 #include "model.h"
 #include "test.h"
 
@@ -254,7 +256,68 @@ TEST(other_formats_hold_while_they_grow)
 		.format = &img_vhd, .does = CRASH_GROWS | CRASH_REOPENS, .is_repaired = true});
 	holds_plan(&(struct crash_plan){.format = &img_vhdx, .does = CRASH_GROWS | CRASH_REOPENS});
 	holds_plan(&(struct crash_plan){
-		.format = &img_vmdk, .does = CRASH_REOPENS, .is_repaired = true});
+		.format = &img_vmdk, .does = CRASH_GROWS | CRASH_REOPENS, .is_repaired = true});
+}
+
+#define TABLE_DISK   (8 * MIB)
+#define TABLE_LARGER (300 * GIB) /* in blocks of 1 MiB: more than its table has room for */
+
+static void table_in_cut(struct loop *loop, const struct crash_log *l, size_t at, u64 *random)
+{
+	int fd = crash_log_cut(l, at, 0, random);
+	struct blk *b = format_open(loop, &img_vhdx, fd, NULL);
+	u8 data[8192], want[8192];
+
+	CHECK(b->size == TABLE_DISK || b->size == TABLE_LARGER);
+	for (u64 i = 0; i < TABLE_DISK / MIB; i++) {
+		memset(want, (int)i + 1, sizeof(want));
+		CHECK_EQ(blk_read(b, i * MIB + 4096, data, sizeof(data)), 0);
+		CHECK_MEM(data, want, sizeof(data));
+	}
+	/* It is still one that grows and is written. */
+	if (b->size == TABLE_LARGER) {
+		CHECK_EQ(blk_write(b, TABLE_LARGER - sizeof(want), want, sizeof(want)), 0);
+		CHECK_EQ(blk_flush(b), 0);
+	}
+	blk_free(b);
+	format_is_sound(loop, &img_vhdx, fd, NULL, 0);
+	close(fd);
+}
+
+/* The block table moves, and two region tables say where it is. */
+TEST(a_vhdx_table_that_moves_is_there_before_or_after)
+{
+	static const struct img_option blocks[] = {{"block_size", "1M"}, {NULL, NULL}};
+	struct img_create_options create = {.size = TABLE_DISK, .options = blocks, .n_options = 1};
+	struct crash_log *l = crash_log_new(1);
+	u64 random = from_environment("CRASH_SEED", 1);
+	struct img_open_options o = {0};
+	struct err err = ERR_INIT;
+	struct blk *file, *b;
+	u8 data[8192];
+	size_t start;
+
+	CHECK_EQ(loop_new(&o.loop, &err), 0);
+	create.loop = o.loop;
+	file = crash_log_disk(l, o.loop, 0);
+	CHECK_EQ(img_create(&img_vhdx, file, &create, &err), 0);
+	CHECK_EQ(img_open(&img_vhdx, file, &o, &b, &err), 0);
+	for (u64 i = 0; i < TABLE_DISK / MIB; i++) {
+		memset(data, (int)i + 1, sizeof(data));
+		CHECK_EQ(blk_write(b, i * MIB + 4096, data, sizeof(data)), 0);
+	}
+	CHECK_EQ(blk_flush(b), 0);
+	start = crash_log_length(l);
+	if (blk_resize(b, TABLE_LARGER, &err) < 0)
+		fail_msg("%s", err.text);
+	blk_free(b);
+	for (u64 i = 0; i < from_environment("CRASH_CUTS", 2 * CUTS); i++) {
+		size_t n = crash_log_length(l) - start + 1;
+
+		table_in_cut(o.loop, l, start + crash_random(&random) % n, &random);
+	}
+	crash_log_free(l);
+	loop_free(o.loop);
 }
 
 static void job_holds(enum img_job_kind kind, const struct img_format *f,
