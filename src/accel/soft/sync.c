@@ -107,7 +107,7 @@ void sx_wait_request(struct sx_cpu *c)
 
 void sx_serve_flushes(struct sx_cpu *c)
 {
-	/* The asker does the opposite in the opposite order: what wanted counts is in r, or was served. */
+	/* The asker sets a bit, then counts: what is counted by now is in r, or was served. */
 	u32 wanted = __atomic_load_n(&c->flush_wanted, __ATOMIC_SEQ_CST);
 	u32 r = __atomic_fetch_and(&c->request, ~(u32)SX_REQ_FLUSHES, __ATOMIC_SEQ_CST);
 	const u8 *page = NULL;
@@ -156,6 +156,8 @@ static void flush_wait(struct sx_cpu *c, u32 wanted)
 
 		if (flush_is_safe(c, wanted))
 			break;
+		/* It may have been served before it was counted; then nothing asks c to say so but this. */
+		__atomic_fetch_or(&c->request, SX_REQ_FLUSH_PAGE, __ATOMIC_SEQ_CST);
 		futex_wait(&c->sync_seq, seq);
 	}
 	__atomic_fetch_sub(&c->sync_waiters, 1, __ATOMIC_SEQ_CST);

@@ -9,7 +9,8 @@
  * The argument: the asker sets the request bit, then looks at is_inside; the vCPU sets is_inside,
  * then looks at the request. All four are sequentially consistent, so one of the two sees the
  * other. The asker sets the bit, then counts in flush_wanted; who serves reads the count, then takes the bits: what
- * it says is done was asked for by a bit that it, or an earlier one, took.
+ * it says is done was asked for by a bit that it, or an earlier one, took. A bit that is taken before it is counted is
+ * served, but nobody says so: an asker who has waited for some time asks again.
  *
  * A page of code that is new wants the write permission of one page back. There is room for one such page for each
  * vCPU; while another waits there, all write permissions go.
