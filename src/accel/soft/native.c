@@ -252,8 +252,6 @@ bool sx_native_callout(struct sx_cpu *c, u32 what, const struct sx_native_block 
 	return false;
 }
 
-#define SYSCALL_BYTES 2
-
 /* What is looked up next looks at the request word. */
 bool sx_native_end_callout(struct sx_cpu *c, u32 what, unused const struct sx_native_block *n)
 {
@@ -262,7 +260,8 @@ bool sx_native_end_callout(struct sx_cpu *c, u32 what, unused const struct sx_na
 	bool is_done;
 
 	sx_count(c, SX_N_CALLOUT_UNKNOWN);
-	if ((what & NATIVE_SYSCALL && sx_syscall_fast(c, c->gpr[SX_RIP] + off + SYSCALL_BYTES)) ||
+	if ((what & NATIVE_SYSCALL &&
+	     sx_syscall_fast(c, c->gpr[SX_RIP] + off + NATIVE_SYSCALL_BYTES)) ||
 	    (what & NATIVE_SYSRET && sx_sysret_fast(c)))
 		return false;
 	c->gpr[SX_RIP] = rip_of_linear(c, c->gpr[SX_RIP] + off);

@@ -119,11 +119,12 @@ bool sx_native_translate_plain(struct sx_cpu *c, struct sx_block *b);
 /* Called by native code: an instruction by the interpreter. what: its offset in the page; with it, so many were
  * counted and not executed (<< 12); NATIVE_UNKNOWN: it isn't translated. True: leave native code, RIP says where to go on. */
 bool sx_native_callout(struct sx_cpu *c, u32 what, const struct sx_native_block *n);
-#define NATIVE_OFF     0xfffu
-#define NATIVE_REST(w) ((w) >> 12 & 127)
-#define NATIVE_UNKNOWN BIT32(31)
-#define NATIVE_SYSCALL BIT32(30)
-#define NATIVE_SYSRET  BIT32(29) /* to 64-bit code */
+#define NATIVE_OFF           0xfffu
+#define NATIVE_REST(w)       ((w) >> 12 & 127)
+#define NATIVE_UNKNOWN       BIT32(31)
+#define NATIVE_SYSCALL       BIT32(30)
+#define NATIVE_SYSRET        BIT32(29) /* to 64-bit code */
+#define NATIVE_SYSCALL_BYTES 2
 /* The same for one that ends the block: RIP is set. False: native code may go on there. */
 bool sx_native_end_callout(struct sx_cpu *c, u32 what, const struct sx_native_block *n);
 /* native_find.c. Called by native code where native_targets hasn't got lin: true: it has now. The other: for the jump

@@ -255,7 +255,7 @@ static u32 callout_flags(const struct item *it)
 {
 	if (it->is_native)
 		return 0;
-	if (sx_insn_op(&it->i) == SX_SYSCALL)
+	if (sx_insn_op(&it->i) == SX_SYSCALL && it->i.len == NATIVE_SYSCALL_BYTES)
 		return NATIVE_UNKNOWN | NATIVE_SYSCALL;
 	if (sx_insn_op(&it->i) == SX_SYSRET && it->i.flags & SX_IF_REXW)
 		return NATIVE_UNKNOWN | NATIVE_SYSRET;
