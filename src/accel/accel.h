@@ -180,6 +180,7 @@ struct accel_config {
 	u64 seed;         /* of a counted one */
 	bool is_lockstep; /* with it: translated code is run beside the interpreter, and compared */
 	int perf_fd; /* soft: names of translated code go there, for perf; 0 or less: nowhere */
+	bool is_tsc_host_clock; /* the host's own clock is its TSC: soft's may be made of it */
 };
 
 static inline enum vcpu_stop vcpu_run(struct vcpu *v)

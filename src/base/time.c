@@ -3,7 +3,10 @@
  */
 #include "base/time.h"
 
+#include <fcntl.h>
+#include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 static u64 time_read(clockid_t id)
 {
@@ -35,4 +38,18 @@ u64 time_slept_ns(void)
 u64 time_cpu_ns(void)
 {
 	return time_read(CLOCK_THREAD_CPUTIME_ID);
+}
+
+bool time_is_tsc(void)
+{
+	char name[32] = "";
+	int fd = open("/sys/devices/system/clocksource/clocksource0/current_clocksource",
+		      O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return false;
+	if (read(fd, name, sizeof(name) - 1) < 0)
+		name[0] = '\0';
+	close(fd);
+	return !strcmp(name, "tsc\n");
 }

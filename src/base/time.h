@@ -10,6 +10,7 @@ u64 time_mono_ns(void);  /* CLOCK_MONOTONIC: does not run while the host is susp
 u64 time_real_ns(void);  /* CLOCK_REALTIME: nanoseconds since 1970, UTC */
 u64 time_cpu_ns(void);   /* CPU time of the calling thread */
 u64 time_slept_ns(void); /* how long the host has been suspended since it was started */
+bool time_is_tsc(void);  /* do these go by the TSC? Asks sysfs */
 
 /* value * mul / div without overflow in between; div is not 0 and the result fits in 64 bits. */
 static inline u64 time_muldiv(u64 value, u64 mul, u64 div)

@@ -26,14 +26,14 @@ static u64 tsc_hz_of_cpuid(void)
 	return a && b && c ? time_muldiv(c, b, a) : 0;
 }
 
-struct tsc_pair {
+struct tsc_reading {
 	u64 ns, tsc;
 };
 
 /* Both clocks at one moment: of a few readings the one that was interrupted the least. */
-static struct tsc_pair tsc_read_pair(void)
+static struct tsc_reading tsc_read_both(void)
 {
-	struct tsc_pair best = {0};
+	struct tsc_reading best = {0};
 	u64 best_gap = UINT64_MAX;
 
 	for (unsigned i = 0; i < 8; i++) {
@@ -43,7 +43,7 @@ static struct tsc_pair tsc_read_pair(void)
 
 		if (gap < best_gap) {
 			best_gap = gap;
-			best = (struct tsc_pair){.ns = ns, .tsc = before + gap / 2};
+			best = (struct tsc_reading){.ns = ns, .tsc = before + gap / 2};
 		}
 	}
 	return best;
@@ -52,10 +52,10 @@ static struct tsc_pair tsc_read_pair(void)
 static u64 tsc_measure_hz(void)
 {
 	const u64 span_ns = 500 * NSEC_PER_USEC;
-	struct tsc_pair from = tsc_read_pair(), to;
+	struct tsc_reading from = tsc_read_both(), to;
 
 	do {
-		to = tsc_read_pair();
+		to = tsc_read_both();
 	} while (to.ns - from.ns < span_ns);
 	return time_muldiv(to.tsc - from.tsc, NSEC_PER_SEC, to.ns - from.ns);
 }

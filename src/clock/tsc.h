@@ -15,4 +15,11 @@
  * under a millisecond; 0 when there is no invariant TSC. */
 u64 tsc_host_hz(void);
 
+/* The host's, not before what stands in front. */
+static inline u64 tsc_read(void)
+{
+	__builtin_ia32_lfence();
+	return __builtin_ia32_rdtsc();
+}
+
 #endif

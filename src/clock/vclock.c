@@ -16,6 +16,7 @@
 #include "base/err.h"
 #include "base/time.h"
 #include "clock/tsc.h"
+#include "clock/tsc_line.h"
 #include "state/state.h"
 
 struct vclock {
@@ -29,6 +30,12 @@ struct vclock {
 	bool is_running; /* atomic */
 	u64 offset_ns;   /* atomic: clock less host monotonic, while running; wraps */
 	u64 stopped_ns;  /* the time it stands at, while stopped; what is saved */
+
+	bool follows_tsc; /* atomic: while running; the TSC's lines are in use */
+	bool may_follow_tsc;
+	pthread_mutex_t lines_lock; /* below all others; guards the lines */
+	struct tsc_lines lines;
+	u64 tsc_floor; /* atomic: the TSC was this already, by lines that aren't followed any more */
 
 	pthread_mutex_t lock; /* guards the list, and is_running against arming */
 	pthread_cond_t idle;
@@ -45,6 +52,7 @@ struct vclock *vclock_new(struct loop *loop, u64 tsc_hz)
 	c->tsc_hz = tsc_hz ? tsc_hz : c->host_tsc_hz ? c->host_tsc_hz : VCLOCK_FALLBACK_TSC_HZ;
 	c->wall_offset_ns = time_real_ns();
 	pthread_mutex_init(&c->lock, NULL);
+	pthread_mutex_init(&c->lines_lock, NULL);
 	pthread_cond_init(&c->idle, NULL);
 	list_init(&c->armed);
 	return c;
@@ -56,6 +64,7 @@ void vclock_free(struct vclock *c)
 		return;
 	assert(list_is_empty(&c->armed));
 	pthread_cond_destroy(&c->idle);
+	pthread_mutex_destroy(&c->lines_lock);
 	pthread_mutex_destroy(&c->lock);
 	free(c);
 }
@@ -88,13 +97,39 @@ u64 vclock_tsc_hz(const struct vclock *c)
 	return c->tsc_hz;
 }
 
-u64 vclock_tsc(const struct vclock *c)
+/* What the TSC is at a time of the clock's, rounded down. */
+static u64 vclock_tsc_at(const struct vclock *c, u64 ns)
 {
-	u64 now = vclock_now_ns(c), rest = now % NSEC_PER_SEC;
+	u64 rest = ns % NSEC_PER_SEC;
 
-	/* now * hz / 10^9, rounded down, without a division of 128 bits: guests ask all the time. */
+	/* ns * hz / 10^9 without a division of 128 bits: guests ask all the time. */
 	static_assert(VCLOCK_MAX_TSC_HZ <= UINT64_MAX / NSEC_PER_SEC, "rest * hz fits");
-	return now / NSEC_PER_SEC * c->tsc_hz + rest * c->tsc_hz / NSEC_PER_SEC;
+	return ns / NSEC_PER_SEC * c->tsc_hz + rest * c->tsc_hz / NSEC_PER_SEC;
+}
+
+static bool vclock_tsc_by_line(struct vclock *c, u64 *out)
+{
+	struct tsc_line line;
+	u64 host;
+
+	do {
+		if (!vclock_tsc_line(c, &line))
+			return false;
+		host = tsc_read();
+	} while (!tsc_line_holds(&line, host));
+	*out = tsc_line_at(&line, host);
+	return true;
+}
+
+u64 vclock_tsc(struct vclock *c)
+{
+	u64 tsc;
+
+	if (vclock_tsc_by_line(c, &tsc))
+		return tsc;
+	tsc = vclock_tsc_at(c, vclock_now_ns(c));
+	/* What lines gave away before they were given up counts. */
+	return MAX(tsc, __atomic_load_n(&c->tsc_floor, __ATOMIC_RELAXED));
 }
 
 u64 vclock_tsc_to_ns(const struct vclock *c, u64 tsc)
@@ -103,6 +138,94 @@ u64 vclock_tsc_to_ns(const struct vclock *c, u64 tsc)
 	u128 ns = ((u128)tsc * NSEC_PER_SEC + c->tsc_hz - 1) / c->tsc_hz;
 
 	return ns > UINT64_MAX ? UINT64_MAX : (u64)ns;
+}
+
+/* --- the TSC by lines --- */
+
+void vclock_follow_tsc(struct vclock *c, bool is_host_clock)
+{
+	c->may_follow_tsc = is_host_clock;
+}
+
+/* Both clocks at one moment: of a few readings the one that was interrupted the least. */
+static struct tsc_pair vclock_read_pair(const struct vclock *c)
+{
+	u64 best_gap = UINT64_MAX, ns = 0;
+	struct tsc_pair pair = {0};
+
+	for (unsigned i = 0; i < 4; i++) {
+		u64 before = tsc_read(), now = vclock_now_ns(c), gap = tsc_read() - before;
+
+		if (gap < best_gap) {
+			best_gap = gap;
+			pair.host = before + gap / 2;
+			ns = now;
+		}
+	}
+	pair.vm = vclock_tsc_at(c, ns);
+	return pair;
+}
+
+/* Under the lock: the line that holds now. */
+static bool vclock_hold_line(struct vclock *c)
+{
+	const struct tsc_line *line = &c->lines.line;
+	u64 host;
+
+	if (!__atomic_load_n(&c->follows_tsc, __ATOMIC_RELAXED))
+		return false;
+	/* The TSC of the CPU that began the line may have been a little ahead of this one's. */
+	do {
+		host = tsc_read();
+	} while (line->start - host < TSC_LINE_MAX_SKEW && line->start != host);
+	if (tsc_line_holds(line, host))
+		return true;
+	if (tsc_lines_go_on(&c->lines, vclock_read_pair(c)))
+		return true;
+	__atomic_store_n(&c->tsc_floor, tsc_lines_end(&c->lines, tsc_read()), __ATOMIC_RELAXED);
+	__atomic_store_n(&c->follows_tsc, false, __ATOMIC_RELEASE);
+	c->may_follow_tsc = false;
+	return false;
+}
+
+bool vclock_tsc_line(struct vclock *c, struct tsc_line *out)
+{
+	bool has_line;
+
+	if (!__atomic_load_n(&c->follows_tsc, __ATOMIC_ACQUIRE))
+		return false;
+	pthread_mutex_lock(&c->lines_lock);
+	has_line = vclock_hold_line(c);
+	if (has_line)
+		*out = c->lines.line;
+	pthread_mutex_unlock(&c->lines_lock);
+	return has_line;
+}
+
+/* While the clock starts or stops. */
+static void vclock_start_lines(struct vclock *c)
+{
+	bool follows;
+
+	pthread_mutex_lock(&c->lines_lock);
+	follows = c->may_follow_tsc && !c->count &&
+		  tsc_lines_start(&c->lines, c->host_tsc_hz, c->tsc_hz,
+				  vclock_tsc_at(c, c->stopped_ns));
+	__atomic_store_n(&c->tsc_floor, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&c->follows_tsc, follows, __ATOMIC_RELEASE);
+	pthread_mutex_unlock(&c->lines_lock);
+}
+
+/* The time at which the clock stands: the TSC was never more than it is then. */
+static u64 vclock_end_lines(struct vclock *c)
+{
+	u64 now = vclock_now_ns(c), tsc;
+
+	pthread_mutex_lock(&c->lines_lock);
+	tsc = c->follows_tsc ? tsc_lines_end(&c->lines, tsc_read()) : c->tsc_floor;
+	__atomic_store_n(&c->follows_tsc, false, __ATOMIC_RELEASE);
+	pthread_mutex_unlock(&c->lines_lock);
+	return MAX(now, vclock_tsc_to_ns(c, tsc));
 }
 
 /* --- timers --- */
@@ -283,6 +406,7 @@ void vclock_start(struct vclock *c)
 	if (!c->is_running) {
 		__atomic_store_n(&c->offset_ns, c->stopped_ns - vclock_source_ns(c),
 				 __ATOMIC_RELAXED);
+		vclock_start_lines(c);
 		__atomic_store_n(&c->is_running, true, __ATOMIC_RELEASE);
 		list_for_each (node, &c->armed)
 			vclock_put_on_loop(c, list_entry(node, struct vtimer, node));
@@ -294,7 +418,7 @@ void vclock_stop(struct vclock *c)
 {
 	pthread_mutex_lock(&c->lock);
 	if (c->is_running) {
-		__atomic_store_n(&c->stopped_ns, vclock_now_ns(c), __ATOMIC_RELAXED);
+		__atomic_store_n(&c->stopped_ns, vclock_end_lines(c), __ATOMIC_RELAXED);
 		__atomic_store_n(&c->is_running, false, __ATOMIC_RELEASE);
 		list_for_each (node, &c->armed)
 			loop_timer_disarm(c->loop, &list_entry(node, struct vtimer, node)->host);

@@ -13,6 +13,7 @@
 #include "base/loop.h"
 
 struct state_table;
+struct tsc_line;
 struct vclock;
 
 /* Stopped at 0 until vclock_start. Timers fire on the loop (borrowed). tsc_hz: 0 takes the host's. */
@@ -40,8 +41,17 @@ void vclock_set_wall_ns(struct vclock *c, u64 wall_ns);
 
 /* The guest's TSC is tsc_hz ticks a second of this clock. Under KVM the accelerator keeps to it. */
 u64 vclock_tsc_hz(const struct vclock *c);
-u64 vclock_tsc(const struct vclock *c);
+u64 vclock_tsc(struct vclock *c);
 u64 vclock_tsc_to_ns(const struct vclock *c, u64 tsc); /* the clock's time at which it shows tsc */
+
+/*
+ * When it is started next, the TSC goes by lines from the host's (tsc_line.h), which whoever reads it all the
+ * time may have a copy of. Who starts and stops the clock calls this. Only where the host's own clock is its TSC: is_host_clock says so. It is
+ * the same TSC, to tens of nanoseconds; vclock_tsc goes by it, too.
+ */
+void vclock_follow_tsc(struct vclock *c, bool is_host_clock);
+/* The line for now, good until the clock is stopped. False: there is none, ask vclock_tsc. */
+bool vclock_tsc_line(struct vclock *c, struct tsc_line *out);
 
 /* One-shot; may be armed again in its callback, which runs on the loop with no lock held. */
 struct vtimer {

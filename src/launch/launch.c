@@ -9,6 +9,7 @@
 #include "base/alloc.h"
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/time.h"
 #include "launch/launch_priv.h"
 #include "proto/control.h"
 
@@ -68,6 +69,7 @@ static int launch_start_vmm(struct launch *l, struct err *err)
 		r = launch_publish(l, err);
 	if (!r && l->request->perf != LAUNCH_PERF_NONE)
 		r = launch_open_perf(l, err);
+	l->config.is_tsc_host_clock = time_is_tsc();
 	if (!r)
 		r = launch_wait_helpers(l, err);
 	return r ? r : launch_hand_over(l, err);

@@ -146,6 +146,7 @@ int machine_make_accel(struct machine *m, struct err *err)
 		.seed = m->config->seed,
 		.is_lockstep = m->config->is_lockstep,
 		.perf_fd = m->config->perf_fd,
+		.is_tsc_host_clock = m->config->is_tsc_host_clock,
 	};
 	struct accel *a;
 	int r = m->is_soft ? soft_accel_new(&config, &a, err) : kv_accel_new(&config, &a, err);

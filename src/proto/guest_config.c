@@ -507,6 +507,7 @@ static const struct field guest_config_fields[] = {
 	FIELD_OPTIONAL(FIELD_UINT, "seed", struct guest_config, seed),
 	FIELD_OPTIONAL(FIELD_BOOL, "lockstep", struct guest_config, is_lockstep),
 	FIELD_OPTIONAL(FIELD_FD, "perf", struct guest_config, perf_fd),
+	FIELD_OPTIONAL(FIELD_BOOL, "tsc-is-clock", struct guest_config, is_tsc_host_clock),
 	FIELD(FIELD_UINT, "cpus", struct guest_config, n_cpus),
 	FIELD(FIELD_UINT, "memory", struct guest_config, memory),
 	FIELD_OPTIONAL(FIELD_FD, "kvm", struct guest_config, kvm_fd),

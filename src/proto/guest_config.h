@@ -141,6 +141,7 @@ struct guest_config {
 	u64 seed;         /* of such a guest's random numbers, not 0 */
 	bool is_lockstep; /* such a guest's translated code is held to the interpreter */
 	int perf_fd;      /* names of the software CPU's translated code go there; -1: nowhere */
+	bool is_tsc_host_clock; /* the host's own clock is its TSC: told by whoever can see that */
 	unsigned n_cpus;
 	u64 memory; /* bytes */
 	int kvm_fd; /* /dev/kvm, -1: not to be had; kvm_why says why */

@@ -12,6 +12,7 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/loop.h"
+#include "base/time.h"
 #include "clock/vclock.h"
 #include "irqchip/lapic.h"
 #include "mem/gmem.h"
@@ -121,6 +122,7 @@ static void rig_config(struct rig *r, struct accel_config *out)
 		.gmem = r->gmem,
 		.clock = r->clock,
 		.kvm_fd = r->kvm_fd,
+		.is_tsc_host_clock = time_is_tsc(),
 		.host =
 			{
 				.opaque = r,

@@ -21,6 +21,7 @@
 #include "accel/accel.h"
 #include "accel/soft/count.h"
 #include "accel/soft/tlb.h"
+#include "clock/tsc_line.h"
 
 struct gmem_map;
 struct gmem_range;
@@ -177,7 +178,9 @@ struct sx_cpu {
 	bool (*native_callout)(struct sx_cpu *c, u32 what, const struct sx_native_block *n);
 	bool (*native_end_callout)(struct sx_cpu *c, u32 what, const struct sx_native_block *n);
 	u64 (*native_fill)(struct sx_cpu *c, u64 lin, u32 what);
-	u64 (*native_tsc)(const struct sx_cpu *c);
+	u64 (*native_tsc)(struct sx_cpu *c);
+	struct tsc_line
+		tsc_line; /* the guest's TSC, its offset in it; without length: ask sx_tsc */
 	bool (*native_string)(struct sx_cpu *c, u32 what);
 	bool (*native_find[2])(struct sx_cpu *c, u64 lin); /* sx_native_find, sx_native_find_far */
 	u64 native_target, native_target_lin, native_lin;

@@ -75,12 +75,11 @@ static void publish(struct sx_cpu *c, gpa_t gpa, void *page, u64 size)
 
 void sx_kvmclock_write_time(struct sx_cpu *c)
 {
-	u64 now = vclock_now_ns(c->accel->accel.clock);
-	u64 system_time = now + c->accel->accel.kvmclock_ahead_ns;
-	u64 hz = vclock_tsc_hz(c->accel->accel.clock);
-	u64 tsc = (u64)((u128)now * hz / NSEC_PER_SEC) + c->tsc_offset;
+	struct vclock *clock = c->accel->accel.clock;
+	u64 tsc = vclock_tsc(clock), hz = vclock_tsc_hz(clock);
+	u64 system_time = vclock_tsc_to_ns(clock, tsc) + c->accel->accel.kvmclock_ahead_ns;
 	struct time_page p = {
-		.tsc_timestamp = le64_of(tsc),
+		.tsc_timestamp = le64_of(tsc + c->tsc_offset),
 		.system_time = le64_of(system_time),
 		.flags = FLAG_TSC_STABLE,
 	};

@@ -12,6 +12,7 @@
 #include "accel/soft/sync.h"
 #include "accel/soft/system.h"
 #include "accel/soft/tlb.h"
+#include "clock/tsc.h"
 #include "clock/vclock.h"
 
 #define MTRRCAP                     (X86_MTRR_VARIABLE | BIT(8) | BIT(10)) /* fixed ranges, write-combining */
@@ -117,15 +118,27 @@ static u64 *mtrr(struct sx_cpu *c, u32 msr)
 
 /* --- time --- */
 
-u64 sx_tsc(const struct sx_cpu *c)
+u64 sx_tsc(struct sx_cpu *c)
 {
-	return vclock_tsc(c->accel->accel.clock) + c->tsc_offset;
+	struct vclock *clock = c->accel->accel.clock;
+	u64 host = tsc_read();
+
+	while (!tsc_line_holds(&c->tsc_line, host)) {
+		if (!vclock_tsc_line(clock, &c->tsc_line)) {
+			c->tsc_line.length = 0;
+			return vclock_tsc(clock) + c->tsc_offset;
+		}
+		c->tsc_line.base += c->tsc_offset;
+		host = tsc_read();
+	}
+	return tsc_line_at(&c->tsc_line, host);
 }
 
 /* Moves the TSC, and tells those who count by it. */
 static void tsc_move(struct sx_cpu *c, u64 delta)
 {
 	c->tsc_offset += delta;
+	c->tsc_line.length = 0;
 	if (c->vcpu.apic->ops->set_tsc_offset)
 		c->vcpu.apic->ops->set_tsc_offset(c->vcpu.apic, c->tsc_offset);
 	if (c->kvm_system_time & 1)

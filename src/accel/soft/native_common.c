@@ -275,10 +275,39 @@ static void emit_fill(struct emit *e, struct sx_cpu *c)
 	e_u8(e, 0xc3);
 }
 
+/* As tsc_line_at has it, of the host's, in halves. Where the line doesn't hold any more, it goes on at the field
+ * returned. The line is this vCPU's own: it doesn't matter which is read first. */
+static u8 *emit_tsc_line(struct emit *e, const struct tsc_line *line)
+{
+	u8 *is_over;
+
+	e_u8(e, 0x0f); /* rdtsc */
+	e_u8(e, 0x31);
+	e_op(e, 8, 0xc1, 4, opd_reg(H_RDX), 1); /* shl */
+	e_u8(e, 32);
+	e_op(e, 8, 0x0b, H_RDX, opd_reg(H_RAX), 0); /* or */
+	e_op(e, 8, 0x2b, H_RDX, opd_near(&line->start), 0);
+	e_op(e, 8, 0x3b, H_RDX, opd_near(&line->length), 0);
+	is_over = e_jcc(e, 3);                                   /* not below */
+	e_op(e, 8, E_0F | 0xaf, H_RDX, opd_near(&line->mul), 0); /* imul */
+	e_op(e, 8, 0xc1, 5, opd_reg(H_RDX), 1);                  /* shr */
+	e_u8(e, TSC_LINE_SHIFT);
+	e_op(e, 8, 0x03, H_RDX, opd_near(&line->base), 0);
+	e_op(e, 4, 0x8b, H_RAX, opd_reg(H_RDX), 0);
+	e_op(e, 8, 0xc1, 5, opd_reg(H_RDX), 1);
+	e_u8(e, 32);
+	e_u8(e, 0xc3);
+	return is_over;
+}
+
 /* Called: rax and rdx get the TSC's halves. XMM registers go. */
 static void emit_tsc(struct emit *e, struct sx_cpu *c)
 {
+	u8 *is_over;
+
 	c->native->tsc = e_exec(e, e->at);
+	is_over = emit_tsc_line(e, &c->tsc_line);
+	e_patch(is_over, e->at);
 	sx_native_each_volatile(e, c, true);
 	e_op(e, 8, 0x8d, H_RDI, opd_near(c), 0);
 	e_store(e, H_RSP, opd_near(&c->native_rsp)); /* it raises no exceptions */

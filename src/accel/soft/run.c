@@ -276,6 +276,7 @@ static void come_inside(struct sx_cpu *c)
 	gmem_enter(g);
 	c->map = gmem_current_map(g);
 	c->last_range = NULL;
+	c->tsc_line.length = 0; /* the clock may have stood */
 	sx_outside_end(c);
 }
 

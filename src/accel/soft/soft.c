@@ -191,6 +191,8 @@ int soft_accel_new(const struct accel_config *config, struct accel **out, struct
 	s->is_lockstep = config->is_lockstep;
 	s->seed = config->seed;
 	choose_features(&s->accel.features);
+	if (!config->is_counted)
+		vclock_follow_tsc(config->clock, config->is_tsc_host_clock);
 	pthread_mutex_init(&s->code_lock, NULL);
 	pthread_mutex_init(&s->split_lock, NULL);
 	s->listener = (struct gmem_listener){

@@ -14,7 +14,7 @@ bool sx_cr4_write(struct sx_cpu *c, u64 v) must_check;
 bool sx_msr_read(struct sx_cpu *c, u32 msr, u64 *out) must_check;
 bool sx_msr_write(struct sx_cpu *c, u32 msr, u64 v) must_check;
 
-u64 sx_tsc(const struct sx_cpu *c);
+u64 sx_tsc(struct sx_cpu *c);
 /* Where the xAPIC's registers are now, after IA32_APIC_BASE may have changed. */
 void sx_apic_base_changed(struct sx_cpu *c);
 /* Is a bit of a CPUID register advertised? which: 0 to 3 for eax to edx. */

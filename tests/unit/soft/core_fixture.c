@@ -8,6 +8,7 @@
 #include "base/epoch.h"
 #include "base/err.h"
 #include "base/loop.h"
+#include "base/time.h"
 #include "clock/vclock.h"
 #include "mem/gmem.h"
 #include "test.h"
@@ -239,6 +240,7 @@ static void make(struct core *k, bool is_lockstep, int perf_fd, unsigned n_cpus)
 		.seed = 1,
 		.engine = engine(perf_fd), /* each program runs on both: meson.build */
 		.perf_fd = perf_fd,
+		.is_tsc_host_clock = time_is_tsc(),
 	};
 	CHECK_EQ(soft_accel_new(&config, &k->accel, &err), 0);
 	for (unsigned id = 0; id < n_cpus; id++)

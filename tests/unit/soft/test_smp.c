@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include "base/err.h"
+#include "clock/vclock.h"
 #include "core_fixture.h"
 #include "mem/gmem.h"
 #include "test.h"
@@ -94,6 +95,43 @@ TEST(locked_increments_of_two_cpus_add_up)
 	CHECK_EQ(v, 2 * ROUNDS);
 	memcpy(&v, core_ram(&k, 0x200ffe), 4);
 	CHECK_EQ(v, 2 * ROUNDS);
+	core_fini(&k);
+}
+
+/* Each notes the latest time that anybody has seen, and counts those that are earlier. */
+CODE(look_at_time, "mov $30000, %ecx\n"
+		   "1: mov 0x200000, %r8\n lfence\n rdtsc\n shl $32, %rdx\n or %rdx, %rax\n"
+		   "cmp %r8, %rax\n jae 2f\n lock incl 0x201000\n"
+		   "2: mov %rax, %rbx\n mov 0x200000, %rax\n"
+		   "3: cmp %rax, %rbx\n jbe 4f\n lock cmpxchg %rbx, 0x200000\n jne 3b\n"
+		   "4: dec %ecx\n jnz 1b\n");
+
+TEST(the_tsc_is_one_for_all_cpus)
+{
+	struct core k;
+	struct runner r[2];
+	u64 latest;
+	u32 n;
+
+	core_init(&k);
+	load_two(&k, look_at_time, CODE_SIZE(look_at_time));
+	start_two(r, &k);
+	finish(&r[0]);
+	finish(&r[1]);
+	memcpy(&n, core_ram(&k, 0x201000), 4);
+	CHECK_EQ(n, 0);
+	memcpy(&latest, core_ram(&k, 0x200000), 8);
+	latest -= r[0].s.tsc_offset;
+	CHECK(latest && latest <= vclock_tsc(k.clock));
+	/* Nor does it go back where the clock stands and is started again. */
+	vclock_stop(k.clock);
+	CHECK(latest <= vclock_tsc(k.clock));
+	vclock_start(k.clock);
+	start_two(r, &k);
+	finish(&r[0]);
+	finish(&r[1]);
+	memcpy(&n, core_ram(&k, 0x201000), 4);
+	CHECK_EQ(n, 0);
 	core_fini(&k);
 }
 
