@@ -187,9 +187,8 @@ struct sx_cpu {
 	u64 native_windows
 		[32]; /* what is to be added to addresses, of each of a block's: native_window.c */
 	u8 crossing[64]; /* a copy of two pages' bytes, for one load (SX_NATIVE_ONCE) */
-	/* The page that the stack was in last, good as long as the limits aren't 0: below the k-th are the offsets in
-	 * it where SX_STACK_SPAN(k) bytes may begin. */
-	u64 stack_page, stack_addend, stack_limit[SX_STACK_SPANS];
+	/* The page that the stack was in last, as user and as supervisor: of the privilege at hand, and of the other. */
+	struct sx_stack_page stack, other_stack;
 	/* The same of user code's accesses that step through memory in a loop: native_window.c. */
 	struct sx_strides strides;
 	bool has_strides; /* some limits aren't 0 */

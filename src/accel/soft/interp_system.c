@@ -112,8 +112,6 @@ static void clac(struct sx_cpu *c, const struct sx_insn *i)
 
 /* --- system calls --- */
 
-#define FLAT_CODE     (X86_ATTR_G | X86_ATTR_P | X86_ATTR_S | 0xb)
-#define FLAT_DATA     (X86_ATTR_G | X86_ATTR_DB | X86_ATTR_P | X86_ATTR_S | 0x3)
 #define ATTR_DPL(cpl) ((u32)(cpl) << X86_ATTR_DPL_SHIFT)
 
 static void set_flat(struct sx_cpu *c, unsigned seg, u16 selector, u32 attr)
@@ -125,8 +123,8 @@ static void set_flat(struct sx_cpu *c, unsigned seg, u16 selector, u32 attr)
 /* CS and SS fixed by the instruction; l_or_db: X86_ATTR_L, or DB for 32-bit code. */
 static void enter_flat(struct sx_cpu *c, u16 cs, u16 ss, unsigned cpl, u32 l_or_db)
 {
-	set_flat(c, X86_CS, cs, FLAT_CODE | l_or_db | ATTR_DPL(cpl));
-	set_flat(c, X86_SS, ss, FLAT_DATA | ATTR_DPL(cpl));
+	set_flat(c, X86_CS, cs, SX_FLAT_CODE | l_or_db | ATTR_DPL(cpl));
+	set_flat(c, X86_SS, ss, SX_FLAT_DATA | ATTR_DPL(cpl));
 	c->cpl = cpl;
 	sx_mode_update(c);
 }
@@ -173,8 +171,8 @@ static void sysret(struct sx_cpu *c, const struct sx_insn *i)
  */
 static void change_privilege(struct sx_cpu *c, u16 cs, u16 ss, unsigned cpl)
 {
-	set_flat(c, X86_CS, cs, FLAT_CODE | X86_ATTR_L | ATTR_DPL(cpl));
-	set_flat(c, X86_SS, ss, FLAT_DATA | ATTR_DPL(cpl));
+	set_flat(c, X86_CS, cs, SX_FLAT_CODE | X86_ATTR_L | ATTR_DPL(cpl));
+	set_flat(c, X86_SS, ss, SX_FLAT_DATA | ATTR_DPL(cpl));
 	c->cpl = cpl;
 	c->mode ^= SX_MODE_USER;
 	sx_native_key_update(c);

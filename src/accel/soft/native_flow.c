@@ -440,6 +440,7 @@ void sx_native_end(struct translation *t, unsigned index)
 	const struct item *it = &t->items[index];
 
 	if (!it->is_native) {
+		sx_native_syscall(t, index);
 		end_unknown(t, index);
 		return;
 	}

@@ -342,6 +342,11 @@ bool sx_native_is_system(const struct sx_insn *i);
 bool sx_native_system_classify(struct translation *t, struct item *it);
 /* False: it is none of those. */
 bool sx_native_system(struct translation *t, unsigned index);
+/* As sx_flags_of_cc, to R11, and sx_cc_of_flags, of R11, which goes. R14 is scratch. */
+void sx_native_flags_of_cc(struct translation *t);
+void sx_native_cc_of_flags(struct translation *t);
+/* native_syscall.c: SYSCALL and SYSRET, in front of the callout for what it leaves to that; nothing, if it is another. */
+void sx_native_syscall(struct translation *t, unsigned index);
 /* native_string.c */
 bool sx_native_is_string(const struct sx_insn *i, u32 mode);
 void sx_native_string_insn(struct translation *t, unsigned index);

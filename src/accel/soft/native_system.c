@@ -118,8 +118,7 @@ static void to_interpreter(struct translation *t, unsigned index, unsigned cc)
 	sx_native_add_slow(t, SLOW_CALLOUT, e_jcc(&t->e, cc), index);
 }
 
-/* As sx_flags_of_cc: r11 = the arithmetic flags. R14 is scratch. */
-static void flags_of_cc(struct translation *t)
+void sx_native_flags_of_cc(struct translation *t)
 {
 	struct emit *e = &t->e;
 
@@ -132,8 +131,7 @@ static void flags_of_cc(struct translation *t)
 	e_op(e, 4, 0x0b, H_R11, opd_reg(H_R14), 0);
 }
 
-/* As sx_cc_of_flags, of R11. R14 is scratch. */
-static void cc_of_flags(struct translation *t)
+void sx_native_cc_of_flags(struct translation *t)
 {
 	struct emit *e = &t->e;
 
@@ -153,7 +151,7 @@ static void pushf(struct translation *t, unsigned index)
 
 	e_lea(e, 8, H_R10, GUEST_RSP, H_RSP, 0, -8);
 	sx_native_check(t, index, 8, true, true);
-	flags_of_cc(t);
+	sx_native_flags_of_cc(t);
 	e_op(e, 8, 0x0b, H_R11, opd_near(&t->c->sysflags), 0);
 	e_store(e, H_R11, opd_base(H_R10, 0));
 	e_lea(e, 8, GUEST_RSP, GUEST_RSP, H_RSP, 0, -8);
@@ -188,7 +186,7 @@ static void popf(struct translation *t, unsigned index)
 	}
 	and_imm(e, H_R14, X86_FLAG_IF | X86_FLAG_DF);
 	e_op(e, 4, 0x31, H_R14, opd_near(&t->c->sysflags), 0); /* xor */
-	cc_of_flags(t);
+	sx_native_cc_of_flags(t);
 	e_lea(e, 8, GUEST_RSP, GUEST_RSP, H_RSP, 0, 8);
 	t->flags = FLAGS_MEMORY;
 }

@@ -335,10 +335,10 @@ static struct slow *check_stack(struct translation *t, unsigned index, enum slow
 	struct slow *s;
 
 	e_lea(e, 8, H_R14, GUEST_RSP, H_RSP, 0, disp);
-	e_op(e, 8, 0x2b, H_R14, opd_near(&c->stack_page), 0);
-	e_op(e, 8, 0x3b, H_R14, opd_near(&c->stack_limit[span_class(span)]), 0);
+	e_op(e, 8, 0x2b, H_R14, opd_near(&c->stack.page), 0);
+	e_op(e, 8, 0x3b, H_R14, opd_near(&c->stack.limit[span_class(span)]), 0);
 	s = sx_native_add_slow(t, kind, e_jcc(e, 3), index); /* not below */
-	e_load(e, H_R14, opd_near(&c->stack_addend));
+	e_load(e, H_R14, opd_near(&c->stack.addend));
 	sx_native_set_fill(t, s, opd_base(GUEST_RSP, disp), span | SX_NATIVE_STACK);
 	return s;
 }

@@ -33,6 +33,10 @@ enum sx_desc_type {
 #define SX_SELECTOR_LDT 4u
 #define SX_ATTR_MASK    0xf0ffu /* of bits 8 to 23 of the second doubleword */
 
+/* What SYSCALL and its kin make of CS and SS; without DPL, and CS without its size. */
+#define SX_FLAT_CODE (X86_ATTR_G | X86_ATTR_P | X86_ATTR_S | 0xb)
+#define SX_FLAT_DATA (X86_ATTR_G | X86_ATTR_DB | X86_ATTR_P | X86_ATTR_S | 0x3)
+
 struct sx_desc {
 	u32 low, high;
 	u64 lin; /* where it was read */

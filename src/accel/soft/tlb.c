@@ -210,6 +210,7 @@ struct sx_tlb_entry *sx_tlb_replace(struct sx_cpu *c, enum sx_tlb_set set, u64 l
 		t->filled[t->n_filled++] = (u16)(e - t->entry);
 	if (!is_global)
 		note_local(t, e);
+	c->tlbs.has_global_low |= is_global && !(lin >> 63);
 	return e;
 }
 
@@ -225,15 +226,24 @@ void sx_tlb_note_stack(struct sx_cpu *c, const struct sx_tlb_entry *e)
 {
 	if (c->tlb_set == SX_TLB_SUPERVISOR_AC && c->cr4 & X86_CR4_SMAP)
 		return;
-	c->stack_page = e->write;
-	c->stack_addend = e->addend;
+	c->stack.page = e->write;
+	c->stack.addend = e->addend;
 	for (unsigned k = 0; k < SX_STACK_SPANS; k++)
-		c->stack_limit[k] = PAGE_SIZE - SX_STACK_SPAN(k) + 1;
+		c->stack.limit[k] = PAGE_SIZE - SX_STACK_SPAN(k) + 1;
 }
 
 void sx_tlb_forget_stack(struct sx_cpu *c)
 {
-	memset(c->stack_limit, 0, sizeof(c->stack_limit));
+	memset(c->stack.limit, 0, sizeof(c->stack.limit));
+	memset(c->other_stack.limit, 0, sizeof(c->other_stack.limit));
+}
+
+static void exchange_stacks(struct sx_cpu *c)
+{
+	struct sx_stack_page page = c->stack;
+
+	c->stack = c->other_stack;
+	c->other_stack = page;
 }
 
 /* GS is nobody else's in a 64-bit program: libc has FS. */
@@ -244,14 +254,19 @@ static void set_gs(struct sx_cpu *c)
 		__asm__ volatile("wrgsbase %0" : : "r"(c->tlb));
 }
 
-/* Every page that native code may go by without a look at the TLB. */
-static void forget_kept(struct sx_cpu *c)
+static void forget_strides(struct sx_cpu *c)
 {
-	sx_tlb_forget_stack(c);
 	if (!c->has_strides)
 		return;
 	memset(c->strides.limit, 0, sizeof(c->strides.limit));
 	c->has_strides = false;
+}
+
+/* Every page that native code may go by without a look at the TLB. */
+static void forget_kept(struct sx_cpu *c)
+{
+	sx_tlb_forget_stack(c);
+	forget_strides(c);
 }
 
 void sx_tlb_choose(struct sx_cpu *c)
@@ -259,7 +274,8 @@ void sx_tlb_choose(struct sx_cpu *c)
 	bool is_ac = c->sysflags & X86_FLAG_AC;
 	const struct sx_tlb_way *way = c->cpl == 3 ? &c->native_user_way : &c->native_ways[is_ac];
 
-	sx_tlb_forget_stack(c); /* strides are user code's alone */
+	if ((c->tlb_set == SX_TLB_USER) != (c->cpl == 3))
+		exchange_stacks(c);
 	/* Alignment checking sends every access to the slow path, by a table that stays empty. */
 	c->tlb_set = (enum sx_tlb_set)way->set;
 	c->tlb = way->entry;
@@ -279,13 +295,26 @@ void sx_tlb_enter(struct sx_cpu *c)
 	sx_tlb_choose(c);
 }
 
+static bool set_way(struct sx_tlb_way *to, struct sx_tlb_way way)
+{
+	bool is_same = to->entry == way.entry && to->mask == way.mask && to->set == way.set;
+
+	*to = way;
+	return is_same;
+}
+
 void sx_tlb_select(struct sx_cpu *c)
 {
 	bool has_smap = c->cr4 & X86_CR4_SMAP;
 
-	c->native_ways[0] = way_of(c, has_smap ? SX_TLB_SUPERVISOR : SX_TLB_SUPERVISOR_AC);
-	c->native_ways[1] = way_of(c, SX_TLB_SUPERVISOR_AC);
-	c->native_user_way = way_of(c, SX_TLB_USER);
+	enum sx_tlb_set usual = has_smap ? SX_TLB_SUPERVISOR : SX_TLB_SUPERVISOR_AC;
+	bool is_same = set_way(&c->native_ways[0], way_of(c, usual));
+
+	is_same &= set_way(&c->native_ways[1], way_of(c, SX_TLB_SUPERVISOR_AC));
+	is_same &= set_way(&c->native_user_way, way_of(c, SX_TLB_USER));
+	/* What the tables had may be good in others no more. */
+	if (!is_same)
+		sx_tlb_forget_stack(c);
 	sx_tlb_choose(c);
 }
 
@@ -537,18 +566,23 @@ void sx_tlb_flush_space(struct sx_cpu *c, u64 pcid)
 	forget_space(c, space);
 }
 
-/* Of other address spaces, only global pages go. */
+/* Of other address spaces, only global pages go: of the lower half there are hardly any. */
 void sx_tlb_flush_page(struct sx_cpu *c, u64 lin)
 {
 	struct sx_tlbs *t = &c->tlbs;
-	bool is_large = may_be_large(t, lin);
+	bool is_large = may_be_large(t, lin), is_everywhere = lin >> 63 || t->has_global_low;
+	u64 page = lin & PAGE_MASK;
 
-	forget_kept(c);
+	forget_strides(c);
+	if (is_large || page == c->stack.page || page == c->other_stack.page)
+		sx_tlb_forget_stack(c);
 	sx_count(c, SX_N_FLUSH_PAGE);
 	table_drop_page(&t->supervisor, lin, is_large, 0);
 	for (unsigned k = 0; k < SX_SPACES; k++) {
 		u64 must = k == t->current ? 0 : SX_TLB_GLOBAL;
 
+		if (k != t->current && !is_everywhere)
+			continue;
 		table_drop_page(&t->user[k], lin, is_large, must);
 		table_drop_page(&t->supervisor_ac[k], lin, is_large, must);
 		if (k == t->current || t->has_global_low_code)

@@ -60,6 +60,11 @@ struct sx_tlb_entry {
 #define SX_STACK_SPANS   4
 #define SX_STACK_SPAN(k) (16u << 2 * (k))
 
+/* Good as long as the limits aren't 0: below the k-th are the offsets in it where SX_STACK_SPAN(k) bytes may begin. */
+struct sx_stack_page {
+	u64 page, addend, limit[SX_STACK_SPANS];
+};
+
 /* Pages that native code has found by the TLB and keeps, for reads and for writes, by the span of the accesses. */
 #define SX_STRIDES 8
 struct sx_strides {
@@ -141,7 +146,8 @@ struct sx_tlbs {
 	unsigned current;           /* space */
 	struct sx_tlb_entry *in_gs; /* what GS's base is, in the thread of the vCPU */
 	u64 clock;
-	bool has_global_low_code; /* code was fetched from a global page of the lower half */
+	bool has_global_low;      /* a global page of the lower half was entered, */
+	bool has_global_low_code; /* code fetched from one */
 	u32 generation;           /* the last one given away */
 	u32 global_generation;    /* of code on global pages */
 	u32 walk_generation;
