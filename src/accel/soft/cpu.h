@@ -179,6 +179,7 @@ struct sx_cpu {
 	bool (*native_end_callout)(struct sx_cpu *c, u32 what, const struct sx_native_block *n);
 	u64 (*native_fill)(struct sx_cpu *c, u64 lin, u32 what);
 	u64 (*native_tsc)(struct sx_cpu *c);
+	bool (*native_invlpg)(struct sx_cpu *c, u64 lin);
 	struct tsc_line
 		tsc_line; /* the guest's TSC, its offset in it; without length: ask sx_tsc */
 	bool (*native_string)(struct sx_cpu *c, u32 what);

@@ -305,6 +305,15 @@ u64 sx_native_fill(struct sx_cpu *c, u64 lin, u32 what)
 	return (u64)(uintptr_t)host;
 }
 
+bool sx_native_invlpg(struct sx_cpu *c, u64 lin)
+{
+	u64 key = c->native_key;
+
+	if (sx_is_canonical(lin))
+		sx_tlb_flush_page(c, lin);
+	return c->native_key != key;
+}
+
 /* --- in and out --- */
 
 /* What native code hands back is looked at before it is followed: it may have a bug, or been overwritten. */

@@ -74,7 +74,7 @@ struct sx_native {
 	u64 common; /* bytes at the start: code that all blocks share */
 	/* Executable addresses of that: out, in, out with RIP in R11; see native_common.c for others. */
 	const u8 *leave, *enter, *leave_by[2], *leave_to, *return_miss, *call_out, *end_out, *fill,
-		*tsc;
+		*tsc, *invlpg;
 	const u8 *find[2], *find_or_leave;     /* as sx_cpu.native_find; RIP in R11 */
 	const u8 *far_miss[2];                 /* native_far.c; of 64-bit code, of other */
 	const u8 *string, *string_short[2][4]; /* native_string.c; STOS, MOVS */
@@ -138,6 +138,8 @@ bool sx_native_find_far(struct sx_cpu *c, u64 lin);
 #define SX_NATIVE_PROBE BIT32(18) /* no write yet: only if the TLB lets it be one already */
 #define SX_NATIVE_ONCE  BIT32(19) /* one load: a copy of two pages' bytes does */
 u64 sx_native_fill(struct sx_cpu *c, u64 lin, u32 what);
+/* Called by native code. True: jumps may lead elsewhere now. */
+bool sx_native_invlpg(struct sx_cpu *c, u64 lin);
 /* Called by native code: MOVS, STOS, CMPS, SCAS whose addresses are 64 bits wide, or 32 in flat segments, page by page,
  * by the registers in memory; false: what is left of it is the interpreter's (interp_string.c). what: enum sx_op and these. */
 #define SX_STRING_OP         0xfffu

@@ -323,6 +323,22 @@ static void emit_tsc(struct emit *e, struct sx_cpu *c)
 	e_u8(e, 0xc3);
 }
 
+/* Called: r10 a linear address. ZF is clear where native code is to be left. XMM registers go. */
+static void emit_invlpg(struct emit *e, struct sx_cpu *c)
+{
+	c->native->invlpg = e_exec(e, e->at);
+	sx_native_each_volatile(e, c, true);
+	e_op(e, 8, 0x8d, H_RDI, opd_near(c), 0);
+	e_op(e, 8, 0x8b, H_RSI, opd_reg(H_R10), 0);
+	e_store(e, H_RSP, opd_near(&c->native_rsp)); /* it raises no exceptions */
+	e_load(e, H_RSP, opd_near(&c->host_rsp));
+	e_op(e, 4, 0xff, 2, opd_near(&c->native_invlpg), 0);
+	e_load(e, H_RSP, opd_near(&c->native_rsp));
+	e_op(e, 1, 0x84, H_RAX, opd_reg(H_RAX), 0); /* test */
+	sx_native_each_volatile(e, c, false);
+	e_u8(e, 0xc3);
+}
+
 void sx_native_emit_common(struct sx_cpu *c)
 {
 	struct sx_native *n = c->native;
@@ -332,6 +348,7 @@ void sx_native_emit_common(struct sx_cpu *c)
 	c->native_end_callout = sx_native_end_callout;
 	c->native_fill = sx_native_fill;
 	c->native_tsc = sx_tsc;
+	c->native_invlpg = sx_native_invlpg;
 	c->native_find[0] = sx_native_find;
 	c->native_find[1] = sx_native_find_far;
 	emit_enter(&e, c);
@@ -347,6 +364,7 @@ void sx_native_emit_common(struct sx_cpu *c)
 	c->native->end_out = emit_call_out(&e, c, &c->native_end_callout);
 	emit_fill(&e, c);
 	emit_tsc(&e, c);
+	emit_invlpg(&e, c);
 	sx_native_emit_strings(&e, c);
 	assert(!e.is_full);
 	n->common = n->used = align_up((u64)(e.at - n->write), 64);

@@ -1,7 +1,7 @@
 /*
  * SYSCALL, and SYSRET to 64-bit code, between 64-bit codes without breakpoints: stores alone (SDM 2B). Whatever takes
- * more than these (a flag that changes the mode, an interrupt that waits for IF, an address that raises #GP, another table) is done as before,
- * by a callout, and nothing was done then.
+ * more (a flag that changes the mode, an interrupt that waits for IF, an address that raises #GP, another table at
+ * GS's base) is done as before, by a callout, and nothing was done then.
  */
 #include "accel/soft/exec.h"
 #include "accel/soft/native_priv.h"

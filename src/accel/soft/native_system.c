@@ -25,6 +25,7 @@ bool sx_native_is_system(const struct sx_insn *i)
 	case SX_STD:
 	case SX_RDTSC:
 	case SX_RDTSCP:
+	case SX_INVLPG:
 		return true;
 	}
 	return false;
@@ -68,6 +69,9 @@ bool sx_native_system_classify(struct translation *t, struct item *it)
 	case SX_RDTSC:
 	case SX_RDTSCP:
 		is_good = is_time_translated(t);
+		break;
+	case SX_INVLPG: /* lockstep wants to see it */
+		is_good = t->b->mode == (SX_MODE_64 | SX_MODE_PE) && !t->c->lockstep;
 		break;
 	}
 	if (is_good)
@@ -281,6 +285,20 @@ static void read_tsc(struct translation *t, unsigned index)
 		e_op(e, 4, 0x8b, H_RCX, opd_near(&t->c->tsc_aux), 0);
 }
 
+/* Where code may be mapped elsewhere now, native code is left behind it. */
+static void invlpg(struct translation *t, unsigned index)
+{
+	struct access a = sx_native_access(t, &t->items[index], 1, false);
+	u8 *field;
+
+	sx_native_flush_fpu(t);
+	sx_native_address(t, index, &a);
+	field = e_call(&t->e);
+	if (!t->e.is_full)
+		e_patch(field, t->c->native->invlpg - t->e.to_exec);
+	sx_native_add_slow(t, SLOW_NEXT, e_jcc(&t->e, CC_NE), index);
+}
+
 bool sx_native_system(struct translation *t, unsigned index)
 {
 	const struct sx_insn *i = &t->items[index].i;
@@ -317,6 +335,9 @@ bool sx_native_system(struct translation *t, unsigned index)
 	case SX_RDTSC:
 	case SX_RDTSCP:
 		read_tsc(t, index);
+		return true;
+	case SX_INVLPG:
+		invlpg(t, index);
 		return true;
 	}
 	return false;

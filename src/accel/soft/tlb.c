@@ -306,7 +306,6 @@ static bool set_way(struct sx_tlb_way *to, struct sx_tlb_way way)
 void sx_tlb_select(struct sx_cpu *c)
 {
 	bool has_smap = c->cr4 & X86_CR4_SMAP;
-
 	enum sx_tlb_set usual = has_smap ? SX_TLB_SUPERVISOR : SX_TLB_SUPERVISOR_AC;
 	bool is_same = set_way(&c->native_ways[0], way_of(c, usual));
 
@@ -541,6 +540,7 @@ void sx_tlb_flush(struct sx_cpu *c)
 	forget_kernel_code(c);
 	t->global_generation = new_generation(c);
 	forget_walks(t);
+	t->has_global_low = t->has_global_low_code = false;
 	memset(t->large, 0, sizeof(t->large));
 	sx_tlb_switch(c, sx_pcid(c), true); /* CR4 or all of the state may have changed */
 }
@@ -570,7 +570,8 @@ void sx_tlb_flush_space(struct sx_cpu *c, u64 pcid)
 void sx_tlb_flush_page(struct sx_cpu *c, u64 lin)
 {
 	struct sx_tlbs *t = &c->tlbs;
-	bool is_large = may_be_large(t, lin), is_everywhere = lin >> 63 || t->has_global_low;
+	bool is_large = may_be_large(t, lin);
+	bool is_everywhere = lin >> 63 || t->has_global_low || t->has_global_low_code;
 	u64 page = lin & PAGE_MASK;
 
 	forget_strides(c);
@@ -655,8 +656,13 @@ static void writer_note(struct sx_tlbs *t, struct sx_tlb *table, u64 lin, u64 ho
 
 		if (w->host == host && w->table == table && w->lin == lin)
 			return;
-		if (!room && is_stale(w))
+		if (!w->host)
 			room = w;
+	}
+	/* Whether one is stale is to be seen in its table: only where that matters. */
+	for (unsigned k = 0; k < SX_WRITERS && !room; k++) {
+		if (is_stale(&all->of[k]))
+			room = &all->of[k];
 	}
 	if (room)
 		*room = (struct sx_tlb_writer){host, table, lin};

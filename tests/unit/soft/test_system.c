@@ -28,6 +28,32 @@ static void load_user(struct core *k, const void *code, size_t size)
 	core_load(k, USER_CODE, code, size);
 }
 
+/* --- pages that are mapped elsewhere --- */
+
+/* Two pages in turn at one address; before and behind, and on the stack, within one block. */
+/* clang-format off */
+CODE(remap, "mov $40, %ebp\n xor %ebx, %ebx\n mov $0x400000, %edi\n"
+	    "1: mov 8(%rdi), %eax\n push %rax\n xorl $0x200000, 0x102010\n stc\n invlpg (%rdi)\n"
+	    "adc 8(%rdi), %ebx\n pop %rax\n shl $16, %eax\n add %eax, %ebx\n dec %ebp\n jnz 1b\n" STOP);
+/* clang-format on */
+
+TEST(invlpg_is_seen_by_the_next_access_of_the_block)
+{
+	const u64 values[] = {1, 2};
+	struct core k;
+	struct x86_cpu_state s;
+
+	core_init(&k);
+	core_long_mode(&k, &s);
+	core_load(&k, CORE_CODE, remap, CODE_SIZE(remap));
+	core_load(&k, 0x400008, &values[0], sizeof(values[0]));
+	core_load(&k, 0x600008, &values[1], sizeof(values[1]));
+	CHECK_EQ(core_run(&k, &s), VCPU_STOP_REQUEST);
+	/* 20 of each before it, 20 of each behind it and the carry flag, which it leaves alone. */
+	CHECK_EQ(s.gpr[X86_RBX], (u64)(20 * 1 + 20 * 2) << 16 | (20 * 1 + 20 * 2 + 40));
+	core_fini(&k);
+}
+
 /* --- flags --- */
 
 /* Four rounds, so that the last ones are translated. */
