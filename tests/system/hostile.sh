@@ -246,7 +246,7 @@ planted_all() {
 	planted_stopped "a write in front of guest memory" f 'planted: stopped where it aimed'
 	planted_stopped "a write to code where it is executed" x 'planted: stopped where it aimed'
 	planted_stopped "a jump into guest memory" d 'planted: stopped where it aimed'
-	planted_stopped "an address that isn't code's, handed back as if it were," a 'Assertion .is_own_code'
+	planted_stopped "an address that isn't code's, handed back as if it were," a 'Assertion .sx_native_owns'
 	planted none wco
 	if [ "$status" = 0 ] && [ "$(grep -c ': done$' "$work/planted")" -ge 11 ] && ! grep -q refused "$work/planted"; then
 		pass "planted: unconfined, every attempt gets through"
