@@ -45,7 +45,7 @@ sum_in_guest() {
 	n_sums=$((n_sums + 1))
 	echo sum >&7
 	LANE_WAIT=60 wait_for "$out" "^t: sum $n_sums " "$guest"
-	grep -a "^t: sum $n_sums " "$out" | tr -d '\r' | cut -d' ' -f4
+	sum=$(grep -a "^t: sum $n_sums " "$out" | tr -d '\r' | cut -d' ' -f4)
 }
 
 sum_of() { md5sum <"$1" | cut -c1-32; }
@@ -84,7 +84,7 @@ copies() {
 	new "$work/disk"
 	new "$work/copy"
 	start "$work/disk"
-	sum_in_guest >/dev/null
+	sum_in_guest
 	echo busy >&7
 	job "a copy" disk0 copy "$work/copy" --limit-bps 4M
 	if "$here/job-check.py" "$work/copy" >"$work/said" 2>&1; then pass "it is the disk of one moment"; else fail "it is the disk of one moment" "$(cat "$work/said")"; fi
@@ -110,11 +110,11 @@ mirrors() {
 	if "$bin/posada" save busy "$work/save" 2>"$work/said"; then fail "meanwhile it isn't saved" "it is"; else pass "meanwhile it isn't saved"; fi
 	job "it is completed" disk0 --complete
 	if wait "$job_pid"; then pass "whoever waits for it is told"; else fail "whoever waits for it is told" "$(cat "$work/watched")"; fi
-	sum=$(sum_in_guest)
+	sum_in_guest
 	if [ "$sum" = "$(sum_of "$work/mirror")" ]; then pass "the guest goes on with the target"; else fail "the guest goes on with the target" "sums differ"; fi
 	echo busy >&7
 	job "and is mirrored once more" disk0 mirror "$work/mirror2"
-	sum=$(sum_in_guest)
+	sum_in_guest
 	if [ "$sum" = "$(sum_of "$work/mirror2")" ]; then pass "to a third file"; else fail "to a third file" "sums differ"; fi
 	if "$bin/posada" run --accel soft --kernel "$kernel" --append ho --disk "$work/mirror2" </dev/null >"$work/said" 2>&1; then
 		fail "which is locked" "it isn't"
@@ -138,7 +138,7 @@ called_off() {
 	job "a job is called off" disk0 --cancel
 	if wait_for "$work/events" '"cancelled"' "$events_pid"; then pass "and tells of it"; else fail "and tells of it" "$(cat "$work/events")"; fi
 	job "another one begins" disk0 copy "$work/target" --limit-bps 1M --background
-	sum=$(sum_in_guest)
+	sum_in_guest
 	if [ "$sum" = "$(sum_of "$work/disk")" ]; then pass "the guest stays with its disk"; else fail "the guest stays with its disk" "sums differ"; fi
 	stop "a job that still goes on"
 }
@@ -156,7 +156,7 @@ layers() {
 	qemu-img create -q -f qcow2 -b middle.qcow2 -F qcow2 "$work/top.qcow2"
 	n_sums=0
 	start "$work/top.qcow2,format=qcow2"
-	sum_in_guest >/dev/null
+	sum_in_guest
 	echo busy >&7
 	refused "a commit into what isn't beneath" "is not beneath" disk0 commit "$work/disk"
 	: >"$work/watched"
@@ -168,7 +168,7 @@ layers() {
 	wait "$job_pid"
 	writes "then it may be read, and not be written" "$work/middle.qcow2"
 	job "a commit" disk0 commit "$work/middle.qcow2,format=qcow2"
-	sum_in_guest >/dev/null
+	sum_in_guest
 	echo busy >&7
 	job "a pull" disk0 pull
 	if qemu-io -f qcow2 -c 'write -P 1 0 64k' "$work/bottom.qcow2" >"$work/said" 2>&1; then pass "what lay beneath is closed, and may be written"
@@ -178,7 +178,7 @@ layers() {
 	else
 		fail "a saved guest doesn't name what lay beneath" "$(cat "$work/said")"
 	fi
-	sum=$(sum_in_guest)
+	sum_in_guest
 	stop "layers"
 	if until_unlocked "$work/middle.qcow2"; then pass "the layers are nobody's"; else fail "the layers are nobody's" "$(cat "$work/said")"; fi
 	qemu-img convert -f qcow2 -O raw "$work/middle.qcow2" "$work/raw"
