@@ -50,7 +50,7 @@ u64 vclock_tsc_to_ns(const struct vclock *c, u64 tsc); /* the clock's time at wh
  * the same TSC, to tens of nanoseconds; vclock_tsc goes by it, too.
  */
 void vclock_follow_tsc(struct vclock *c, bool is_host_clock);
-/* The line for now, good until the clock is stopped. False: there is none, ask vclock_tsc. */
+/* The line that holds at present, good until the clock is stopped. False: there is none, ask vclock_tsc. */
 bool vclock_tsc_line(struct vclock *c, struct tsc_line *out);
 
 /* One-shot; may be armed again in its callback, which runs on the loop with no lock held. */

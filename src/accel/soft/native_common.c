@@ -129,18 +129,23 @@ void sx_native_emit_go_to_found(struct emit *e, const struct sx_cpu *c)
 	e_op(e, 4, 0xff, 4, opd_base(H_R10, offsetof(struct sx_native_target, code)), 0);
 }
 
+void sx_native_emit_call_c(struct emit *e, const struct sx_cpu *c, const void *function)
+{
+	e_op(e, 8, 0x8d, H_RDI, opd_near(c), 0); /* lea */
+	e_store(e, H_RSP, opd_near(&c->native_rsp));
+	e_load(e, H_RSP, opd_near(&c->host_rsp));
+	e_op(e, 4, 0xff, 2, opd_near(function), 0); /* call */
+	e_load(e, H_RSP, opd_near(&c->native_rsp));
+}
+
 /* Called, r11: as sx_native_find has it, which says so by ZF. */
 static void emit_find_by(struct emit *e, struct sx_cpu *c, unsigned which)
 {
 	c->native->find[which] = e_exec(e, e->at);
 	sx_native_each_volatile(e, c, true);
 	e_store(e, H_R11, opd_near(&c->native_lin));
-	e_op(e, 8, 0x8d, H_RDI, opd_near(c), 0);
 	e_op(e, 8, 0x8b, H_RSI, opd_reg(H_R11), 0);
-	e_store(e, H_RSP, opd_near(&c->native_rsp)); /* it raises no exceptions */
-	e_load(e, H_RSP, opd_near(&c->host_rsp));
-	e_op(e, 4, 0xff, 2, opd_near(&c->native_find[which]), 0);
-	e_load(e, H_RSP, opd_near(&c->native_rsp));
+	sx_native_emit_call_c(e, c, &c->native_find[which]);
 	e_op(e, 1, 0x84, H_RAX, opd_reg(H_RAX), 0); /* test */
 	sx_native_each_volatile(e, c, false);
 	e_load(e, H_R11, opd_near(&c->native_lin));
@@ -257,14 +262,10 @@ static void emit_fill(struct emit *e, struct sx_cpu *c)
 {
 	c->native->fill = e_exec(e, e->at);
 	sx_native_each_volatile(e, c, true);
-	e_op(e, 8, 0x8d, H_RDI, opd_near(c), 0);
 	e_op(e, 8, 0x8b, H_RSI, opd_reg(H_R10), 0);
 	e_op(e, 4, 0x8b, H_RDX, opd_reg(H_R14), 0);
 	e_store(e, H_R10, opd_near(&c->native_lin));
-	e_store(e, H_RSP, opd_near(&c->native_rsp)); /* it raises no exceptions */
-	e_load(e, H_RSP, opd_near(&c->host_rsp));
-	e_op(e, 4, 0xff, 2, opd_near(&c->native_fill), 0);
-	e_load(e, H_RSP, opd_near(&c->native_rsp));
+	sx_native_emit_call_c(e, c, &c->native_fill);
 	e_op(e, 8, 0x8b, H_R14, opd_reg(H_RAX), 0);
 	e_op(e, 8, 0x85, H_RAX, opd_reg(H_RAX), 0); /* test */
 	sx_native_each_volatile(e, c, false);
@@ -309,11 +310,7 @@ static void emit_tsc(struct emit *e, struct sx_cpu *c)
 	is_over = emit_tsc_line(e, &c->tsc_line);
 	e_patch(is_over, e->at);
 	sx_native_each_volatile(e, c, true);
-	e_op(e, 8, 0x8d, H_RDI, opd_near(c), 0);
-	e_store(e, H_RSP, opd_near(&c->native_rsp)); /* it raises no exceptions */
-	e_load(e, H_RSP, opd_near(&c->host_rsp));
-	e_op(e, 4, 0xff, 2, opd_near(&c->native_tsc), 0);
-	e_load(e, H_RSP, opd_near(&c->native_rsp));
+	sx_native_emit_call_c(e, c, &c->native_tsc);
 	e_op(e, 8, 0x8b, H_R10, opd_reg(H_RAX), 0);
 	sx_native_each_volatile(e, c, false);
 	e_op(e, 4, 0x8b, H_RAX, opd_reg(H_R10), 0);
@@ -328,12 +325,8 @@ static void emit_invlpg(struct emit *e, struct sx_cpu *c)
 {
 	c->native->invlpg = e_exec(e, e->at);
 	sx_native_each_volatile(e, c, true);
-	e_op(e, 8, 0x8d, H_RDI, opd_near(c), 0);
 	e_op(e, 8, 0x8b, H_RSI, opd_reg(H_R10), 0);
-	e_store(e, H_RSP, opd_near(&c->native_rsp)); /* it raises no exceptions */
-	e_load(e, H_RSP, opd_near(&c->host_rsp));
-	e_op(e, 4, 0xff, 2, opd_near(&c->native_invlpg), 0);
-	e_load(e, H_RSP, opd_near(&c->native_rsp));
+	sx_native_emit_call_c(e, c, &c->native_invlpg);
 	e_op(e, 1, 0x84, H_RAX, opd_reg(H_RAX), 0); /* test */
 	sx_native_each_volatile(e, c, false);
 	e_u8(e, 0xc3);

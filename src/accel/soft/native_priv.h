@@ -48,6 +48,9 @@ bool sx_native_is_for(const struct sx_cpu *c, const struct sx_block *b, u64 lin)
 bool sx_native_owns(const struct sx_native *n, const void *at);
 /* The guest's registers that a C function may change go to memory, or come back. */
 void sx_native_each_volatile(struct emit *e, const struct sx_cpu *c, bool is_store);
+/* Calls a function in C whose address is kept in *function, with the vCPU as its first argument, on the thread's own stack. It
+ * raises no exceptions. */
+void sx_native_emit_call_c(struct emit *e, const struct sx_cpu *c, const void *function);
 
 #define GUEST_RSP H_R15
 #define IN_MEMORY 0xffu

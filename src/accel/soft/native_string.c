@@ -75,12 +75,8 @@ static void emit_in_c(struct emit *e, struct sx_cpu *c)
 {
 	c->native->string = e_exec(e, e->at);
 	sx_native_each_volatile(e, c, true);
-	e_op(e, 8, 0x8d, H_RDI, opd_near(c), 0);
 	e_op(e, 4, 0x8b, H_RSI, opd_reg(H_R14), 0);
-	e_store(e, H_RSP, opd_near(&c->native_rsp)); /* it raises no exceptions */
-	e_load(e, H_RSP, opd_near(&c->host_rsp));
-	e_op(e, 4, 0xff, 2, opd_near(&c->native_string), 0);
-	e_load(e, H_RSP, opd_near(&c->native_rsp));
+	sx_native_emit_call_c(e, c, &c->native_string);
 	e_op(e, 4, 0x8b, H_R10, opd_reg(H_RAX), 0);
 	sx_native_each_volatile(e, c, false);
 	e_op(e, 1, 0x84, H_R10, opd_reg(H_R10), 0);
