@@ -287,7 +287,7 @@ void core_load(struct core *k, u64 gpa, const void *code, size_t size)
 
 static void store64(struct core *k, u64 gpa, u64 v)
 {
-	memcpy(core_ram(k, gpa), &v, sizeof(v));
+	core_load(k, gpa, &v, sizeof(v));
 }
 
 /* --- modes --- */
@@ -317,7 +317,7 @@ static void make_gdt(struct core *k, struct x86_cpu_state *s)
 		0,
 	};
 
-	memcpy(core_ram(k, CORE_GDT), gdt, sizeof(gdt));
+	core_load(k, CORE_GDT, gdt, sizeof(gdt));
 	store64(k, CORE_TSS + 4, CORE_STACK - 0x8000);  /* RSP0 */
 	store64(k, CORE_TSS + 36, CORE_STACK - 0x4000); /* IST1 */
 	s->gdt = (struct x86_table){CORE_GDT, sizeof(gdt) - 1};

@@ -268,17 +268,23 @@ static void store_notes(struct core *k, const struct gen *g)
 
 /* --- the machine --- */
 
-static void clear(struct core *k, u64 gpa, u64 size)
+/* What programs before may have left, astray: decoded code stays, but that nothing depends on. */
+static void reset_board(struct core *k)
 {
 	static const u8 zero[PAGE_SIZE];
 
-	for (u64 off = 0; off < size; off += PAGE_SIZE)
-		core_load(k, gpa + off, zero, PAGE_SIZE);
+	for (u64 gpa = 0; gpa < CORE_RAM; gpa += PAGE_SIZE) {
+		if (memcmp(core_ram(k, gpa), zero, PAGE_SIZE))
+			core_load(k, gpa, zero, PAGE_SIZE);
+	}
+	k->mmio_value = 0;
+	k->apic[0].base = X86_APIC_BASE_ADDR | X86_APIC_BASE_ENABLE | X86_APIC_BASE_BSP;
+	k->apic[0].cr8 = 0;
+	k->apic[0].pending = 0;
 }
 
 static void make_tables(struct core *k)
 {
-	clear(k, TABLES, 0x7000);
 	store(k, CORE_TABLES + 0x1000 + 8, TABLES | 7);
 	store(k, TABLES, PT_A | 7);
 	store(k, CORE_TABLES + 511 * 8, PDPT_HIGH | 7);
@@ -318,9 +324,6 @@ static void make_data(struct core *k, struct gen *g)
 {
 	u64 words[PAGE_SIZE / 8];
 
-	clear(k, 0x57000, 0xf000);
-	clear(k, 0x80000, 0x20000);
-	clear(k, USER_NOTES, PAGE_SIZE);
 	for (unsigned page = 0; page < 12; page++) {
 		for (unsigned n = 0; n < ARRAY_SIZE(words); n++)
 			words[n] = n % 4 ? draw(g) : n;
@@ -380,6 +383,7 @@ void random_guest_load(struct core *k, struct x86_cpu_state *s, u64 seed, bool h
 	u64 text, global;
 
 	g = (struct gen){.random = seed, .has_vex = has_vex && !(seed % 3)};
+	reset_board(k);
 	core_long_mode(k, s);
 	make_tables(k);
 	make_handlers(k);

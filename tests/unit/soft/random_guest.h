@@ -17,7 +17,7 @@
 #define GUEST_USER_TEXT   0x400000u /* twice: the second has other constants */
 #define GUEST_TEXT_PAGES  4u
 
-/* Program and state for its start. has_vex: instructions with a VEX prefix, too, in some programs. */
+/* Program, state for its start, and a board on which nothing was before. has_vex: instructions with a VEX prefix, too, in some programs. */
 void random_guest_load(struct core *k, struct x86_cpu_state *s, u64 seed, bool has_vex);
 /* Does an interrupt's delivery walk through the table, too, so that A and D may be set earlier? */
 bool random_guest_is_upper_table(u64 gpa);
