@@ -25,8 +25,9 @@ class Guest:
 class Tools:
     """Where things are. Directories come from ./bench."""
 
-    def __init__(self, release, cache, only=None):
+    def __init__(self, release, cache, only, series):
         self.cache = cache
+        self.series = series  # the kernel of the group soft
         self.only = only  # names of rows, where only some are asked for
         self.program = os.path.join(release, "src/cmd/posada")
 

@@ -53,6 +53,9 @@ KINDS = [
     Kind("code", 0.5, {"rewrite": "self-modifying"}),
 ]
 
+# What --only can ask for.
+NAMES = [f"boot-{series}" for series in boot.SERIES] + [n for k in KINDS for n in k.rows] + ["scaling", "systemd"]
+
 
 @dataclass
 class SoftRow(Row):
@@ -152,7 +155,7 @@ def work_rows(tools, rounds, is_wanted):
     names = [name for kind in kinds for name in kind.rows]
     if not names:
         return [], []
-    guest = tools.linux_guest("6.1", "soft", memory=512)
+    guest = tools.linux_guest(tools.series, "soft", memory=512)
     guest.initrd = tools.path("initrd-soft")
     guest.append += " bench.rows=" + ",".join(names)
     ours = Side("posada", lambda: measure_guest(tools.posada(guest, "soft"), names))
@@ -191,7 +194,7 @@ def two_cpu_rows(tools, rounds, is_wanted):
             sides.extend(pair)
             rows.extend(kind(*pair) for kind in kinds)
 
-    guest = tools.linux_guest("6.1", "soft", memory=512, cpus=2)
+    guest = tools.linux_guest(tools.series, "soft", memory=512, cpus=2)
     guest.initrd = tools.path("initrd-soft")
     guest.append += " bench.rows=" + ",".join(SCALING)
     add("scaling", guest, measure_scaling,
