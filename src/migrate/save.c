@@ -345,8 +345,8 @@ static int save_begin(struct save_job *j, struct err *err)
 {
 	j->last_progress_ns = time_mono_ns();
 	if (!j->options.keeps_running || !vm_is_running(j->vm)) {
+		save_stop_guest(j); /* first: nothing else says what it touches meanwhile */
 		save_mark_all(j);
-		save_stop_guest(j);
 		return 0;
 	}
 	if (gmem_log_start(vm_gmem(j->vm), err) < 0)

@@ -17,6 +17,7 @@
 #include "base/fd.h"
 #include "base/loop.h"
 #include "base/time.h"
+#include "bus/device.h"
 #include "clock/vclock.h"
 #include "machine/machine.h"
 #include "machine/machine_state.h"
@@ -294,6 +295,62 @@ TEST(compressed_files_are_read_either_way)
 {
 	check_round_trip(&(struct save_options){.is_compressed = true}, true);
 	check_round_trip(&(struct save_options){.is_compressed = true}, false);
+}
+
+/* A disk's read that ends as the guest is stopped, into memory that nobody has touched. */
+#define LATE_GPA  ((gpa_t)24 * MIB)
+#define LATE_WORD 0x6574616cu
+
+struct late {
+	struct device dev;
+	struct gmem *gmem;
+};
+
+static void late_quiesce(struct device *d)
+{
+	const u32 word = LATE_WORD;
+
+	CHECK_EQ(gmem_write(container_of(d, struct late, dev)->gmem, LATE_GPA, &word, sizeof(word)),
+		 0);
+}
+
+static void late_free(struct device *d)
+{
+	device_fini(d);
+	free(container_of(d, struct late, dev));
+}
+
+static void bench_add_late(struct bench *b)
+{
+	static const struct device_ops ops = {
+		.type = "late", .quiesce = late_quiesce, .free = late_free};
+	struct late *late = NEW(struct late);
+
+	late->gmem = vm_gmem(machine_vm(b->machine));
+	device_init(&late->dev, &ops, "late");
+	device_adopt(vm_devices(machine_vm(b->machine)), &late->dev);
+}
+
+TEST(what_is_first_touched_as_the_guest_stops_is_saved)
+{
+	for (int i = 0; i < 2; i++) {
+		struct bench b, other;
+		u32 word = 0;
+		int fd;
+
+		bench_start(&b);
+		bench_add_late(&b);
+		fd = bench_save(&b, &(struct save_options){.keeps_running = i});
+		bench_fini(&b);
+
+		bench_restore(&other, fd, true);
+		CHECK_EQ(gmem_read(vm_gmem(machine_vm(other.machine)), LATE_GPA, &word,
+				   sizeof(word)),
+			 0);
+		CHECK_EQ(word, LATE_WORD);
+		bench_fini(&other);
+		close(fd);
+	}
 }
 
 /* Both go on from the same moment: the file's guest knows nothing of what the other did then. */
