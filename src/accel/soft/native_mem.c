@@ -315,9 +315,9 @@ void sx_native_slow_stride(struct translation *t, const struct slow *s)
 			 : offsetof(struct sx_tlb_entry, read));
 	miss = e_jcc(e, 5);
 	slot_op(t, 0x8b, H_R14, offsetof(struct sx_tlb_entry, addend)); /* mov */
-	e_store(e, H_R11, opd_near(&strides->page[0][0][number]));
-	e_store(e, H_R14, opd_near(&strides->addend[0][0][number]));
-	e_op(e, 8, 0xc7, 0, opd_near(&strides->limit[0][0][number]), 4);
+	e_store(e, H_R11, opd_near(&strides->page[number]));
+	e_store(e, H_R14, opd_near(&strides->addend[number]));
+	e_op(e, 8, 0xc7, 0, opd_near(&strides->limit[number]), 4);
 	e_i32(e, PAGE_SIZE - SX_STACK_SPAN(class) + 1);
 	e_op(e, 1, 0xc6, 0, opd_near(&t->c->has_strides), 1);
 	e_u8(e, 1);

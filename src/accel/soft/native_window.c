@@ -378,14 +378,14 @@ static struct slow *check_stride(struct translation *t, unsigned index, enum slo
 	struct slow *s;
 
 	e_lea(e, 8, H_R14, lin.reg, H_RSP, 0, lin.disp);
-	e_op(e, 8, 0x2b, H_R14, opd_near(&t->c->strides.page[0][0][number]), 0);
-	e_op(e, 8, 0x3b, H_R14, opd_near(&t->c->strides.limit[0][0][number]), 0);
+	e_op(e, 8, 0x2b, H_R14, opd_near(&t->c->strides.page[number]), 0);
+	e_op(e, 8, 0x3b, H_R14, opd_near(&t->c->strides.limit[number]), 0);
 	s = sx_native_add_slow(t, kind, e_jcc(e, 3), index); /* not below */
-	e_load(e, H_R14, opd_near(&t->c->strides.addend[0][0][number]));
+	e_load(e, H_R14, opd_near(&t->c->strides.addend[number]));
 	sx_native_set_fill(t, s, lin, span | (w->is_write ? SX_NATIVE_WRITE : 0));
 	s->stride = (u8)(number + 1);
 	s->span = (u16)span;
-	static_assert(2 * SX_STACK_SPANS * SX_STRIDES < 255, "numbers from 1 on");
+	static_assert(SX_STRIDES_ALL < 255, "numbers from 1 on");
 	return s;
 }
 

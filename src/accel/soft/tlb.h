@@ -65,12 +65,11 @@ struct sx_stack_page {
 	u64 page, addend, limit[SX_STACK_SPANS];
 };
 
-/* Pages that native code has found by the TLB and keeps, for reads and for writes, by the span of the accesses. */
-#define SX_STRIDES 8
+/* Pages that native code has found by the TLB and keeps: SX_STRIDES for reads of each span, then for writes of each. */
+#define SX_STRIDES     8
+#define SX_STRIDES_ALL (2 * SX_STACK_SPANS * SX_STRIDES)
 struct sx_strides {
-	u64 limit[2][SX_STACK_SPANS][SX_STRIDES];
-	u64 page[2][SX_STACK_SPANS][SX_STRIDES];
-	u64 addend[2][SX_STACK_SPANS][SX_STRIDES];
+	u64 limit[SX_STRIDES_ALL], page[SX_STRIDES_ALL], addend[SX_STRIDES_ALL];
 };
 
 #define SX_TLB_MIN_BITS 9
