@@ -137,6 +137,7 @@ int gmem_block_new(struct gmem *g, const char *name, enum gmem_backing backing, 
 		return r;
 	}
 	pthread_mutex_lock(&g->lock);
+	b->gmem = g;
 	list_append(&g->blocks, &b->node);
 	pthread_mutex_unlock(&g->lock);
 	*out = take(b);

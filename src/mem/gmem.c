@@ -129,6 +129,10 @@ void gmem_listen(struct gmem *g, struct gmem_listener *l)
 
 	pthread_mutex_lock(&g->lock);
 	list_append(&g->listeners, &l->node);
+	if (l->code_written) {
+		assert(!g->code_listener);
+		__atomic_store_n(&g->code_listener, l, __ATOMIC_RELEASE);
+	}
 	l->map_changed(l, &nothing, g->map);
 	pthread_mutex_unlock(&g->lock);
 }
@@ -137,6 +141,8 @@ void gmem_unlisten(struct gmem *g, struct gmem_listener *l)
 {
 	pthread_mutex_lock(&g->lock);
 	list_remove(&l->node);
+	if (g->code_listener == l)
+		__atomic_store_n(&g->code_listener, NULL, __ATOMIC_RELEASE);
 	pthread_mutex_unlock(&g->lock);
 }
 

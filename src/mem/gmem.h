@@ -54,6 +54,7 @@ struct gmem_block {
 	u32 pins;     /* atomic: views open on it */
 	bool is_lazy; /* atomic: pages are filled in when they are touched (migrate/load.h) */
 
+	struct gmem *gmem;
 	struct list node; /* gmem's */
 	void *mapping;    /* with the guards */
 	u64 mapping_size;
@@ -132,6 +133,8 @@ struct gmem_listener {
 	void (*log_sync)(struct gmem_listener *l, struct gmem_block *b);
 	/* b's log was cleared: catch the next write to each page again. */
 	void (*log_cleared)(struct gmem_listener *l, struct gmem_block *b);
+	/* Code words changed by a write that isn't a vCPU's. Any thread; of one listener at most. */
+	void (*code_written)(struct gmem_listener *l);
 	struct list node; /* gmem's */
 };
 void gmem_listen(struct gmem *g, struct gmem_listener *l); /* is told of the present map at once */
@@ -176,8 +179,8 @@ void gmem_code_invalidate_all(struct gmem *g);
  * TLBs, which the caller must revoke before it reads the bytes.
  */
 u32 gmem_code_mark(struct gmem_block *b, u64 page, bool *is_new);
-/* A vCPU is about to write a page that holds code. */
-void gmem_code_written(struct gmem_block *b, u64 page);
+/* A vCPU is about to write a page that holds code. False: it held none any more. */
+bool gmem_code_written(struct gmem_block *b, u64 page);
 
 /* Dirty log of all RAM. Starting marks nothing; take: copies a block's bits and clears them. */
 int gmem_log_start(struct gmem *g, struct err *err);

@@ -13,6 +13,8 @@ struct gmem {
 	bool track_code;
 	struct gmem_map *map; /* atomic; readers are inside the epoch */
 	bool is_logging;      /* atomic */
+	/* Atomic: whose code_written is called. It stops listening after the last writer. */
+	struct gmem_listener *code_listener;
 
 	pthread_mutex_t lock; /* guards the lists; held while listeners are told */
 	struct list blocks;

@@ -25,7 +25,7 @@ u32 gmem_code_mark(struct gmem_block *b, u64 page, bool *is_new)
 	return old | GMEM_CODE_PRESENT;
 }
 
-void gmem_code_written(struct gmem_block *b, u64 page)
+bool gmem_code_written(struct gmem_block *b, u64 page)
 {
 	u32 word = __atomic_load_n(&b->code[page], __ATOMIC_SEQ_CST);
 
@@ -33,35 +33,51 @@ void gmem_code_written(struct gmem_block *b, u64 page)
 	while (word & GMEM_CODE_PRESENT) {
 		if (__atomic_compare_exchange_n(&b->code[page], &word, word + 1, false,
 						__ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
-			break;
+			return true;
 	}
+	return false;
+}
+
+static void gmem_tell_code_written(struct gmem *g)
+{
+	struct gmem_listener *l = __atomic_load_n(&g->code_listener, __ATOMIC_ACQUIRE);
+
+	if (l)
+		l->code_written(l);
 }
 
 void gmem_code_invalidate_all(struct gmem *g)
 {
+	bool was_code = false;
+
 	pthread_mutex_lock(&g->lock);
 	list_for_each (node, &g->blocks) {
 		struct gmem_block *b = list_entry(node, struct gmem_block, node);
 
 		for (u64 page = 0; b->code && page < b->size / PAGE_SIZE; page++)
-			gmem_code_written(b, page);
+			was_code |= gmem_code_written(b, page);
 	}
 	pthread_mutex_unlock(&g->lock);
+	if (was_code)
+		gmem_tell_code_written(g);
 }
 
 void gmem_block_written(struct gmem_block *b, u64 offset, u64 size)
 {
 	u64 *dirty = __atomic_load_n(&b->dirty, __ATOMIC_ACQUIRE);
+	bool was_code = false;
 
 	if (!size || (!dirty && !b->code))
 		return;
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	for (u64 page = offset / PAGE_SIZE; page <= (offset + size - 1) / PAGE_SIZE; page++) {
 		if (b->code)
-			gmem_code_written(b, page);
+			was_code |= gmem_code_written(b, page);
 		if (dirty)
 			__atomic_fetch_or(&dirty[page / 64], BIT(page % 64), __ATOMIC_RELEASE);
 	}
+	if (was_code)
+		gmem_tell_code_written(b->gmem);
 }
 
 /* --- dirty log --- */

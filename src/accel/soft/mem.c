@@ -3,7 +3,7 @@
  *
  * Every one is cut at page boundaries; both pages of a crossing write are translated, and so may
  * fault, before the first byte changes. A write into a page that holds decoded code makes that
- * code stale (gmem_code_written); when it is the block being executed, the block is left after the
+ * code stale (sx_code_written); when it is the block being executed, the block is left after the
  * storing instruction.
  */
 #include "accel/soft/accel_priv.h"
@@ -109,7 +109,7 @@ static void xlat_touch(struct sx_cpu *c, const struct sx_insn *i, const struct s
 	if (!x->is_code)
 		return;
 	sx_count(c, SX_N_CODE_WRITTEN);
-	gmem_code_written(x->range->block, x->block_page);
+	sx_code_written(c, x->range->block, x->block_page);
 	if (c->block && c->block->code == x->code) /* it may hold what is written */
 		leave_after(c, i);
 }

@@ -9,6 +9,7 @@
 #include "accel/soft/mmu.h"
 
 #include "accel/soft/lockstep.h"
+#include "accel/soft/sync.h"
 #include "mem/gmem.h"
 
 /* What the levels add up to. */
@@ -46,7 +47,7 @@ u8 *sx_phys_page(struct sx_cpu *c, gpa_t page, const struct gmem_range **out_ran
 	return r->block->hva + r->offset + (page - r->gpa);
 }
 
-void sx_phys_written(unused struct sx_cpu *c, const struct gmem_range *r, gpa_t gpa)
+void sx_phys_written(struct sx_cpu *c, const struct gmem_range *r, gpa_t gpa)
 {
 	u64 page = (r->offset + (gpa - r->gpa)) >> PAGE_SHIFT;
 	u64 *dirty = __atomic_load_n(&r->block->dirty, __ATOMIC_ACQUIRE);
@@ -54,8 +55,10 @@ void sx_phys_written(unused struct sx_cpu *c, const struct gmem_range *r, gpa_t 
 	if (dirty)
 		__atomic_fetch_or(&dirty[page / 64], BIT(page % 64), __ATOMIC_RELAXED);
 	if (r->block->code &&
-	    (__atomic_load_n(&r->block->code[page], __ATOMIC_ACQUIRE) & GMEM_CODE_PRESENT))
+	    (__atomic_load_n(&r->block->code[page], __ATOMIC_ACQUIRE) & GMEM_CODE_PRESENT)) {
 		gmem_code_written(r->block, page);
+		sx_ask_to_look_at_code(c->accel, NULL); /* in the middle of native code, c, too */
+	}
 }
 
 u64 sx_phys_read(struct sx_cpu *c, gpa_t gpa, unsigned size)

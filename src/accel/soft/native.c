@@ -359,6 +359,8 @@ static void link_to(struct sx_cpu *c, u8 *at, enum native_left left, const struc
 		e_patch(at, entry);
 	} else if (left == NATIVE_LINK) {
 		e_patch(at, n->write + head_of(c, to)->inner);
+	} else if (left == NATIVE_LINK_LOOP) {
+		e_patch(at, n->write + head_of(c, to)->loop);
 	} else if (at != entry) {
 		at[0] = 0xe9; /* jmp */
 		e_patch(at + 1, entry);
@@ -392,6 +394,7 @@ static enum sx_count left_counter(enum native_left left)
 		[NATIVE_LINK] = SX_N_LEFT_LINK,        [NATIVE_LINK_ENTRY] = SX_N_LEFT_LINK,
 		[NATIVE_REPLACE] = SX_N_LEFT_REPLACE,  [NATIVE_INTERPRET] = SX_N_LEFT_INTERPRET,
 		[NATIVE_LINK_PLAIN] = SX_N_LEFT_SPLIT, [NATIVE_LINK_FAR] = SX_N_LEFT_LINK,
+		[NATIVE_LINK_LOOP] = SX_N_LEFT_LINK,
 	};
 
 	return counters[left];
@@ -426,6 +429,7 @@ static enum native_left run_native(struct sx_cpu *c, u8 *code, u8 **out)
 		uintptr_t left = enter_at(c, code);
 		enum native_left tag = left & (BIT32(NATIVE_TAG_BITS) - 1);
 
+		assert(tag <= NATIVE_LINK_LOOP);
 		sx_count(c, left_counter(tag));
 		*out = c->native->write + (left >> NATIVE_TAG_BITS);
 		if (tag == NATIVE_INTERPRET)
@@ -453,6 +457,7 @@ static bool may_link(enum native_left left, const struct sx_block *b)
 	switch (left) {
 	case NATIVE_LINK:
 	case NATIVE_LINK_ENTRY:
+	case NATIVE_LINK_LOOP:
 	case NATIVE_REPLACE:
 		return !sx_block_code2(b);
 	case NATIVE_LINK_FAR:

@@ -14,8 +14,9 @@
  * alone. In 16- and 32-bit code whose CS has a base it isn't even RIP, and both ways are converted where native code
  * is entered, left, or calls out. Everywhere else it is RIP.
  *
- * A block that is entered from another page, by a return, or by a jump backwards, looks whether its page was
- * written and whether somebody wants the vCPU; jumps forward in the page, patched, come behind that. Jumps to
+ * A block that is entered from another page, or by a return, looks whether its page was written and whether somebody
+ * wants the vCPU. Patched jumps in the page come behind that: backwards to the second look, so that every loop has it,
+ * forwards behind both. Who writes code asks for all vCPUs (sx_ask_to_look_at_code), whose way back is the first look. Jumps to
  * other pages are patched under conditions (native_far.c); else, and where they are indirect, they look the target
  * up in native_targets, and what that hasn't got by a call (native_find.c). A call pushes where it returns to on a stack of its own, which
  * is the host's stack while native code runs, and calls; a return that finds its target there returns, so
@@ -43,8 +44,8 @@ struct sx_native_block {
 	u64 page;   /* linear, which it is bound to: native_mode.h */
 	u32 word;   /* ... under which the block is good */
 	u32 mode;
-	/* In the memory of native code: its code, the same behind the checks, its edges and behind them bytes. */
-	u32 entry, inner, edges;
+	/* In the memory of native code: its code, the same behind the look at the word, and behind all checks, its edges and behind them bytes. */
+	u32 entry, loop, inner, edges;
 	u16 n_edges;
 	/* Bytes of the page that it was made of or that were looked at; those that aren't the block's are kept. */
 	u16 first, n_bytes;

@@ -354,6 +354,7 @@ static void emit_entry(struct translation *t)
 	if (sx_block_code2(t->b))
 		t->head->word2_at =
 			check_word(t, sx_block_code2(t->b), sx_block_crossing(t->b)->word2);
+	t->loop = e->at;
 	e_op(e, 4, 0x83, 7, opd_near(&t->c->request), 1); /* cmp request, 0 */
 	e_u8(e, 0);
 	sx_native_add_slow(t, SLOW_ENTRY, e_jcc(e, 5), 0);
@@ -561,6 +562,7 @@ static bool emit_tail(struct translation *t)
 	struct emit *e = &t->e;
 
 	t->head->entry = (u32)(t->entry - start);
+	t->head->loop = (u32)(t->loop - start);
 	t->head->inner = (u32)(t->inner - start);
 	e->at = (u8 *)align_up((u64)(uintptr_t)e->at, sizeof(u32));
 	t->head->edges = (u32)(e->at - start);

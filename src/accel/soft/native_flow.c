@@ -54,7 +54,8 @@ static i64 furthest(const struct translation *t, unsigned index)
 
 /*
  * Where the jump whose distance stands at field leads, from the item index. Who jumps to what isn't further in the
- * page than all that it has been at comes by the checks: so every loop meets them.
+ * page than all that it has been at comes by the look at the request word: so every loop meets that. The page's word was
+ * looked at when the page was entered, and whoever changes it asks for this vCPU.
  */
 static struct slow *add_target(struct translation *t, u8 *field, i64 target, i64 from,
 			       unsigned index)
@@ -64,7 +65,7 @@ static struct slow *add_target(struct translation *t, u8 *field, i64 target, i64
 					    field, index);
 
 	s->target = target;
-	s->is_to_entry = target <= from || target <= last;
+	s->link = target <= from || target <= last ? NATIVE_LINK_LOOP : NATIVE_LINK;
 	s->has_upper = t->has_upper;
 	return s;
 }
@@ -108,10 +109,9 @@ void sx_native_slow_far(struct translation *t, const struct slow *s)
 
 void sx_native_slow_edge(struct translation *t, const struct slow *s)
 {
-	enum native_left tag = s->is_to_entry ? NATIVE_LINK_ENTRY : NATIVE_LINK;
 	u8 *field = settle(t, s) ? e_jump(&t->e) : s->field;
 
-	sx_native_add_edge(t, field, tag, s->target);
+	sx_native_add_edge(t, field, s->link, s->target);
 }
 
 /* Its flags are in EFLAGS, and stay there. */
@@ -221,7 +221,7 @@ void sx_native_slow_full(struct translation *t, const struct slow *s)
 	sx_native_jump_to_exec(t, e_exec(&t->e, s->rejoin));
 }
 
-/* Behind the call instruction: the guest returned, R11 is its RIP. */
+/* Behind the call instruction: the guest returned, R11 is its RIP. It was in other pages meanwhile. */
 static void emit_return_site(struct translation *t, const struct item *it)
 {
 	i64 next = it->off + it->i.len;
@@ -230,7 +230,10 @@ static void emit_return_site(struct translation *t, const struct item *it)
 	e_lea(e, 8, H_RSP, H_RSP, H_RSP, 0, sizeof(struct sx_native_return) - 8);
 	e_lea(e, 8, H_R11, H_R11, H_RSP, 0, (i32)-next);
 	e_store(e, H_R11, opd_near(&t->c->gpr[SX_RIP]));
-	sx_native_go(t, next, next);
+	if (sx_native_is_whole(t, next))
+		add_target(t, e_jump(e), next, next, t->n_items - 1)->link = NATIVE_LINK_ENTRY;
+	else
+		sx_native_far(t, next);
 }
 
 /*

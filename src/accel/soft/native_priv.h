@@ -21,8 +21,9 @@ enum native_left {
 	NATIVE_LINK_PLAIN = 6, /* as LINK, to its plain code */
 	NATIVE_LINK_FAR =
 		7, /* executable, of the end of a jump to RIP in another page: native_far.c */
+	NATIVE_LINK_LOOP = 8, /* as LINK, by its look at the request word */
 };
-#define NATIVE_TAG_BITS 3
+#define NATIVE_TAG_BITS 4
 static inline u32 native_tagged(const struct sx_native *n, const void *written,
 				enum native_left tag)
 {
@@ -157,10 +158,10 @@ struct slow {
 	u8 *stub;  /* where it leads */
 	u32 index; /* of the instruction */
 	/* EDGE, FAR: */
-	i64 target; /* offset in the page */
-	bool is_to_entry;
-	bool spills_flags; /* they are in EFLAGS, and wanted there */
-	bool has_upper;    /* at the jump */
+	i64 target;            /* offset in the page */
+	enum native_left link; /* how it will lead there */
+	bool spills_flags;     /* they are in EFLAGS, and wanted there */
+	bool has_upper;        /* at the jump */
 	/* CALLOUT, FULL, FIND: */
 	u8 *rejoin;
 	bool loads_flags;
@@ -189,7 +190,7 @@ struct translation {
 	struct item items[ITEMS_MAX];
 	unsigned n_items;
 	struct sx_native_block *head; /* as written */
-	u8 *entry, *inner;            /* as written: with the checks and behind them */
+	u8 *entry, *loop, *inner; /* as written: with the checks, with the second, behind them */
 	const struct sx_block
 		*at;        /* the decoded block that the items have come to; NULL: not known */
 	u8 *cold, *hot_end; /* where the code out of line begins, where the other ends */

@@ -43,6 +43,11 @@ static void log_cleared(struct gmem_listener *l, unused struct gmem_block *b)
 	sx_flush_everywhere(container_of(l, struct sx_accel, listener), NULL, SX_REQ_FLUSH_WRITES);
 }
 
+static void code_written(struct gmem_listener *l)
+{
+	sx_ask_to_look_at_code(container_of(l, struct sx_accel, listener), NULL);
+}
+
 /* --- vCPUs --- */
 
 static void vcpu_kick_(struct vcpu *v)
@@ -199,6 +204,7 @@ int soft_accel_new(const struct accel_config *config, struct accel **out, struct
 		.map_changed = map_changed,
 		.log_changed = log_changed,
 		.log_cleared = log_cleared,
+		.code_written = code_written,
 	};
 	gmem_listen(config->gmem, &s->listener);
 	*out = &s->accel;

@@ -205,6 +205,22 @@ void sx_flush_everywhere(struct sx_accel *a, struct sx_cpu *self, u32 flushes)
 	flush_everywhere(a, self, flushes, NULL);
 }
 
+void sx_ask_to_look_at_code(struct sx_accel *a, struct sx_cpu *self)
+{
+	for (u32 k = 0; k < ACCEL_MAX_VCPUS; k++) {
+		struct sx_cpu *c = __atomic_load_n(&a->vcpu[k], __ATOMIC_ACQUIRE);
+
+		if (c && c != self)
+			__atomic_fetch_or(&c->request, SX_REQ_KICK, __ATOMIC_SEQ_CST);
+	}
+}
+
+void sx_code_written(struct sx_cpu *c, struct gmem_block *b, u64 page)
+{
+	if (gmem_code_written(b, page))
+		sx_ask_to_look_at_code(c->accel, c);
+}
+
 /* Taking a lock that others hold while they wait for flushes: be outside meanwhile. */
 static void lock_outside(struct sx_cpu *c, pthread_mutex_t *m)
 {

@@ -41,6 +41,14 @@ void sx_serve_flushes(struct sx_cpu *c);
 /* Asks all vCPUs but self (NULL: none) for flushes, and returns when they are done. Any thread. */
 void sx_flush_everywhere(struct sx_accel *a, struct sx_cpu *self, u32 flushes);
 
+/*
+ * Code words changed. Loops of native code look at the request word alone, so it has to be set for whoever may be in one:
+ * all but self, whose callout looks at the word; NULL: all. One that sleeps need not be woken. Any thread.
+ */
+void sx_ask_to_look_at_code(struct sx_accel *a, struct sx_cpu *self);
+/* c is about to write a page that holds code. */
+void sx_code_written(struct sx_cpu *c, struct gmem_block *b, u64 page);
+
 /* As gmem_code_mark; and no vCPU can write the page by its TLB when it returns. */
 u32 sx_code_mark(struct sx_cpu *c, struct gmem_block *b, u64 page);
 

@@ -13,7 +13,7 @@ struct sx_xlat {
 	const struct gmem_range *range; /* with host */
 	u64 block_page;                 /* the page's number in range->block */
 	u32 *code;                      /* the page's code word */
-	bool is_code;                   /* decoded code stands there: gmem_code_written first */
+	bool is_code;                   /* decoded code stands there: sx_code_written first */
 };
 
 /* Raises what the access raises. A write is noted in the dirty log. */

@@ -42,6 +42,30 @@ TEST(a_loop_may_rewrite_itself)
 	core_fini(&k);
 }
 
+/* A function in another page writes now and then the immediate that its caller loads as soon as it has returned. */
+CODE(calls_writer, "mov $1000, %ecx\n xor %ebx, %ebx\n xor %esi, %esi\n mov $0x11000, %edx\n"
+		   "cw_again: call *%rdx\n cw_load: mov $0, %eax\n"
+		   "cmp %esi, %eax\n je 1f\n inc %ebx\n 1: dec %ecx\n jnz cw_again\n" STOP
+		   "cw_writer: test $15, %cl\n jnz 1f\n mov %ecx, %esi\n"
+		   "mov %ecx, cw_load+1-calls_writer+0x10000\n 1: ret\n");
+
+TEST(what_a_function_elsewhere_writes_into_its_caller_is_seen)
+{
+	extern const u8 cw_writer[];
+	struct core k;
+	struct x86_cpu_state s;
+
+	core_init(&k);
+	core_long_mode(&k, &s);
+	core_load(&k, CORE_CODE, calls_writer, CODE_SIZE(calls_writer));
+	core_load(&k, CORE_CODE + 0x1000, cw_writer,
+		  CODE_SIZE(calls_writer) - (size_t)(cw_writer - calls_writer));
+	CHECK_EQ(core_run(&k, &s), VCPU_STOP_REQUEST);
+	CHECK_EQ(s.gpr[X86_RSI], 16);
+	CHECK_EQ(s.gpr[X86_RBX], 0);
+	core_fini(&k);
+}
+
 /* REP STOSB over the code that comes next. */
 CODE(patch_rep, "mov $pr_from-patch_rep+0x10000, %edi\n mov $3, %ecx\n mov $0x90, %al\n rep stosb\n"
 		"pr_from: inc %ebx\n nop\n" STOP);

@@ -309,3 +309,56 @@ TEST(a_page_that_a_loop_reads_is_mapped_anew_by_another_cpu)
 	CHECK_EQ((u32)r[0].s.gpr[X86_RSI], 0x210000);
 	core_fini(&k);
 }
+
+/*
+ * A loop that counts in memory and never leaves its page, without interrupts, until somebody else overwrites the jump at
+ * its end.
+ */
+#define TURNS_AT 0x200000u
+#define JUMP_AT  (CORE_CODE + 0x100c)
+CODE(turns, "1: inc %ecx\n mov %ecx, 0x200000\n jnz 2f\n nop\n 2: jmp 1b\n");
+CODE(overwrites_turns, "1: cmpl $100000, 0x200000\n jb 1b\n movw $0x9090, 0x1100c\n");
+
+static void load_turns(struct core *k)
+{
+	core_load(k, CORE_CODE + 0x1000, turns, CODE_SIZE(turns));
+	core_load(k, CORE_CODE + 0x1000 + CODE_SIZE(turns), stop_1, CODE_SIZE(stop_1));
+	CHECK_EQ(*core_ram(k, JUMP_AT), 0xeb);
+}
+
+TEST(a_loop_whose_code_another_cpu_overwrites_ends)
+{
+	for (unsigned n = 0; n < 10; n++) {
+		struct core k;
+		struct runner r[2];
+
+		core_init(&k);
+		load_turns(&k);
+		core_load(&k, CORE_CODE, overwrites_turns, CODE_SIZE(overwrites_turns));
+		core_load(&k, CORE_CODE + CODE_SIZE(overwrites_turns), stop_0, CODE_SIZE(stop_0));
+		start_two(r, &k);
+		finish(&r[0]);
+		finish(&r[1]);
+		core_fini(&k);
+	}
+}
+
+TEST(a_loop_whose_code_a_device_overwrites_ends)
+{
+	for (unsigned n = 0; n < 10; n++) {
+		struct core k;
+		struct x86_cpu_state s;
+		struct runner r;
+
+		core_init(&k);
+		load_turns(&k);
+		core_long_mode(&k, &s);
+		start(&r, &k, 1, &s, CORE_CODE + 0x1000);
+		while (__atomic_load_n((u32 *)(void *)core_ram(&k, TURNS_AT), __ATOMIC_RELAXED) <
+		       100000)
+			sched_yield();
+		CHECK_EQ(gmem_write(k.gmem, JUMP_AT, "\x90\x90", 2), 0);
+		finish(&r);
+		core_fini(&k);
+	}
+}
