@@ -660,7 +660,9 @@ void sx_chain_slow(struct sx_cpu *c, unsigned which)
 
 	if (!b)
 		return;
-	if (!b->is_crossing) /* whose second page may be another where this one is mapped elsewhere */
+	/* It goes wherever this page is mapped: not an instruction whose second page may be another there, nor what is
+	 * at RIP now because the guest has changed a translation that it hasn't invalidated yet. */
+	if (!b->is_crossing && b->code == from->code)
 		from->out[which] = b;
 	sx_block_enter(c, b);
 }

@@ -346,20 +346,37 @@ static bool is_here(const struct sx_cpu *c, const struct sx_block *b)
 	return sx_native_is_for(c, b, sx_code_lin(c));
 }
 
+/* What native code was left for. */
+struct left {
+	enum native_left tag;
+	u8 *at;                             /* as written */
+	const struct sx_native_block *from; /* whose jump it is, if it stays in its page */
+};
+
+/*
+ * Jumps inside a page lead to code of the same page whatever is mapped where they are taken: what is at RIP now may
+ * be another's, of a page whose translation the guest changed and hasn't invalidated yet.
+ */
+static bool is_in_page_of(const struct sx_cpu *c, const struct sx_block *b, const struct left *left)
+{
+	assert(sx_native_owns(c->native, left->from));
+	return left->from->code == b->code;
+}
+
 /* Leads a jump of native code, or the entry of a stale block, to what is there now. */
-static void link_to(struct sx_cpu *c, u8 *at, enum native_left left, const struct sx_block *to)
+static void link_to(struct sx_cpu *c, const struct left *left, const struct sx_block *to)
 {
 	const struct sx_native *n = c->native;
-	u8 *entry = n->write + to->native;
+	u8 *entry = n->write + to->native, *at = left->at;
 
 	assert(sx_native_owns(n, at));
-	if (left == NATIVE_LINK_FAR) {
+	if (left->tag == NATIVE_LINK_FAR) {
 		sx_native_link_far(c, at, sx_code_lin(c), entry);
-	} else if (left == NATIVE_LINK_ENTRY) {
+	} else if (left->tag == NATIVE_LINK_ENTRY) {
 		e_patch(at, entry);
-	} else if (left == NATIVE_LINK) {
+	} else if (left->tag == NATIVE_LINK) {
 		e_patch(at, n->write + head_of(c, to)->inner);
-	} else if (left == NATIVE_LINK_LOOP) {
+	} else if (left->tag == NATIVE_LINK_LOOP) {
 		e_patch(at, n->write + head_of(c, to)->loop);
 	} else if (at != entry) {
 		at[0] = 0xe9; /* jmp */
@@ -371,19 +388,20 @@ static void link_to(struct sx_cpu *c, u8 *at, enum native_left left, const struc
  * Leads a split to the plain code of the block at RIP, and returns that. NULL: none can be had; who steps
  * by the interpreter gets on.
  */
-static u8 *link_plain(struct sx_cpu *c, u8 *at)
+static u8 *link_plain(struct sx_cpu *c, const struct left *left)
 {
 	const struct sx_native *n = c->native;
 	struct sx_block *b = sx_jump_find(c);
 
-	assert(sx_native_owns(n, at));
+	assert(sx_native_owns(n, left->at));
 	if (!b && sx_cache_has_room(c)) {
 		c->block = NULL;
 		b = sx_block_find(c);
 	}
-	if (!b || sx_block_code2(b) || (!b->plain && !sx_native_translate_plain(c, b)))
+	if (!b || sx_block_code2(b) || !is_in_page_of(c, b, left) ||
+	    (!b->plain && !sx_native_translate_plain(c, b)))
 		return NULL;
-	e_patch(at, n->write + sx_native_head(c, n->exec + b->plain)->inner);
+	e_patch(left->at, n->write + sx_native_head(c, n->exec + b->plain)->inner);
 	return n->exec + b->plain;
 }
 
@@ -400,14 +418,19 @@ static enum sx_count left_counter(enum native_left left)
 	return counters[left];
 }
 
-static uintptr_t enter_at(struct sx_cpu *c, u8 *code)
+static struct left enter_at(struct sx_cpu *c, u8 *code)
 {
+	const u8 *start = c->native->write;
 	uintptr_t left;
 
 	c->gpr[SX_RIP] = sx_code_lin(c) & PAGE_MASK;
 	left = ((sx_native_enter_fn *)(uintptr_t)c->native->enter)(code);
 	c->gpr[SX_RIP] = rip_of_linear(c, c->gpr[SX_RIP]);
-	return left;
+	return (struct left){
+		.tag = left & (BIT32(NATIVE_TAG_BITS) - 1),
+		.at = c->native->write + ((u32)left >> NATIVE_TAG_BITS),
+		.from = (const void *)(start + (left >> NATIVE_FROM_SHIFT)),
+	};
 }
 
 /* Whose SIMD wasn't ready: it is now, or NULL. */
@@ -421,25 +444,23 @@ static u8 *make_ready(struct sx_cpu *c, u8 *at)
 	return c->native->exec + head->entry;
 }
 
-/* Runs native code until it wants something that can't be had at once; what it left is told. */
-static enum native_left run_native(struct sx_cpu *c, u8 *code, u8 **out)
+/* Runs native code until it wants something that can't be had at once. */
+static struct left run_native(struct sx_cpu *c, u8 *code)
 {
 	sx_native_remember(c, sx_code_lin(c), code); /* jumps there find it next time */
 	for (;;) {
-		uintptr_t left = enter_at(c, code);
-		enum native_left tag = left & (BIT32(NATIVE_TAG_BITS) - 1);
+		struct left left = enter_at(c, code);
 
-		assert(tag <= NATIVE_LINK_LOOP);
-		sx_count(c, left_counter(tag));
-		*out = c->native->write + (left >> NATIVE_TAG_BITS);
-		if (tag == NATIVE_INTERPRET)
-			code = make_ready(c, *out);
-		else if (tag == NATIVE_LINK_PLAIN)
-			code = link_plain(c, *out);
+		assert(left.tag <= NATIVE_LINK_LOOP);
+		sx_count(c, left_counter(left.tag));
+		if (left.tag == NATIVE_INTERPRET)
+			code = make_ready(c, left.at);
+		else if (left.tag == NATIVE_LINK_PLAIN)
+			code = link_plain(c, &left);
 		else
-			return tag;
+			return left;
 		if (!code)
-			return tag;
+			return left;
 	}
 }
 
@@ -452,14 +473,14 @@ static sx_insn_fn *go_on_with(struct sx_cpu *c, struct sx_block *b, sx_insn_fn *
 }
 
 /* Jumps to an instruction across two pages are linked only where that is known by its linear address. */
-static bool may_link(enum native_left left, const struct sx_block *b)
+static bool may_link(const struct sx_cpu *c, const struct left *left, const struct sx_block *b)
 {
-	switch (left) {
+	switch (left->tag) {
 	case NATIVE_LINK:
 	case NATIVE_LINK_ENTRY:
 	case NATIVE_LINK_LOOP:
 	case NATIVE_REPLACE:
-		return !sx_block_code2(b);
+		return !sx_block_code2(b) && is_in_page_of(c, b, left);
 	case NATIVE_LINK_FAR:
 		return true;
 	case NATIVE_GO_ON:
@@ -474,20 +495,20 @@ static bool may_link(enum native_left left, const struct sx_block *b)
 /* From the block at hand to the next that the interpreter enters; NULL: to the run loop. */
 static noinline sx_insn_fn *run_on(struct sx_cpu *c)
 {
-	enum native_left left;
 	struct sx_block *b;
+	struct left left;
 	unsigned len;
-	u8 *at;
 
 	c->retired -= c->block->n_insns; /* native code counts for itself */
-	left = run_native(c, c->native->exec + c->block->native, &at);
+	left = run_native(c, c->native->exec + c->block->native);
 	/* It wants SIMD and can't have it: the interpreter knows what that leads to. */
-	if (left == NATIVE_INTERPRET) {
+	if (left.tag == NATIVE_INTERPRET) {
 		b = sx_jump_find(c);
 		if (b && !b->is_bare)
 			return go_on_with(c, b, b->first_fn);
 	}
-	if ((left == NATIVE_STEP || left == NATIVE_LINK_PLAIN || left == NATIVE_INTERPRET) &&
+	if ((left.tag == NATIVE_STEP || left.tag == NATIVE_LINK_PLAIN ||
+	     left.tag == NATIVE_INTERPRET) &&
 	    !step(c, &len))
 		return NULL;
 	/* HLT is a callout: a vCPU that sleeps is the run loop's. */
@@ -496,8 +517,8 @@ static noinline sx_insn_fn *run_on(struct sx_cpu *c)
 	b = sx_jump_find(c);
 	if (!b) /* so that a jump is linked the first time */
 		b = sx_block_find_good(c, sx_code_lin(c));
-	if (b && b->native && may_link(left, b) && is_here(c, b))
-		link_to(c, at, left, b);
+	if (b && b->native && may_link(c, &left, b) && is_here(c, b))
+		link_to(c, &left, b);
 	return SX_CHAINS_BLOCKS && b ? go_on_with(c, b, b->insn[0].fn) : NULL;
 }
 

@@ -213,7 +213,7 @@ void sx_native_jump_to_exec(struct translation *t, const u8 *exec)
 		e_patch(field, exec - t->e.to_exec);
 }
 
-/* RIP is at target in the page. Both stand behind the call, which doesn't come back. */
+/* RIP is at target in the page. It, and what enter returns, stand behind the call, which doesn't come back. */
 void sx_native_leave_with(struct translation *t, u32 left, i64 target)
 {
 	bool is_wide = sx_native_rip_size(t->b->mode) == 8;
@@ -224,6 +224,7 @@ void sx_native_leave_with(struct translation *t, u32 left, i64 target)
 		e_patch(field, t->c->native->leave_by[is_wide] - e->to_exec);
 	e_i32(e, target);
 	e_i32(e, left);
+	e_i32(e, (const u8 *)t->head - t->c->native->write);
 }
 
 void sx_native_add_edge(struct translation *t, u8 *field, enum native_left tag, i64 target)

@@ -86,7 +86,7 @@ static void emit_leave(struct emit *e, struct sx_cpu *c)
 	emit_return_to_c(e, c);
 }
 
-/* Called: behind the call stand how far RIP is on, and what enter returns. */
+/* Called: behind the call stand how far RIP is on, and the two halves of what enter returns. */
 static void emit_leave_by(struct emit *e, struct sx_cpu *c, bool is_wide)
 {
 	c->native->leave_by[is_wide] = e_exec(e, e->at);
@@ -94,7 +94,7 @@ static void emit_leave_by(struct emit *e, struct sx_cpu *c, bool is_wide)
 	move_rsp(e, 8);
 	e_op(e, 8, 0x63, H_R10, opd_base(H_R11, 0), 0);                      /* movsxd */
 	e_op(e, is_wide ? 8 : 4, 0x01, H_R10, opd_near(&c->gpr[SX_RIP]), 0); /* add */
-	e_op(e, 4, 0x8b, H_R10, opd_base(H_R11, 4), 0);
+	e_load(e, H_R10, opd_base(H_R11, 4));
 	jump_to(e, c->native->leave);
 }
 

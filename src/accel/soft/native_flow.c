@@ -180,6 +180,15 @@ static void end_loop(struct translation *t, const struct item *it)
 
 /* --- calls --- */
 
+void sx_native_canonical(struct emit *e, unsigned reg, unsigned from)
+{
+	e_op(e, 8, 0x8b, reg, opd_reg(from), 0);
+	e_op(e, 8, 0xc1, 4, opd_reg(reg), 1); /* shl */
+	e_u8(e, 16);
+	e_op(e, 8, 0xc1, 7, opd_reg(reg), 1); /* sar */
+	e_u8(e, 16);
+}
+
 /* Pushes RIP behind the call, whose linear address goes to R11; on a miss the interpreter does the call. */
 static void push_return(struct translation *t, unsigned index)
 {
@@ -200,18 +209,27 @@ static void push_return(struct translation *t, unsigned index)
 	sx_native_stack_move(t, GUEST_RSP, -size);
 }
 
-/* R11: where it returns to, linear. The frame but for its code, which a call instruction pushes. */
+/*
+ * R11: where it returns to, linear. The frame but for its code, which a call instruction pushes. A return to no
+ * address finds another there: behind the lower half's last page.
+ */
 static void push_frame(struct translation *t, unsigned index)
 {
+	const struct item *it = &t->items[index];
+	unsigned rip = H_R11;
 	struct emit *e = &t->e;
 
 	e_op(e, 8, 0x3b, H_RSP, opd_near(&t->c->native_limit), 0);
 	sx_native_add_slow(t, SLOW_FULL, e_jcc(e, 2), index);
 	if (!e->is_full)
 		t->slow[t->n_slow - 1].rejoin = e->at;
+	if (t->b->mode & SX_MODE_64 && it->off + it->i.len == PAGE_SIZE) {
+		sx_native_canonical(e, H_R14, H_R11);
+		rip = H_R14;
+	}
 	e_op(e, 4, 0xff, 6, opd_near(&t->c->native_key), 0); /* push */
 	e_u8(e, 0x41);
-	e_u8(e, 0x53); /* push r11 */
+	e_u8(e, 0x50 | (rip & 7)); /* push */
 }
 
 /* Too many calls: all are forgotten. */
@@ -406,11 +424,7 @@ static void check_canonical(struct translation *t, unsigned index)
 {
 	struct emit *e = &t->e;
 
-	e_op(e, 8, 0x8b, H_R14, opd_reg(H_R11), 0);
-	e_op(e, 8, 0xc1, 4, opd_reg(H_R14), 1); /* shl */
-	e_u8(e, 16);
-	e_op(e, 8, 0xc1, 7, opd_reg(H_R14), 1); /* sar */
-	e_u8(e, 16);
+	sx_native_canonical(e, H_R14, H_R11);
 	e_op(e, 8, 0x3b, H_R14, opd_reg(H_R11), 0);
 	sx_native_add_slow(t, SLOW_STEP, e_jcc(e, 5), index);
 }

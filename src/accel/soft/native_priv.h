@@ -24,6 +24,8 @@ enum native_left {
 	NATIVE_LINK_LOOP = 8, /* as LINK, by its look at the request word */
 };
 #define NATIVE_TAG_BITS 4
+/* Above 32 bits, of jumps inside a page and of NATIVE_REPLACE: of the head of the block that they are of. */
+#define NATIVE_FROM_SHIFT 32
 static inline u32 native_tagged(const struct sx_native *n, const void *written,
 				enum native_left tag)
 {
@@ -278,6 +280,8 @@ void sx_native_seam(struct translation *t, unsigned index);
 void sx_native_end(struct translation *t, unsigned index);
 /* Is it an instruction whole in the page? One that goes on in the next is found by its linear address only. */
 bool sx_native_is_whole(struct translation *t, i64 off);
+/* reg = the canonical address that has the low 48 bits of the one in `from`. */
+void sx_native_canonical(struct emit *e, unsigned reg, unsigned from);
 /* To the code at target in the page, from the instruction at `from`. */
 void sx_native_go(struct translation *t, i64 target, i64 from);
 void sx_native_slow_edge(struct translation *t, const struct slow *s);

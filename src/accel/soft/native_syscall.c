@@ -194,11 +194,7 @@ static void emit_sysret(struct translation *t, struct otherwise *o)
 	e_op(e, 4, 0xf7, 0, opd_reg(H_R11), 4); /* test */
 	e_i32(e, X86_FLAG_TF | X86_FLAG_RF | X86_FLAG_AC);
 	otherwise(e, o, CC_NE);
-	e_op(e, 8, 0x8b, H_R14, opd_reg(H_RCX), 0);
-	e_op(e, 8, 0xc1, 4, opd_reg(H_R14), 1); /* shl */
-	e_u8(e, 16);
-	e_op(e, 8, 0xc1, 7, opd_reg(H_R14), 1); /* sar */
-	e_u8(e, 16);
+	sx_native_canonical(e, H_R14, H_RCX);
 	e_op(e, 8, 0x3b, H_R14, opd_reg(H_RCX), 0);
 	otherwise(e, o, CC_NE);
 	alu_imm(e, 4, 4, H_R11, SYSRET_FLAGS);
