@@ -3,6 +3,8 @@
  * ThreadSanitizer, too.
  */
 #include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "base/err.h"
 #include "clock/vclock.h"
@@ -361,4 +363,142 @@ TEST(a_loop_whose_code_a_device_overwrites_ends)
 		finish(&r);
 		core_fini(&k);
 	}
+}
+
+/* --- loops that keep pages, and what others do with these --- */
+
+/*
+ * User code that steps through two pages, storing the round that it is in: into the immediate of a function of the other
+ * CPU's, too, which sits among them: of a byte, so that none is half old. Who calls it between two looks at the round is
+ * given one that is between these, or the next, of which the byte can tell fewer than 256.
+ */
+/* clang-format off */
+CODE(steps_over_code, "xor %ebx, %ebx\n"
+	"1: inc %ebx\n mov $0x300000, %edi\n mov $32, %ecx\n"
+	"2: mov %bl, (%rdi)\n add $256, %rdi\n dec %ecx\n jnz 2b\n"
+	"mov %ebx, 0x210000\n cmp $6000, %ebx\n jb 1b\n int $0x41\n");
+CODE(calls_among_steps, "mov $0x3000ff, %edx\n xor %ebp, %ebp\n xor %ebx, %ebx\n"
+	"1: mov 0x210000, %ecx\n call *%rdx\n mov 0x210000, %esi\n inc %esi\n sub %ecx, %esi\n"
+	"cmp $255, %esi\n ja 2f\n incl %ebp\n sub %cl, %al\n movzbl %al, %eax\n cmp %esi, %eax\n jbe 2f\n inc %ebx\n"
+	"2: cmp $6000, %ecx\n jb 1b\n");
+/* clang-format on */
+
+static void start_in_user_mode(struct core *k, const void *code, size_t size)
+{
+	core_load(k, CORE_CODE, enters_user, CODE_SIZE(enters_user));
+	core_load(k, 0x220000, code, size);
+	core_load(k, CORE_CODE + 0x3000, stop_0, CODE_SIZE(stop_0));
+	core_set_gate(k, 0x41, CORE_CODE + 0x3000, CORE_CS64, 0, 0xee);
+}
+
+TEST(a_page_that_a_loop_writes_becomes_code_of_another_cpu)
+{
+	struct core k;
+	struct runner r[2];
+
+	core_init(&k);
+	start_in_user_mode(&k, steps_over_code, CODE_SIZE(steps_over_code));
+	core_load(&k, 0x3000ff, "\xb0\0\xc3", 3);
+	core_load(&k, CORE_CODE + 0x1000, calls_among_steps, CODE_SIZE(calls_among_steps));
+	core_load(&k, CORE_CODE + 0x1000 + CODE_SIZE(calls_among_steps), stop_1, CODE_SIZE(stop_1));
+	start_two(r, &k);
+	finish(&r[0]);
+	finish(&r[1]);
+	CHECK_EQ(r[1].s.gpr[X86_RBX], 0);
+	CHECK((u32)r[1].s.gpr[X86_RBP]);
+	core_fini(&k);
+}
+
+/* The same over 1 MiB and on the stack, while its memory is copied by the dirty log. */
+/* clang-format off */
+CODE(steps_on, "xor %ebx, %ebx\n"
+	"1: inc %ebx\n mov $0x300000, %edi\n mov $4096, %ecx\n"
+	"2: mov %rbx, (%rdi)\n add $256, %rdi\n push %rbx\n pop %rax\n dec %ecx\n jnz 2b\n"
+	"cmpb $0, 0x210000\n je 1b\n int $0x41\n");
+/* clang-format on */
+
+#define LOGGED     (CORE_RAM / PAGE_SIZE)
+#define COPY_ROUND 40
+
+static void copy_dirty(struct core *k, u8 *copy)
+{
+	u64 bits[LOGGED / 64];
+
+	gmem_log_take(k->gmem, k->ram, bits);
+	for (unsigned n = 0; n < LOGGED; n++) {
+		if (bits[n / 64] & BIT(n % 64))
+			memcpy(copy + n * PAGE_SIZE, core_ram(k, n * PAGE_SIZE), PAGE_SIZE);
+	}
+}
+
+TEST(memory_copied_by_the_dirty_log_while_loops_write_it)
+{
+	u8 *copy = malloc(CORE_RAM);
+	struct err err = ERR_INIT;
+	struct runner r;
+	struct core k;
+	struct x86_cpu_state s;
+
+	core_init(&k);
+	start_in_user_mode(&k, steps_on, CODE_SIZE(steps_on));
+	core_long_mode(&k, &s);
+	start(&r, &k, 0, &s, CORE_CODE);
+	while (__atomic_load_n((u64 *)(void *)core_ram(&k, 0x300000), __ATOMIC_RELAXED) < 3)
+		sched_yield();
+	CHECK_EQ(gmem_log_start(k.gmem, &err), 0);
+	memcpy(copy, core_ram(&k, 0), CORE_RAM);
+	for (unsigned n = 0; n < COPY_ROUND; n++)
+		copy_dirty(&k, copy);
+	*core_ram(&k, 0x210000) = 1;
+	gmem_block_written(k.ram, 0x210000, 1);
+	finish(&r);
+	copy_dirty(&k, copy);
+	CHECK(!memcmp(copy, core_ram(&k, 0), CORE_RAM));
+	gmem_log_stop(k.gmem);
+	free(copy);
+	core_fini(&k);
+}
+
+/*
+ * As Linux patches code: a breakpoint on the first byte, a word to all CPUs, the other bytes, a word, the first byte. The
+ * patched instruction is in the middle of a straight run, and its bytes are all the same: a mixture would be seen.
+ */
+/* clang-format off */
+#define ALL_HAVE_IT "incl 0x200000\n mov 0x200000, %eax\n 7: pause\n cmp %eax, 0x201000\n jne 7b\n"
+CODE(patches, "mov $400, %ebx\n mov $0x11111111, %r8d\n"
+	"1: movl $0, 0x202000\n movb $0xcc, 0x30000a\n" ALL_HAVE_IT
+	"xor $0x33333333, %r8d\n mov %r8d, 0x30000b\n" ALL_HAVE_IT
+	"movb $0xb8, 0x30000a\n" ALL_HAVE_IT "mov %r8d, 0x202000\n"
+	"dec %ebx\n jnz 1b\n movl $1, 0x203000\n");
+/* What it calls: the constant, among what shares its trace. R12 counts mixtures, R13 old constants behind the last word. */
+CODE(is_patched, "xor %esi, %esi\n lea 1(%rdi), %r9\n nop\n nop\n nop\n nop\n mov $0x11111111, %eax\n"
+	"lea 1(%rdi), %r9\n jmp 1f\n 1: ret\n");
+CODE(calls_patched, "mov $0x300000, %r8d\n xor %r12d, %r12d\n xor %r13d, %r13d\n"
+	"1: xor %eax, %eax\n cpuid\n mov 0x202000, %ebp\n mov 0x200000, %ecx\n mov %ecx, 0x201000\n call *%r8\n"
+	"cmp $0x99, %eax\n je 3f\n cmp $0x11111111, %eax\n je 2f\n cmp $0x22222222, %eax\n je 2f\n inc %r12d\n"
+	"2: test %ebp, %ebp\n jz 3f\n cmp %eax, %ebp\n je 3f\n inc %r13d\n"
+	"3: cmpl $0, 0x203000\n je 1b\n");
+CODE(is_patching, "addq $4, (%rsp)\n mov $0x99, %eax\n iretq\n");
+/* clang-format on */
+
+TEST(code_patched_by_way_of_a_breakpoint)
+{
+	struct core k;
+	struct runner r[2];
+
+	core_init(&k);
+	core_load(&k, 0x300000, is_patched, CODE_SIZE(is_patched));
+	CHECK_EQ(*core_ram(&k, 0x30000a), 0xb8);
+	core_load(&k, CORE_CODE, patches, CODE_SIZE(patches));
+	core_load(&k, CORE_CODE + CODE_SIZE(patches), stop_0, CODE_SIZE(stop_0));
+	core_load(&k, CORE_CODE + 0x1000, calls_patched, CODE_SIZE(calls_patched));
+	core_load(&k, CORE_CODE + 0x1000 + CODE_SIZE(calls_patched), stop_1, CODE_SIZE(stop_1));
+	core_load(&k, CORE_CODE + 0x2000, is_patching, CODE_SIZE(is_patching));
+	core_set_gate(&k, X86_BP, CORE_CODE + 0x2000, CORE_CS64, 0, 0x8e);
+	start_two(r, &k);
+	finish(&r[0]);
+	finish(&r[1]);
+	CHECK_EQ(r[1].s.gpr[X86_R12], 0);
+	CHECK_EQ(r[1].s.gpr[X86_R13], 0);
+	core_fini(&k);
 }

@@ -263,3 +263,54 @@ TEST(a_call_with_a_prefix_returns_behind_it)
 	CHECK_EQ(s.gpr[X86_RBX], USER + 10);
 	core_fini(&k);
 }
+
+/* --- breakpoints that the kernel sets, on pages that user code keeps --- */
+
+/* clang-format off */
+CODE(steps, "mov $60, %ebp\n"
+	"1: mov $0x400000, %edi\n mov $100, %ecx\n"
+	"2: mov %rbp, (%rdi)\n add $8, %rdi\n dec %ecx\n jnz 2b\n"
+	"syscall\n dec %ebp\n jnz 1b\n int $0x80\n");
+#define SET_BREAKPOINT(at_, dr7_) "mov $" at_ ", %eax\n mov %rax, %dr0\n mov $" dr7_ ", %eax\n mov %rax, %dr7\n"
+CODE(watches_steps, AS_KERNEL(SET_BREAKPOINT("0x400100", "0x90401")) "sysretq\n");
+CODE(watches_pushes, AS_KERNEL(SET_BREAKPOINT("0x407ff8", "0x90401")) "sysretq\n");
+CODE(watches_pops, AS_KERNEL(SET_BREAKPOINT("0x407ff8", "0xb0401")) "sysretq\n");
+CODE(notes_rdi, "mov %rdi, %rsi\n mov (%rsp), %rdi\n mov 8(%rsp), %r12\n mov 16(%rsp), %r13\n" STOP);
+/* clang-format on */
+
+/* The user's code traps behind the instruction that ends at `behind`, in that round. */
+static void check_trap(struct core *k, struct x86_cpu_state *s, u64 behind, unsigned round)
+{
+	set_gate(k, X86_DB, notes_rdi, CODE_SIZE(notes_rdi));
+	CHECK_EQ(core_run(k, s), VCPU_STOP_REQUEST);
+	CHECK_EQ(s->gpr[X86_RDI], USER + behind);
+	CHECK_EQ(s->gpr[X86_R12], CORE_USER_CS64);
+	CHECK_EQ(s->gpr[X86_RBP], round);
+	CHECK_EQ(s->dr6 & 15, 1);
+}
+
+TEST(a_breakpoint_on_a_page_that_a_loop_keeps)
+{
+	struct core k;
+	struct x86_cpu_state s;
+
+	PREPARE(&k, &s, watches_steps);
+	core_load(&k, USER, steps, CODE_SIZE(steps));
+	check_trap(&k, &s, 18, EVENT - 1);
+	CHECK_EQ(s.gpr[X86_RSI], 0x400100);
+	CHECK_EQ((u32)s.gpr[X86_RCX], 100 - 0x100 / 8);
+	core_fini(&k);
+}
+
+TEST(a_breakpoint_on_the_stack_of_who_called)
+{
+	struct core k;
+	struct x86_cpu_state s;
+
+	PREPARE(&k, &s, watches_pushes);
+	check_trap(&k, &s, 8, EVENT - 1);
+	core_fini(&k);
+	PREPARE(&k, &s, watches_pops);
+	check_trap(&k, &s, 11, EVENT);
+	core_fini(&k);
+}
