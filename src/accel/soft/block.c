@@ -321,7 +321,7 @@ static void close_block(struct sx_block *b, struct sx_insn *at, const u8 *bytes)
 	memcpy(sx_block_bytes(b), bytes, b->n_bytes);
 }
 
-/* Decodes from bytes up to the end of the page. False: not one whole instruction is there. */
+/* Decodes from bytes, which nobody changes, up to the end of the page. False: not one whole instruction is there. */
 static bool decode_run(struct sx_cpu *c, struct sx_block *b, const u8 *bytes, unsigned avail)
 {
 	unsigned max = c->mode & SX_MODE_STEP ? 1 : SX_BLOCK_MAX;
@@ -486,9 +486,10 @@ static struct sx_block *find_crossing(struct sx_cpu *c, u64 lin, struct sx_itlb_
 
 static struct sx_block *block_new(struct sx_cpu *c, const struct sx_itlb_entry *e, gpa_t gpa)
 {
+	unsigned off = (unsigned)(gpa & ~PAGE_MASK), n = (unsigned)PAGE_SIZE - off;
+	u8 bytes[SX_BLOCK_MAX * SX_INSN_MAX]; /* the page's may change before they are kept */
 	struct sx_cache *k = c->cache;
 	struct sx_block *b;
-	unsigned off = (unsigned)(gpa & ~PAGE_MASK);
 
 	if (!sx_cache_has_room(c))
 		make_room(c);
@@ -499,7 +500,10 @@ static struct sx_block *block_new(struct sx_cpu *c, const struct sx_itlb_entry *
 		.mode = c->mode,
 		.gpa = gpa,
 	};
-	if (!decode_run(c, b, e->host + off, (unsigned)PAGE_SIZE - off))
+	if (n > sizeof(bytes))
+		n = sizeof(bytes);
+	memcpy(bytes, e->host + off, n);
+	if (!decode_run(c, b, bytes, n))
 		return NULL;
 	block_add(k, b);
 	sx_count(c, SX_N_BLOCK_DECODED);

@@ -385,7 +385,8 @@ static void link_to(struct sx_cpu *c, const struct left *left, const struct sx_b
 }
 
 /*
- * Leads a split to the plain code of the block at RIP, and returns that. NULL: none can be had; who steps
+ * Leads a split to the plain code of the block at RIP, by its checks, since it may be further up in the page than what
+ * comes next: and returns that. NULL: none can be had; who steps
  * by the interpreter gets on.
  */
 static u8 *link_plain(struct sx_cpu *c, const struct left *left)
@@ -401,7 +402,7 @@ static u8 *link_plain(struct sx_cpu *c, const struct left *left)
 	if (!b || sx_block_code2(b) || !is_in_page_of(c, b, left) ||
 	    (!b->plain && !sx_native_translate_plain(c, b)))
 		return NULL;
-	e_patch(left->at, n->write + sx_native_head(c, n->exec + b->plain)->inner);
+	e_patch(left->at, n->write + b->plain);
 	return n->exec + b->plain;
 }
 

@@ -95,7 +95,7 @@ static bool decode_run(struct translation *t, i64 *off, u32 limit)
 	return false;
 }
 
-/* From the page, which may be changed meanwhile: looked at when all is done. */
+/* From a copy of the page, which may be changed meanwhile: looked at when all is done. */
 static bool decode_items(struct translation *t)
 {
 	const struct sx_block *b = t->b;
@@ -475,12 +475,12 @@ static void emit_slow(struct translation *t, const struct slow *s)
 	case SLOW_FULL:
 		sx_native_slow_full(t, s);
 		break;
-	case SLOW_ENTRY: /* across pages, the one at RIP may be another address space's */
-		sx_native_leave_with(t,
-				     sx_block_code2(t->b) ? (u32)NATIVE_GO_ON
-							  : native_tagged(t->c->native, t->entry,
-									  NATIVE_REPLACE),
-				     start);
+	case SLOW_ENTRY: /* across pages, the one at RIP may be another address space's; it isn't plain code */
+		sx_native_leave_with(
+			t,
+			t->is_plain ? (u32)NATIVE_GO_ON
+				    : native_tagged(t->c->native, t->entry, NATIVE_REPLACE),
+			start);
 		break;
 	case SLOW_INTERPRET: /* a block across pages has one instruction, and its room others after it */
 		sx_native_leave_with(t,
@@ -556,7 +556,7 @@ static void emit_bytes(struct translation *t)
 	e_bytes(&t->e, t->page + end, t->end - end);
 }
 
-/* Behind the code: its jumps, and bytes. False: these have changed meanwhile. */
+/* Behind the code: its jumps, and bytes. False: the page was written meanwhile. */
 static bool emit_tail(struct translation *t)
 {
 	const u8 *start = t->c->native->write;
@@ -597,6 +597,7 @@ static void begin(struct translation *t, struct sx_cpu *c, struct sx_block *b, b
 {
 	struct sx_native *n = c->native;
 	const struct gmem_range *range;
+	const u8 *page;
 
 	t->c = c;
 	t->b = b;
@@ -606,7 +607,10 @@ static void begin(struct translation *t, struct sx_cpu *c, struct sx_block *b, b
 	t->is_plain = is_plain;
 	t->at = b;
 	/* An instruction across two pages is known by its linear address, and by its bytes. */
-	t->page = sx_block_code2(b) ? NULL : sx_phys_page(c, b->gpa & PAGE_MASK, &range);
+	page = sx_block_code2(b) ? NULL : sx_phys_page(c, b->gpa & PAGE_MASK, &range);
+	if (page)
+		memcpy(t->bytes, page, PAGE_SIZE);
+	t->page = page ? t->bytes : NULL;
 	t->first = (u32)(b->gpa & ~PAGE_MASK);
 	t->end = t->first + b->n_bytes;
 	t->n_items = t->n_slow = t->n_edges = 0;

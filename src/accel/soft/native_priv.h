@@ -199,7 +199,7 @@ struct translation {
 	u64 lin;            /* of the block's page, */
 	u32 base;           /* CS's base */
 	bool is_bound;      /* ... and they are constants to it */
-	const u8 *page;     /* the block's, in host memory: it may change; NULL: not to be had */
+	const u8 *page;     /* `bytes`, which are the block's page's; NULL: not to be had */
 	u32 first, end;     /* bytes of it that were looked at */
 	enum flags_home flags;
 	bool is_live_at_end; /* flags; where the end is a conditional jump, if it isn't taken */
@@ -223,6 +223,7 @@ struct translation {
 	unsigned n_slow;
 	struct sx_native_edge edges[EDGE_MAX];
 	unsigned n_edges;
+	u8 bytes[PAGE_SIZE];
 };
 
 /* native_effects.c. What it writes of rm and reg, which are those of an integer instruction; bytes of rm. */

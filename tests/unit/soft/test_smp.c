@@ -502,3 +502,35 @@ TEST(code_patched_by_way_of_a_breakpoint)
 	CHECK_EQ(r[1].s.gpr[X86_R13], 0);
 	core_fini(&k);
 }
+
+/*
+ * A loop whose condition stands behind its body, as compilers lay them out, waits for something that lies across two pages
+ * and that an interrupt's handler writes. The other thread sees it waiting.
+ */
+/* clang-format off */
+CODE(waits_across_pages, "mov $0x200000, %esi\n sti\n jmp 2f\n"
+	"1: mov 0xffc(%rsi), %rax\n or 0x1004(%rsi), %rax\n jnz 3f\n"
+	"2: incl 0x210000\n jmp 1b\n"
+	"3: nop\n" STOP);
+CODE(ends_the_wait, "incl 0x201004\n iretq\n");
+/* clang-format on */
+
+TEST(a_loop_over_two_pages_is_interrupted)
+{
+	struct runner r;
+	struct core k;
+	struct x86_cpu_state s;
+
+	core_init(&k);
+	core_load(&k, CORE_CODE, waits_across_pages, CODE_SIZE(waits_across_pages));
+	core_load(&k, CORE_CODE + 0x2000, ends_the_wait, CODE_SIZE(ends_the_wait));
+	core_set_gate(&k, 0x40, CORE_CODE + 0x2000, CORE_CS64, 0, 0x8e);
+	core_long_mode(&k, &s);
+	start(&r, &k, 0, &s, CORE_CODE);
+	while (__atomic_load_n((u32 *)(void *)core_ram(&k, 0x210000), __ATOMIC_RELAXED) < 1000)
+		sched_yield();
+	k.apic[0].vector = 0x40;
+	wake_other(NULL, &k, 0x80);
+	finish(&r);
+	core_fini(&k);
+}
