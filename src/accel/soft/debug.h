@@ -28,6 +28,11 @@ static inline bool sx_debug_is_active(const struct sx_cpu *c) /* any breakpoint 
 {
 	return c->dr7 & 0xff;
 }
+/* RF means something only where code breakpoints are; elsewhere nobody would clear it. */
+static inline bool sx_debug_keeps_rf(const struct sx_cpu *c)
+{
+	return c->steps_to_break || c->code_breakpoints;
+}
 /* May a code breakpoint be in n bytes from `off` in a page? */
 bool sx_debug_covers(const struct sx_cpu *c, u32 off, u32 n);
 /* The bits of the mode word. */

@@ -217,7 +217,10 @@ static void deliver(struct sx_cpu *c)
 
 	c->pending_dr6 = 0;
 	sx_event_deliver(c);
-	c->pending_dr6 = 0; /* what it pushed is nobody's instruction */
+	if (c->pending_dr6) { /* what it pushed is nobody's instruction */
+		c->pending_dr6 = 0;
+		sx_mode_update(c);
+	}
 	if (hits)
 		sx_throw_debug(c, NULL, hits);
 }

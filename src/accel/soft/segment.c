@@ -104,7 +104,8 @@ void sx_mode_update(struct sx_cpu *c)
 	c->code_base = mode & SX_MODE_64 ? 0 : c->seg[X86_CS].base;
 	c->code_mask = mode & SX_MODE_64 ? ~(u64)0 : 0xffffffff;
 	update_segments(c);
-	bool steps = mode & SX_MODE_STEP;
+	/* A data breakpoint that the instruction at hand has met is to trap behind it. */
+	bool steps = mode & SX_MODE_STEP || c->pending_dr6;
 	bool stepped = __atomic_load_n(&c->request, __ATOMIC_RELAXED) & SX_REQ_STEP;
 
 	if (steps != stepped)
@@ -124,8 +125,7 @@ void sx_set_rflags(struct sx_cpu *c, u64 value, u64 mask)
 	u64 new = (old & ~mask) | (value & mask);
 	u64 changed = old ^ new;
 
-	/* RF means something only where code breakpoints are; elsewhere nobody would clear it. */
-	if ((new &X86_FLAG_RF) && !c->steps_to_break && !c->code_breakpoints)
+	if (!sx_debug_keeps_rf(c))
 		new &= ~X86_FLAG_RF;
 	c->cc = sx_cc_of_flags(new);
 	c->sysflags = (new & ~(u64)X86_FLAGS_ARITH) | X86_FLAG_ONE;

@@ -116,6 +116,8 @@ void sx_state_load(struct sx_cpu *c, const struct x86_cpu_state *in)
 	c->block = NULL;
 	sx_mmu_update(c);
 	sx_debug_update(c); /* the TLB and the mode, too */
+	if (!sx_debug_keeps_rf(c))
+		c->sysflags &= ~(u64)X86_FLAG_RF;
 }
 
 int sx_state_get(struct vcpu *v, struct x86_cpu_state *out, unused struct err *err)

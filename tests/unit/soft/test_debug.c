@@ -113,6 +113,48 @@ TEST(a_data_breakpoint_on_the_stack_traps_behind_the_call)
 	core_fini(&k);
 }
 
+/* A return that reads its frame, and changes the mode: nothing of where it leads to is executed before the trap. */
+CODE(data_iret, "mov $40, %ebp\n 1: mov $0x208000, %esp\n iretq\n" LABEL(
+			di_after) "inc %ebx\n dec %ebp\n jnz 1b\n" STOP);
+
+TEST(a_data_breakpoint_on_the_frame_traps_behind_the_return)
+{
+	u64 frame[] = {CORE_CODE + PLACE(data_iret, di_after), CORE_CS64, X86_FLAG_ONE, CORE_STACK,
+		       CORE_DS};
+	struct core k;
+	struct x86_cpu_state s;
+
+	BEGIN(&k, &s, data_iret);
+	core_load(&k, 0x208000, frame, sizeof(frame));
+	s.dr[0] = 0x208000;
+	s.dr7 = 0xb0401; /* reads and writes, 8 bytes */
+	run(&k, &s);
+	check_met(&s, 40, PLACE(data_iret, di_after), 1);
+	CHECK_EQ(s.gpr[X86_RBX], 40);
+	core_fini(&k);
+}
+
+/* What delivery touches is no instruction's, and nothing is left of it. */
+CODE(data_frame, "mov $40, %ebp\n 1: int $0x50\n dec %ebp\n jnz 1b\n" STOP);
+CODE(counts, "inc %ebx\n iretq\n");
+
+TEST(a_data_breakpoint_on_what_delivery_touches_is_not_met)
+{
+	struct core k;
+	struct x86_cpu_state s;
+
+	BEGIN(&k, &s, data_frame);
+	core_load(&k, CORE_CODE + 0x2000, counts, CODE_SIZE(counts));
+	core_set_gate(&k, 0x50, CORE_CODE + 0x2000, CORE_CS64, 0, 0x8e);
+	s.dr[0] = CORE_IDT + 0x50 * 16;
+	s.dr[1] = CORE_STACK - 8;
+	s.dr7 = 0xdb0405; /* reads and writes of the gate, writes of the frame */
+	run(&k, &s);
+	check_met(&s, 0, 0, 0);
+	CHECK_EQ(s.gpr[X86_RBX], 40);
+	core_fini(&k);
+}
+
 /* --- code --- */
 
 CODE(hot_code,
@@ -233,4 +275,18 @@ TEST(a_code_breakpoint_on_an_instruction_across_pages)
 		CHECK_EQ(s.gpr[X86_RBX], (u32)(60 * 0x11111111u));
 		core_fini(&k);
 	}
+}
+
+CODE(looks_at_rf, "mov $40, %ebp\n 1: pushf\n pop %rbx\n dec %ebp\n jnz 1b\n" STOP);
+
+TEST(rf_of_a_state_without_breakpoints_is_not_seen)
+{
+	struct core k;
+	struct x86_cpu_state s;
+
+	BEGIN(&k, &s, looks_at_rf);
+	s.rflags |= X86_FLAG_RF;
+	run(&k, &s);
+	CHECK(!(s.gpr[X86_RBX] & X86_FLAG_RF));
+	core_fini(&k);
 }
