@@ -185,6 +185,7 @@ struct sx_cpu {
 	bool (*native_string)(struct sx_cpu *c, u32 what);
 	bool (*native_find[2])(struct sx_cpu *c, u64 lin); /* sx_native_find, sx_native_find_far */
 	u64 native_target, native_target_lin, native_lin;
+	u32 native_what; /* of a fill at hand */
 	u64 native_windows
 		[32]; /* what is to be added to addresses, of each of a block's: native_window.c */
 	u8 crossing[64]; /* a copy of two pages' bytes, for one load (SX_NATIVE_ONCE) */

@@ -75,7 +75,7 @@ struct sx_native {
 	u64 common; /* bytes at the start: code that all blocks share */
 	/* Executable addresses of that: out, in, out with RIP in R11; see native_common.c for others. */
 	const u8 *leave, *enter, *leave_by[2], *leave_to, *return_miss, *call_out, *end_out, *fill,
-		*tsc, *invlpg;
+		*fill_stack, *tsc, *invlpg;
 	const u8 *find[2], *find_or_leave;     /* as sx_cpu.native_find; RIP in R11 */
 	const u8 *far_miss[2];                 /* native_far.c; of 64-bit code, of other */
 	const u8 *string, *string_short[2][4]; /* native_string.c; STOS, MOVS */

@@ -276,6 +276,41 @@ static void emit_fill(struct emit *e, struct sx_cpu *c)
 	e_u8(e, 0xc3);
 }
 
+/*
+ * Called, as fill, where another page is the stack's: it may become that one at once, as in sx_tlb_note_stack, if the TLB
+ * has it to be written. R11 is scratch. A kernel changes between stacks at each system call.
+ */
+static void emit_fill_stack(struct emit *e, struct sx_cpu *c)
+{
+	u8 *miss[2];
+
+	c->native->fill_stack = e_exec(e, e->at);
+	e_op(e, 4, E_0F | 0xb7, H_R11, opd_reg(H_R14), 0); /* movzx: the size */
+	e_lea(e, 8, H_R11, H_R11, H_R10, 0, -1);
+	e_op(e, 8, 0x81, 4, opd_reg(H_R11), 4); /* and */
+	e_i32(e, (i32)PAGE_MASK);
+	e_op(e, 4, 0x89, H_R14, opd_near(&c->native_what), 0);
+	e_op(e, 4, 0x83, 7, opd_near(&c->tlb_set), 1); /* cmp */
+	e_u8(e, SX_TLB_SUPERVISOR_AC);
+	miss[0] = e_jcc(e, 4);
+	sx_native_slot(e, c, H_R10);
+	e_op(e, 8, 0x3b, H_R11, opd_base(H_R14, offsetof(struct sx_tlb_entry, write)), 0);
+	miss[1] = e_jcc(e, 5);
+	e_load(e, H_R14, opd_base(H_R14, offsetof(struct sx_tlb_entry, addend)));
+	e_store(e, H_R11, opd_near(&c->stack.page));
+	e_store(e, H_R14, opd_near(&c->stack.addend));
+	for (unsigned k = 0; k < SX_STACK_SPANS; k++) {
+		e_op(e, 8, 0xc7, 0, opd_near(&c->stack.limit[k]), 4); /* mov */
+		e_i32(e, PAGE_SIZE - SX_STACK_SPAN(k) + 1);
+	}
+	e_op(e, 8, 0x85, H_RSP, opd_reg(H_RSP), 0); /* test: not zero */
+	e_u8(e, 0xc3);
+	e_patch(miss[0], e->at);
+	e_patch(miss[1], e->at);
+	e_op(e, 4, 0x8b, H_R14, opd_near(&c->native_what), 0);
+	jump_to(e, c->native->fill);
+}
+
 /* As tsc_line_at has it, of the host's, in halves. Where the line doesn't hold any more, it goes on at the field
  * returned. The line is this vCPU's own: it doesn't matter which is read first. */
 static u8 *emit_tsc_line(struct emit *e, const struct tsc_line *line)
@@ -356,6 +391,7 @@ void sx_native_emit_common(struct sx_cpu *c)
 	c->native->call_out = emit_call_out(&e, c, &c->native_callout);
 	c->native->end_out = emit_call_out(&e, c, &c->native_end_callout);
 	emit_fill(&e, c);
+	emit_fill_stack(&e, c);
 	emit_tsc(&e, c);
 	emit_invlpg(&e, c);
 	sx_native_emit_strings(&e, c);

@@ -333,6 +333,7 @@ void sx_native_slow_fill(struct translation *t, const struct slow *s)
 	i32 disp = s->linear.disp;
 	bool is_r10 = s->linear.reg == H_R10;
 	struct emit *e = &t->e;
+	const u8 *fill = s->what & SX_NATIVE_STACK ? t->c->native->fill_stack : t->c->native->fill;
 	u8 *field;
 
 	if (!is_r10 || disp)
@@ -341,7 +342,7 @@ void sx_native_slow_fill(struct translation *t, const struct slow *s)
 	e_i32(e, s->what);
 	field = e_call(e);
 	if (!e->is_full)
-		e_patch(field, t->c->native->fill - e->to_exec);
+		e_patch(field, fill - e->to_exec);
 	sx_native_load_vectors(t, s->xmm_there, s->ymm_there);
 	if (is_r10 && disp)
 		e_lea(e, 8, H_R10, H_R10, H_RSP, 0, -disp);

@@ -257,6 +257,33 @@ TEST(the_page_of_the_stack_is_mapped_anew)
 	core_fini(&k);
 }
 
+/* Two stacks in turn. In the middle of it the one that isn't in use is mapped elsewhere, and at last may not be written. */
+CODE(turns,
+     "mov $0x400808, %esp\n mov $0x401808, %esi\n mov $0x113008, %edx\n xor %ebx, %ebx\n"
+     "1: push $1\n pop %rax\n add %rax, %rbx\n xchg %rsi, %rsp\n push %rcx\n pop %rax\n add %rax, "
+     "%rbx\n"
+     "xchg %rsi, %rsp\n cmp $20, %ecx\n jne 2f\n movl $0x520007, (%rdx)\n invlpg -8(%rsi)\n"
+     "2: dec %ecx\n jnz 1b\n"
+     "andl $~2, (%rdx)\n invlpg -8(%rsi)\n xchg %rsi, %rsp\n pop %rdi\n push %rdi\n" STOP ON_FAULT(
+	     "turns"));
+
+TEST(two_stacks_in_turn)
+{
+	struct core k;
+	struct x86_cpu_state s;
+
+	begin(&k, &s, turns, CODE_SIZE(turns));
+	put(&k, OTHER + 0x808, 0x77);
+	CHECK_EQ(core_run(&k, &s), VCPU_STOP_REQUEST);
+	CHECK_EQ(s.gpr[X86_RBX], LOOPS + LOOPS * (LOOPS + 1) / 2);
+	CHECK_EQ(get(&k, SECOND + 0x800), 20);
+	CHECK_EQ(get(&k, OTHER + 0x800), 1);
+	CHECK_EQ(s.gpr[X86_RDI], 0x77);
+	CHECK_EQ(s.cr2, AT + 0x1808);
+	CHECK_EQ(s.gpr[X86_R13], X86_PF_P | X86_PF_W);
+	core_fini(&k);
+}
+
 /* A supervisor's stack on a user's page is good as long as AC is set. */
 CODE(lifted, "mov %cr4, %rax\n bts $21, %rax\n mov %rax, %cr4\n mov $0x400808, %esp\n"
 	     "1: stac\n push $1\n pop %rax\n dec %ecx\n jnz 1b\n clac\n"
