@@ -146,6 +146,9 @@ struct sx_native_return {
 /* Beneath the return stack: signals are handled on it. */
 #define SX_RETURNS_SLACK (64 * KIB)
 
+/* Where a callout has it go on: behind the instruction, out of native code, in native code at RIP. */
+enum native_callout { NATIVE_STAYS, NATIVE_LEAVES, NATIVE_GOES };
+
 /* An event to be delivered through the IDT. */
 struct sx_event {
 	bool is_set;
@@ -175,8 +178,10 @@ struct sx_cpu {
 	struct sx_cache *cache;   /* decoded code */
 	struct sx_native *native; /* NULL: nothing is translated */
 	/* For native code: what it calls, and registers that didn't fit (native.h). */
-	bool (*native_callout)(struct sx_cpu *c, u32 what, const struct sx_native_block *n);
-	bool (*native_end_callout)(struct sx_cpu *c, u32 what, const struct sx_native_block *n);
+	enum native_callout (*native_callout)(struct sx_cpu *c, u32 what,
+					      const struct sx_native_block *n);
+	enum native_callout (*native_end_callout)(struct sx_cpu *c, u32 what,
+						  const struct sx_native_block *n);
 	u64 (*native_fill)(struct sx_cpu *c, u64 lin, u32 what);
 	u64 (*native_tsc)(struct sx_cpu *c);
 	bool (*native_invlpg)(struct sx_cpu *c, u64 lin);

@@ -28,6 +28,11 @@ struct sx_pusher sx_pusher_on_tss_stack(struct sx_cpu *c, const struct sx_insn *
 void sx_pusher_push(struct sx_cpu *c, const struct sx_insn *i, struct sx_pusher *p, u64 v);
 void sx_pusher_commit(struct sx_cpu *c, const struct sx_pusher *p); /* RSP is set */
 
+/* A return to an outer privilege: after CPL was set. */
+void sx_drop_data_segments(struct sx_cpu *c);
+/* IRET was executed. */
+void sx_unblock_nmi(struct sx_cpu *c);
+
 /* A stack pointer of the 64-bit TSS. */
 u64 sx_tss64_stack(struct sx_cpu *c, const struct sx_insn *i, unsigned off);
 

@@ -322,7 +322,7 @@ static void check_return_code(struct sx_cpu *c, const struct sx_insn *i, const s
 }
 
 /* What the new privilege must not see is taken away (SDM 2B, RET); bases stay. */
-static void drop_data_segments(struct sx_cpu *c)
+void sx_drop_data_segments(struct sx_cpu *c)
 {
 	static const u8 segs[] = {X86_ES, X86_DS, X86_FS, X86_GS};
 	bool is_changed = false;
@@ -402,7 +402,7 @@ static void return_finish(struct sx_cpu *c, const struct sx_insn *i, struct far_
 		c->gpr[X86_RSP] = sx_stack_merge(mask, c->gpr[X86_RSP], r->rsp + r->release);
 	}
 	if (is_outer)
-		drop_data_segments(c);
+		sx_drop_data_segments(c);
 	if (r->is_iret)
 		iret_flags(c, r, old_cpl, old_iopl);
 	arrive(c, r->rip);
@@ -472,7 +472,7 @@ static void iret_to_v86(struct sx_cpu *c, const struct sx_insn *i, struct far_re
 	arrive(c, (u16)r->rip);
 }
 
-static void unblock_nmi(struct sx_cpu *c)
+void sx_unblock_nmi(struct sx_cpu *c)
 {
 	c->nmi_blocked = false;
 	if (c->nmi_waits)
@@ -490,7 +490,7 @@ static void iret(struct sx_cpu *c, const struct sx_insn *i)
 		if (sx_is_long(c))
 			sx_throw_gp(c, i, 0);
 		sx_task_switch(c, i, (u16)sx_load_system(c, i, c->tr.base, 2), SX_TASK_IRET);
-		unblock_nmi(c);
+		sx_unblock_nmi(c);
 		return;
 	}
 	r.rip = pop(c, i, &r);
@@ -508,7 +508,7 @@ static void iret(struct sx_cpu *c, const struct sx_insn *i)
 		}
 		return_finish(c, i, &r);
 	}
-	unblock_nmi(c);
+	sx_unblock_nmi(c);
 }
 
 sx_insn_fn *sx_bind_far(struct sx_insn *i)

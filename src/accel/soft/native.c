@@ -14,6 +14,7 @@
 #include "accel/soft/block.h"
 #include "accel/soft/exec.h"
 #include "accel/soft/fpu.h"
+#include "accel/soft/gate64.h"
 #include "accel/soft/native_priv.h"
 #include "accel/soft/segment.h"
 #include "accel/soft/system.h"
@@ -212,8 +213,10 @@ static u64 rip_of_linear(const struct sx_cpu *c, u64 lin)
 	return (lin - c->code_base) & c->code_mask;
 }
 
+enum step { STEP_NOTHING, STEP_DONE, STEP_DELIVERED };
+
 /* At RIP. False: nothing was done. */
-static bool step(struct sx_cpu *c, unsigned *out_len)
+static noinline bool step(struct sx_cpu *c, unsigned *out_len)
 {
 	struct sx_block *one;
 
@@ -230,8 +233,46 @@ static bool step(struct sx_cpu *c, unsigned *out_len)
 	return true;
 }
 
-bool sx_native_callout(struct sx_cpu *c, u32 what, const struct sx_native_block *n)
+/* As step; comes back here by a long jump where an exception was raised. As run_loop, it only calls. */
+static noinline bool step_guarded(struct sx_cpu *c, unsigned *out_len, bool *out_has_thrown)
 {
+	bool is_done;
+
+	if (__builtin_setjmp(c->unwind)) {
+		*out_has_thrown = true;
+		return false;
+	}
+	is_done = step(c, out_len);
+	__asm__ volatile("" : : : "memory");
+	return is_done;
+}
+
+/*
+ * As step. An exception that it raised is delivered at once where that is no more than a frame on the stack, and RIP is its
+ * handler's then; else it goes on to the run loop. Lockstep wants to see them all.
+ */
+static enum step step_or_deliver(struct sx_cpu *c, unsigned *out_len)
+{
+	void *outer[ARRAY_SIZE(c->unwind)];
+	bool has_thrown = false, is_done;
+	u32 mode = c->mode;
+
+	if (unlikely(c->lockstep))
+		return step(c, out_len) ? STEP_DONE : STEP_NOTHING;
+	memcpy(outer, c->unwind, sizeof(outer));
+	is_done = step_guarded(c, out_len, &has_thrown);
+	memcpy(c->unwind, outer, sizeof(outer));
+	if (likely(!has_thrown))
+		return is_done ? STEP_DONE : STEP_NOTHING;
+	c->is_stepping = false;
+	if (!c->event.is_set || c->mode != mode || c->interrupt_shadow || !sx_deliver_fast(c))
+		__builtin_longjmp(c->unwind, 1);
+	return STEP_DELIVERED;
+}
+
+enum native_callout sx_native_callout(struct sx_cpu *c, u32 what, const struct sx_native_block *n)
+{
+	enum step step;
 	u64 page = c->gpr[SX_RIP], key = c->native_key;
 	u32 rest = NATIVE_REST(what), off = what & NATIVE_OFF;
 	unsigned len;
@@ -239,21 +280,25 @@ bool sx_native_callout(struct sx_cpu *c, u32 what, const struct sx_native_block 
 	sx_count(c, what & NATIVE_UNKNOWN ? SX_N_CALLOUT_UNKNOWN : SX_N_CALLOUT_MEMORY);
 	c->gpr[SX_RIP] = rip_of_linear(c, page + off);
 	c->retired -= rest;
-	if (!step(c, &len) || __atomic_load_n(&c->request, __ATOMIC_RELAXED) ||
+	step = step_or_deliver(c, &len);
+	if (step == STEP_DELIVERED)
+		return NATIVE_GOES;
+	if (step == STEP_NOTHING || __atomic_load_n(&c->request, __ATOMIC_RELAXED) ||
 	    c->mode != n->mode || c->native_key != key ||
 	    __atomic_load_n(n->code, __ATOMIC_ACQUIRE) != n->word ||
 	    c->gpr[SX_RIP] != rip_of_linear(c, page + off + len)) {
 		sx_count(c, SX_N_CALLOUT_LEAVES);
 		c->gpr[SX_RIP] = sx_code_lin(c);
-		return true;
+		return NATIVE_LEAVES;
 	}
 	c->gpr[SX_RIP] = page;
 	c->retired += rest ? rest - 1 : 0;
-	return false;
+	return NATIVE_STAYS;
 }
 
 /* What is looked up next looks at the request word. */
-bool sx_native_end_callout(struct sx_cpu *c, u32 what, unused const struct sx_native_block *n)
+enum native_callout sx_native_end_callout(struct sx_cpu *c, u32 what,
+					  unused const struct sx_native_block *n)
 {
 	u32 off = what & NATIVE_OFF;
 	unsigned len;
@@ -262,13 +307,15 @@ bool sx_native_end_callout(struct sx_cpu *c, u32 what, unused const struct sx_na
 	sx_count(c, SX_N_CALLOUT_UNKNOWN);
 	if ((what & NATIVE_SYSCALL &&
 	     sx_syscall_fast(c, c->gpr[SX_RIP] + off + NATIVE_SYSCALL_BYTES)) ||
-	    (what & NATIVE_SYSRET && sx_sysret_fast(c)))
-		return false;
+	    (what & NATIVE_SYSRET && sx_sysret_fast(c)) || (what & NATIVE_IRET && sx_iret_fast(c)))
+		return NATIVE_STAYS;
 	c->gpr[SX_RIP] = rip_of_linear(c, c->gpr[SX_RIP] + off);
 	c->retired -= NATIVE_REST(what);
-	is_done = step(c, &len);
+	is_done = step_or_deliver(c, &len) != STEP_NOTHING;
 	c->gpr[SX_RIP] = sx_code_lin(c);
-	return !is_done || !sx_native_takes(c->mode) || c->run_state != X86_RUNNABLE;
+	if (!is_done || !sx_native_takes(c->mode) || c->run_state != X86_RUNNABLE)
+		return NATIVE_LEAVES;
+	return NATIVE_STAYS;
 }
 
 /* What the TLB has of size bytes at lin, in one page. */

@@ -77,6 +77,7 @@ struct sx_native {
 	const u8 *leave, *enter, *leave_by[2], *leave_to, *return_miss, *call_out, *end_out, *fill,
 		*fill_stack, *tsc, *invlpg;
 	const u8 *find[2], *find_or_leave;     /* as sx_cpu.native_find; RIP in R11 */
+	const u8 *look_up;                     /* RIP in R11 */
 	const u8 *far_miss[2];                 /* native_far.c; of 64-bit code, of other */
 	const u8 *string, *string_short[2][4]; /* native_string.c; STOS, MOVS */
 	bool has_rorx;                         /* the host has BMI2 */
@@ -118,16 +119,18 @@ void sx_native_refound(struct sx_cpu *c, struct sx_block *b);
 bool sx_native_translate(struct sx_cpu *c, struct sx_block *b);
 bool sx_native_translate_plain(struct sx_cpu *c, struct sx_block *b);
 /* Called by native code: an instruction by the interpreter. what: its offset in the page; with it, so many were
- * counted and not executed (<< 12); NATIVE_UNKNOWN: it isn't translated. True: leave native code, RIP says where to go on. */
-bool sx_native_callout(struct sx_cpu *c, u32 what, const struct sx_native_block *n);
+ * counted and not executed (<< 12); NATIVE_UNKNOWN: it isn't translated. */
+enum native_callout sx_native_callout(struct sx_cpu *c, u32 what, const struct sx_native_block *n);
 #define NATIVE_OFF           0xfffu
 #define NATIVE_REST(w)       ((w) >> 12 & 127)
 #define NATIVE_UNKNOWN       BIT32(31)
 #define NATIVE_SYSCALL       BIT32(30)
 #define NATIVE_SYSRET        BIT32(29) /* to 64-bit code */
+#define NATIVE_IRET          BIT32(28) /* of 64 bits */
 #define NATIVE_SYSCALL_BYTES 2
-/* The same for one that ends the block: RIP is set. False: native code may go on there. */
-bool sx_native_end_callout(struct sx_cpu *c, u32 what, const struct sx_native_block *n);
+/* The same for one that ends the block: RIP is set. Never GOES: it may go on there. */
+enum native_callout sx_native_end_callout(struct sx_cpu *c, u32 what,
+					  const struct sx_native_block *n);
 /* native_find.c. Called by native code where native_targets hasn't got lin: true: it has now. The other: for the jump
  * out of its page at native_target, which is linked. */
 bool sx_native_find(struct sx_cpu *c, u64 lin);

@@ -260,6 +260,8 @@ static u32 callout_flags(const struct item *it)
 		return NATIVE_UNKNOWN | NATIVE_SYSCALL;
 	if (sx_insn_op(&it->i) == SX_SYSRET && it->i.flags & SX_IF_REXW)
 		return NATIVE_UNKNOWN | NATIVE_SYSRET;
+	if (sx_insn_op(&it->i) == SX_IRET && it->i.size == 8)
+		return NATIVE_UNKNOWN | NATIVE_IRET;
 	return NATIVE_UNKNOWN;
 }
 

@@ -162,11 +162,12 @@ void sx_native_emit_call_find(struct emit *e, const struct sx_cpu *c, unsigned w
 	e_patch(found, again);
 }
 
-/* Jumped to, r11: where to go on. */
+/* Jumped to, r11: where to go on; it was looked up in vain. And in front of that: it wasn't looked up. */
 static void emit_find_or_leave(struct emit *e, struct sx_cpu *c)
 {
 	u8 *look_up = e->at, *miss[2];
 
+	c->native->look_up = e_exec(e, e->at);
 	sx_native_emit_look_up(e, c, miss);
 	c->native->find_or_leave = e_exec(e, e->at);
 	e_patch(miss[0], e->at);
@@ -217,11 +218,12 @@ static void emit_return_miss(struct emit *e, struct sx_cpu *c)
 	e_patch(miss[1], c->native->find_or_leave - e->to_exec);
 }
 
-/* Called: r10d: as sx_native_callout has it, r11: the block's head. Comes back, or leaves. An exception leaves by a long jump: the return stack is as before the call. */
+/* Called: r10d: as sx_native_callout has it, r11: the block's head. Comes back, or leaves, or goes on
+ * elsewhere: the return stack is as before the call then, and so where an exception leaves by a long jump. */
 static const u8 *emit_call_out(struct emit *e, struct sx_cpu *c, const void *function)
 {
 	const u8 *start = e_exec(e, e->at);
-	u8 *leaves;
+	u8 *leaves, *goes;
 
 	each_register(e, c, true);
 	e_lea(e, 8, H_RAX, H_RSP, H_RSP, 0, 8);
@@ -231,12 +233,18 @@ static const u8 *emit_call_out(struct emit *e, struct sx_cpu *c, const void *fun
 	e_op(e, 4, 0x8b, H_RSI, opd_reg(H_R10), 0);
 	e_op(e, 8, 0x8b, H_RDX, opd_reg(H_R11), 0);
 	e_op(e, 4, 0xff, 2, opd_near(function), 0);
-	e_op(e, 1, 0x84, H_RAX, opd_reg(H_RAX), 0);
-	leaves = e_jcc(e, 5);
+	e_op(e, 4, 0x83, 7, opd_reg(H_RAX), 1); /* cmp */
+	e_u8(e, NATIVE_LEAVES);
+	leaves = e_jcc(e, 4);
 	e_load(e, H_RSP, opd_near(&c->native_rsp));
+	goes = e_jcc(e, 7); /* above */
 	move_rsp(e, -8);
 	each_register(e, c, false);
 	e_u8(e, 0xc3);
+	e_patch(goes, e->at);
+	each_register(e, c, false);
+	e_load(e, H_R11, opd_near(&c->gpr[SX_RIP]));
+	jump_to(e, c->native->look_up);
 	e_patch(leaves, e->at);
 	each_register(e, c, false); /* they are stored again */
 	e_op(e, 4, 0x33, H_R10, opd_reg(H_R10), 0);

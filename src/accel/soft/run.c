@@ -13,6 +13,7 @@
 #include "accel/soft/event.h"
 #include "accel/soft/exec.h"
 #include "accel/soft/fpu.h"
+#include "accel/soft/gate64.h"
 #include "accel/soft/lockstep.h"
 #include "accel/soft/segment.h"
 #include "accel/soft/state.h"
@@ -215,6 +216,8 @@ static void deliver(struct sx_cpu *c)
 {
 	u64 hits = c->event.kind == X86_EVENT_SOFT ? c->pending_dr6 : 0;
 
+	if (sx_deliver_fast(c))
+		return;
 	c->pending_dr6 = 0;
 	sx_event_deliver(c);
 	if (c->pending_dr6) { /* what it pushed is nobody's instruction */
