@@ -534,3 +534,96 @@ TEST(a_loop_over_two_pages_is_interrupted)
 	finish(&r);
 	core_fini(&k);
 }
+
+/* --- a program that moves --- */
+
+/* Flags from turn to turn, vectors, x87, the stack, strings; what it has come to is in registers at its end. */
+/* clang-format off */
+CODE(many_kinds, "mov $100000, %ebp\n xor %ebx, %ebx\n xor %edx, %edx\n mov $3, %r8d\n fninit\n fldz\n"
+	"cvtsi2sd %ebp, %xmm1\n xorps %xmm2, %xmm2\n xorps %xmm3, %xmm3\n"
+	"1: add %rbp, %rbx\n adc $7, %rdx\n lea 5(%rdx,%rbx), %r9\n push %r9\n push %rdx\n"
+	"mov %ebp, 0x200ffe\n fildl 0x200ffe\n faddp\n"
+	"cvtsi2sd %ebp, %xmm0\n addsd %xmm0, %xmm2\n divsd %xmm1, %xmm2\n paddq %xmm0, %xmm3\n"
+	"mov $0x201000, %edi\n mov $24, %ecx\n mov %rbx, %rax\n rep stosb\n"
+	"2: ror $3, %r9\n adc %r9, %r10\n dec %r8d\n jnz 2b\n mov $3, %r8d\n"
+	"call 4f\n pop %rax\n pop %r11\n xor %rax, %r10\n sub %r11, %r14\n sbb $0, %r15\n"
+	"dec %ebp\n jnz 1b\n fistpll 0x200000\n mov 0x200000, %rsi\n movq %xmm3, %r12\n movq %xmm2, %r13\n out %al, $0x80\n"
+	"3: jmp 3b\n"
+	"4: cmp %rbx, 0x201008\n jb 5f\n rol $1, %r10\n 5: ret\n");
+/* clang-format on */
+
+struct mover {
+	struct core *k;
+	unsigned at; /* the CPU that has it */
+	bool is_over;
+};
+
+static void want(struct core *k, unsigned id)
+{
+	__atomic_store_n(&k->vcpu[id]->is_wanted, true, __ATOMIC_RELEASE);
+	vcpu_kick(k->vcpu[id]);
+}
+
+static void *keep_moving(void *arg)
+{
+	struct mover *m = arg;
+
+	while (!__atomic_load_n(&m->is_over, __ATOMIC_ACQUIRE)) {
+		want(m->k, __atomic_load_n(&m->at, __ATOMIC_ACQUIRE));
+		sched_yield();
+	}
+	return NULL;
+}
+
+static void is_over(void *opaque, struct core *k, unused u16 port)
+{
+	struct mover *m = opaque;
+
+	__atomic_store_n(&m->is_over, true, __ATOMIC_RELEASE);
+	want(k, m->at);
+}
+
+/* From CPU to CPU, as a saved guest goes from process to process; times: how often. */
+static void run_moving(struct core *k, struct x86_cpu_state *s, bool moves, unsigned *times)
+{
+	struct mover m = {.k = k};
+	struct err err = ERR_INIT;
+	pthread_t thread;
+
+	k->on_port = is_over;
+	k->on_port_opaque = &m;
+	if (moves)
+		CHECK_EQ(pthread_create(&thread, NULL, keep_moving, &m), 0);
+	for (*times = 0; !m.is_over; ++*times) {
+		struct vcpu *v = k->vcpu[m.at];
+
+		__atomic_store_n(&v->is_wanted, false, __ATOMIC_RELEASE);
+		CHECK_EQ(v->ops->set_state(v, s, &err), 0);
+		CHECK_EQ(vcpu_run(v), VCPU_STOP_REQUEST);
+		CHECK_EQ(v->ops->get_state(v, s, &err), 0);
+		__atomic_store_n(&m.at, 1 - m.at, __ATOMIC_RELEASE);
+	}
+	if (moves)
+		CHECK_EQ(pthread_join(thread, NULL), 0);
+	k->on_port = NULL;
+	k->on_port_opaque = NULL;
+}
+
+TEST(a_program_that_moves_from_cpu_to_cpu_comes_to_the_same)
+{
+	struct x86_cpu_state s, t;
+	unsigned times;
+	struct core k;
+
+	core_init(&k);
+	core_load(&k, CORE_CODE, many_kinds, CODE_SIZE(many_kinds));
+	core_long_mode(&k, &s);
+	t = s;
+	run_moving(&k, &s, false, &times);
+	CHECK_EQ(times, 1);
+	run_moving(&k, &t, true, &times);
+	CHECK(times > 2);
+	CHECK(!memcmp(s.gpr, t.gpr, sizeof(s.gpr)));
+	CHECK_EQ(s.rflags, t.rflags);
+	core_fini(&k);
+}
