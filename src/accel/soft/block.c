@@ -35,6 +35,9 @@
 	(sizeof(struct sx_block) + BLOCK_ENTRIES * sizeof(struct sx_insn) +                        \
 	 SX_BLOCK_MAX * SX_INSN_MAX + 64)
 
+/* What callouts want to be there: making one block may make others, when flushes come between. */
+#define ROOM_ASKED (4 * BLOCK_BYTES_MAX)
+
 /* Blocks of one instruction that crosses pages, by linear address; each has room for that much. */
 #define CROSSING_BITS 9
 #define CROSSING_BYTES                                                                             \
@@ -116,7 +119,7 @@ u32 sx_cache_segment(struct sx_cpu *c, u32 base, u32 limit)
 
 bool sx_cache_has_room(const struct sx_cpu *c)
 {
-	if (ARENA_SIZE - c->cache->used >= BLOCK_BYTES_MAX)
+	if (ARENA_SIZE - c->cache->used >= ROOM_ASKED)
 		return true;
 	c->cache->is_full = true;
 	return false;
@@ -491,7 +494,7 @@ static struct sx_block *block_new(struct sx_cpu *c, const struct sx_itlb_entry *
 	struct sx_cache *k = c->cache;
 	struct sx_block *b;
 
-	if (!sx_cache_has_room(c))
+	if (ARENA_SIZE - k->used < BLOCK_BYTES_MAX)
 		make_room(c);
 	b = (struct sx_block *)(void *)(k->arena + k->used);
 	*b = (struct sx_block){
