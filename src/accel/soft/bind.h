@@ -53,6 +53,16 @@ sx_insn_fn *sx_vex_bind(const struct sx_insn *i);
 /* x87, MMX, SSE and what follows, FXSAVE, XSAVE, LDMXCSR: simd_bind.c. */
 sx_insn_fn *sx_bind_fpu(struct sx_insn *i, unsigned off);
 
+/* Handlers for operands of 1, 2, 4 and 8 bytes, by sx_size_log2; those that have none for bytes. */
+#define SX_FOUR(prefix)                                                                            \
+	{                                                                                          \
+		prefix##_b, prefix##_w, prefix##_l, prefix##_q                                     \
+	}
+#define SX_THREE(prefix)                                                                           \
+	{                                                                                          \
+		NULL, prefix##_w, prefix##_l, prefix##_q                                           \
+	}
+
 static inline unsigned sx_size_log2(unsigned size)
 {
 	return size == 1 ? 0 : size == 2 ? 1 : size == 4 ? 2 : 3;

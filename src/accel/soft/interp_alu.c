@@ -366,20 +366,19 @@ struct alu_row {
 	sx_insn_fn *rp[4], *pr[4], *pi[4]; /* NULL: as the general form */
 };
 
-#define FOUR(prefix)                                                                               \
-	{                                                                                          \
-		prefix##_b, prefix##_w, prefix##_l, prefix##_q                                     \
-	}
 #define ROW_READING(name)                                                                          \
-	.rr = FOUR(alu_##name##_rr), .ri = FOUR(alu_##name##_ri), .rm = FOUR(alu_##name##_rm),     \
-	.mr = FOUR(alu_##name##_mr), .mi = FOUR(alu_##name##_mi), .rp = FOUR(alu_##name##_rp)
+	.rr = SX_FOUR(alu_##name##_rr), .ri = SX_FOUR(alu_##name##_ri),                            \
+	.rm = SX_FOUR(alu_##name##_rm), .mr = SX_FOUR(alu_##name##_mr),                            \
+	.mi = SX_FOUR(alu_##name##_mi), .rp = SX_FOUR(alu_##name##_rp)
 #define ROW_COMPARING(name)                                                                        \
-	ROW_READING(name), .pr = FOUR(alu_##name##_pr), .pi = FOUR(alu_##name##_pi)
+	ROW_READING(name), .pr = SX_FOUR(alu_##name##_pr), .pi = SX_FOUR(alu_##name##_pi)
 #define ROW_WRITING(name)                                                                          \
-	ROW_READING(name), .lr = FOUR(alu_##name##_lr), .li = FOUR(alu_##name##_li)
+	ROW_READING(name), .lr = SX_FOUR(alu_##name##_lr), .li = SX_FOUR(alu_##name##_li)
 #define ROW_UNARY(name)                                                                            \
-	.rr = FOUR(unary_##name##_r), .mr = FOUR(unary_##name##_m), .lr = FOUR(unary_##name##_l)
-#define ROW_EXCHANGE(name) .rr = FOUR(name##_rr), .mr = FOUR(name##_mr), .lr = FOUR(name##_mr)
+	.rr = SX_FOUR(unary_##name##_r), .mr = SX_FOUR(unary_##name##_m),                          \
+	.lr = SX_FOUR(unary_##name##_l)
+#define ROW_EXCHANGE(name)                                                                         \
+	.rr = SX_FOUR(name##_rr), .mr = SX_FOUR(name##_mr), .lr = SX_FOUR(name##_mr)
 
 /* clang-format off */
 static const struct alu_row alu_rows[SX_OP_COUNT] = {

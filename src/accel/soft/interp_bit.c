@@ -211,16 +211,11 @@ static void adox(struct sx_cpu *c, const struct sx_insn *i)
 	{                                                                                          \
 		name##_reg, name##_imm                                                             \
 	}
-#define THREE(prefix)                                                                              \
-	{                                                                                          \
-		NULL, prefix##_w, prefix##_l, prefix##_q                                           \
-	}
-
 sx_insn_fn *sx_bind_bit(struct sx_insn *i)
 {
 	static sx_insn_fn *const bits[4][2] = {PAIR(bt), PAIR(bts), PAIR(btr), PAIR(btc)};
-	static sx_insn_fn *const scans[5][4] = {THREE(bsf), THREE(bsr), THREE(tzcnt), THREE(lzcnt),
-						THREE(popcnt)};
+	static sx_insn_fn *const scans[5][4] = {SX_THREE(bsf), SX_THREE(bsr), SX_THREE(tzcnt),
+						SX_THREE(lzcnt), SX_THREE(popcnt)};
 	enum sx_op op = sx_insn_op(i);
 
 	if (op >= SX_BT && op <= SX_BTC)

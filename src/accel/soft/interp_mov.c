@@ -209,23 +209,14 @@ static void xlat(struct sx_cpu *c, const struct sx_insn *i)
 	SX_NEXT(c, i);
 }
 
-#define FOUR(prefix)                                                                               \
-	{                                                                                          \
-		prefix##_b, prefix##_w, prefix##_l, prefix##_q                                     \
-	}
-#define THREE(prefix)                                                                              \
-	{                                                                                          \
-		NULL, prefix##_w, prefix##_l, prefix##_q                                           \
-	}
-
 static sx_insn_fn *bind_extend(const struct sx_insn *i, enum sx_op op, unsigned k)
 {
 	/* By operation; register, memory, plain; size. */
 	static sx_insn_fn *const extend[4][3][4] = {
-		{THREE(movzx8_r), THREE(movzx8_m), THREE(movzx8_p)},
-		{THREE(movzx16_r), THREE(movzx16_m), THREE(movzx16_p)},
-		{THREE(movsx8_r), THREE(movsx8_m), THREE(movsx8_p)},
-		{THREE(movsx16_r), THREE(movsx16_m), THREE(movsx16_p)},
+		{SX_THREE(movzx8_r), SX_THREE(movzx8_m), SX_THREE(movzx8_p)},
+		{SX_THREE(movzx16_r), SX_THREE(movzx16_m), SX_THREE(movzx16_p)},
+		{SX_THREE(movsx8_r), SX_THREE(movsx8_m), SX_THREE(movsx8_p)},
+		{SX_THREE(movsx16_r), SX_THREE(movsx16_m), SX_THREE(movsx16_p)},
 	};
 
 	return extend[op - SX_MOVZX8][sx_is_plain(i) ? 2 : sx_insn_is_mem(i) ? 1 : 0][k];
@@ -242,10 +233,10 @@ static sx_insn_fn *bind_movsxd(const struct sx_insn *i)
 
 static sx_insn_fn *bind_plain(struct sx_insn *i, bool is_mem, unsigned k)
 {
-	static sx_insn_fn *const rr[] = FOUR(mov_rr), *const ri[] = FOUR(mov_ri),
-				 *const rm[] = FOUR(mov_rm), *const mr[] = FOUR(mov_mr),
-				 *const mi[] = FOUR(mov_mi), *const rp[] = FOUR(mov_rp),
-				 *const pr[] = FOUR(mov_pr), *const pi[] = FOUR(mov_pi);
+	static sx_insn_fn *const rr[] = SX_FOUR(mov_rr), *const ri[] = SX_FOUR(mov_ri),
+				 *const rm[] = SX_FOUR(mov_rm), *const mr[] = SX_FOUR(mov_mr),
+				 *const mi[] = SX_FOUR(mov_mi), *const rp[] = SX_FOUR(mov_rp),
+				 *const pr[] = SX_FOUR(mov_pr), *const pi[] = SX_FOUR(mov_pi);
 	bool is_plain = sx_is_plain(i);
 
 	switch (sx_insn_form(i)->shape) {
@@ -265,10 +256,10 @@ static sx_insn_fn *bind_plain(struct sx_insn *i, bool is_mem, unsigned k)
 
 sx_insn_fn *sx_bind_mov(struct sx_insn *i)
 {
-	static sx_insn_fn *const lea[] = THREE(lea), *const cmov_r[] = THREE(cmov_r),
-				 *const cmov_m[] = THREE(cmov_m), *const mr[] = FOUR(mov_mr),
-				 *const load[] = FOUR(movabs_load),
-				 *const store[] = FOUR(movabs_store);
+	static sx_insn_fn *const lea[] = SX_THREE(lea), *const cmov_r[] = SX_THREE(cmov_r),
+				 *const cmov_m[] = SX_THREE(cmov_m), *const mr[] = SX_FOUR(mov_mr),
+				 *const load[] = SX_FOUR(movabs_load),
+				 *const store[] = SX_FOUR(movabs_store);
 	enum sx_op op = sx_insn_op(i);
 	bool is_mem = i->flags & SX_IF_MEM;
 	unsigned k = sx_size_log2(i->size);

@@ -159,19 +159,10 @@ static void idiv_b(struct sx_cpu *c, const struct sx_insn *i)
 	SX_NEXT(c, i);
 }
 
-#define FOUR(prefix)                                                                               \
-	{                                                                                          \
-		prefix##_b, prefix##_w, prefix##_l, prefix##_q                                     \
-	}
-#define THREE(prefix)                                                                              \
-	{                                                                                          \
-		NULL, prefix##_w, prefix##_l, prefix##_q                                           \
-	}
-
 sx_insn_fn *sx_bind_muldiv(struct sx_insn *i)
 {
-	static sx_insn_fn *const rows[][4] = {FOUR(mul),  FOUR(imul1),  FOUR(div),
-					      FOUR(idiv), THREE(imul2), THREE(imul3)};
+	static sx_insn_fn *const rows[][4] = {SX_FOUR(mul),  SX_FOUR(imul1),  SX_FOUR(div),
+					      SX_FOUR(idiv), SX_THREE(imul2), SX_THREE(imul3)};
 	enum sx_op op = sx_insn_op(i);
 
 	if (op < SX_MUL || op > SX_IMUL3)

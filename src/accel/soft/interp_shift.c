@@ -113,21 +113,12 @@ SHIFTS(sar, "sar")
 DOUBLES(shld, "shld")
 DOUBLES(shrd, "shrd")
 
-#define FOUR(prefix)                                                                               \
-	{                                                                                          \
-		prefix##_b, prefix##_w, prefix##_l, prefix##_q                                     \
-	}
-#define THREE(prefix)                                                                              \
-	{                                                                                          \
-		NULL, prefix##_w, prefix##_l, prefix##_q                                           \
-	}
-
 struct shift_row {
 	sx_insn_fn *ri[4], *rc[4], *mi[4], *mc[4];
 };
 #define ROW(name)                                                                                  \
 	{                                                                                          \
-		FOUR(name##_ri), FOUR(name##_rc), FOUR(name##_mi), FOUR(name##_mc)                 \
+		SX_FOUR(name##_ri), SX_FOUR(name##_rc), SX_FOUR(name##_mi), SX_FOUR(name##_mc)     \
 	}
 
 sx_insn_fn *sx_bind_shift(struct sx_insn *i)
@@ -135,8 +126,8 @@ sx_insn_fn *sx_bind_shift(struct sx_insn *i)
 	static const struct shift_row rows[] = {ROW(rol), ROW(ror), ROW(rcl), ROW(rcr),
 						ROW(shl), ROW(shr), ROW(sar)};
 	static sx_insn_fn *const doubles[2][2][4] = {
-		{THREE(shld_i), THREE(shld_c)},
-		{THREE(shrd_i), THREE(shrd_c)},
+		{SX_THREE(shld_i), SX_THREE(shld_c)},
+		{SX_THREE(shrd_i), SX_THREE(shrd_c)},
 	};
 	enum sx_op op = sx_insn_op(i);
 	unsigned k = sx_size_log2(i->size);
