@@ -368,6 +368,8 @@ void sx_native_segment(struct translation *t, unsigned index);
 /* native_stack.c */
 bool sx_native_is_stack(const struct sx_insn *i);
 void sx_native_stack_insn(struct translation *t, unsigned index);
+/* PUSHA, POPA. */
+void sx_native_stack_all(struct translation *t, unsigned index);
 /* An operand on the stack, at rSP (or rBP) + disp, before that moves. */
 struct access sx_native_stack_access(const struct translation *t, unsigned reg, i32 disp,
 				     unsigned size, bool is_write);

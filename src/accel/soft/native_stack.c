@@ -126,6 +126,41 @@ static void leave(struct translation *t, unsigned index)
 	e_op(&t->e, size, 0x8b, H_RBP, from, 0);
 }
 
+/* A stack of 64 KiB wraps between two registers: the interpreter's. */
+static void refuse_wrap(struct translation *t, unsigned index, u32 first, u32 last)
+{
+	struct emit *e = &t->e;
+
+	e_op(e, 4, E_0F | 0xb7, H_R11, opd_reg(GUEST_RSP), 0); /* movzx */
+	e_op(e, 4, 0x81, 5, opd_reg(H_R11), 4);                /* sub */
+	e_i32(e, first);
+	e_op(e, 4, 0x81, 7, opd_reg(H_R11), 4); /* cmp */
+	e_i32(e, last - first);
+	sx_native_add_slow(t, SLOW_CALLOUT, e_jcc(e, 7), index); /* above */
+}
+
+/* All eight by one look at the TLB; RSP among them is as it was before, and not popped. */
+void sx_native_stack_all(struct translation *t, unsigned index)
+{
+	const struct sx_insn *i = &t->items[index].i;
+	bool is_push = sx_insn_op(i) == SX_PUSHA;
+	unsigned size = i->size, all = 8 * size;
+	struct access a = sx_native_stack_access(t, X86_RSP, is_push ? -(i32)all : 0, all, is_push);
+	struct opd at;
+
+	if (sx_native_stack_size(t->b->mode) == 2)
+		refuse_wrap(t, index, is_push ? all : 0, is_push ? 0xffff : 0x10000 - all);
+	at = sx_native_memory(t, index, &a, true);
+	for (unsigned k = 0; k < 8; k++) {
+		unsigned guest = 7 - k;
+
+		if (is_push || guest != X86_RSP)
+			e_op(&t->e, size, is_push ? 0x89 : 0x8b, host_of(guest), at, 0);
+		at.disp += (i32)size;
+	}
+	sx_native_stack_move(t, GUEST_RSP, is_push ? -(i32)all : (i32)all);
+}
+
 void sx_native_stack_insn(struct translation *t, unsigned index)
 {
 	switch ((int)sx_insn_op(&t->items[index].i)) {

@@ -26,6 +26,13 @@ bool sx_native_is_system(const struct sx_insn *i)
 	case SX_RDTSC:
 	case SX_RDTSCP:
 	case SX_INVLPG:
+	case SX_SERIALIZE:
+	case SX_RDFSBASE:
+	case SX_RDGSBASE:
+	case SX_WRFSBASE:
+	case SX_WRGSBASE:
+	case SX_PUSHA:
+	case SX_POPA:
 		return true;
 	}
 	return false;
@@ -35,6 +42,11 @@ bool sx_native_is_system(const struct sx_insn *i)
 static bool is_time_translated(const struct translation *t)
 {
 	return !t->c->is_counted && !t->c->lockstep;
+}
+
+static bool is_stack_size(const struct sx_insn *i, u32 mode)
+{
+	return mode & SX_MODE_64 ? i->size == 8 : !(mode & SX_MODE_V86);
 }
 
 bool sx_native_system_classify(struct translation *t, struct item *it)
@@ -54,16 +66,23 @@ bool sx_native_system_classify(struct translation *t, struct item *it)
 		is_good = is_kernel && !t->c->lockstep &&
 			  (it->i.reg == 0 || (it->i.reg >= 2 && it->i.reg <= 4));
 		break;
-	case SX_PUSHF:
-		is_good = it->i.size == 8;
+	case SX_PUSHF: /* virtual-8086 mode asks IOPL */
+		is_good = is_stack_size(&it->i, t->b->mode);
 		flags = FLAGS_READ;
 		break;
 	case SX_POPF:
-		is_good = it->i.size == 8;
+		is_good = is_stack_size(&it->i, t->b->mode);
 		flags = FLAGS_WRITE;
 		break;
+	case SX_PUSHA:
+	case SX_POPA:
 	case SX_CLD:
 	case SX_STD:
+	case SX_SERIALIZE:
+	case SX_RDFSBASE:
+	case SX_RDGSBASE:
+	case SX_WRFSBASE:
+	case SX_WRGSBASE:
 		is_good = true;
 		break;
 	case SX_RDTSC:
@@ -148,17 +167,27 @@ void sx_native_cc_of_flags(struct translation *t)
 	e_op(e, 2, 0x89, H_R14, opd_near(&t->c->cc), 0);
 }
 
+/* r10 = the host address of size bytes at rSP + disp. */
+static void find_on_stack(struct translation *t, unsigned index, i32 disp, unsigned size,
+			  bool is_write)
+{
+	struct access a = sx_native_stack_access(t, X86_RSP, disp, size, is_write);
+	struct opd at = sx_native_memory(t, index, &a, true);
+
+	e_op(&t->e, 8, 0x8d, H_R10, at, 0); /* lea */
+}
+
 /* RF and VM are never set where native code runs. */
 static void pushf(struct translation *t, unsigned index)
 {
+	unsigned size = t->items[index].i.size;
 	struct emit *e = &t->e;
 
-	e_lea(e, 8, H_R10, GUEST_RSP, H_RSP, 0, -8);
-	sx_native_check(t, index, 8, true, true);
+	find_on_stack(t, index, -(i32)size, size, true);
 	sx_native_flags_of_cc(t);
 	e_op(e, 8, 0x0b, H_R11, opd_near(&t->c->sysflags), 0);
-	e_store(e, H_R11, opd_base(H_R10, 0));
-	e_lea(e, 8, GUEST_RSP, GUEST_RSP, H_RSP, 0, -8);
+	e_op(e, size, 0x89, H_R11, opd_base(H_R10, 0), 0);
+	sx_native_stack_move(t, GUEST_RSP, -(i32)size);
 }
 
 /*
@@ -169,15 +198,16 @@ static void popf(struct translation *t, unsigned index)
 {
 	const u32 others = X86_FLAG_TF | X86_FLAG_NT | X86_FLAG_AC | X86_FLAG_ID | X86_FLAG_IOPL;
 	bool is_user = t->b->mode & SX_MODE_USER;
+	unsigned size = t->items[index].i.size;
 	struct emit *e = &t->e;
 	u8 *none_waits;
 
-	e_op(e, 8, 0x8b, H_R10, opd_reg(GUEST_RSP), 0);
-	sx_native_check(t, index, 8, false, true);
-	e_load(e, H_R11, opd_base(H_R10, 0));
+	find_on_stack(t, index, 0, size, false);
+	e_op(e, 4, size == 2 ? E_0F | 0xb7 : 0x8b, H_R11, opd_base(H_R10, 0), 0);
 	e_op(e, 4, 0x8b, H_R14, opd_near(&t->c->sysflags), 0);
 	e_op(e, 4, 0x33, H_R14, opd_reg(H_R11), 0);
-	test_imm(e, H_R14, others | (is_user ? X86_FLAG_IF : 0));
+	test_imm(e, H_R14,
+		 (others | (is_user ? X86_FLAG_IF : 0)) & (size == 2 ? 0xffff : 0xffffffff));
 	to_interpreter(t, index, CC_NE);
 	if (!is_user) {
 		e_op(e, 1, 0x80, 7, opd_near(&t->c->intr_waits), 1); /* cmp */
@@ -191,7 +221,7 @@ static void popf(struct translation *t, unsigned index)
 	and_imm(e, H_R14, X86_FLAG_IF | X86_FLAG_DF);
 	e_op(e, 4, 0x31, H_R14, opd_near(&t->c->sysflags), 0); /* xor */
 	sx_native_cc_of_flags(t);
-	e_lea(e, 8, GUEST_RSP, GUEST_RSP, H_RSP, 0, 8);
+	sx_native_stack_move(t, GUEST_RSP, (i32)size);
 	t->flags = FLAGS_MEMORY;
 }
 
@@ -299,6 +329,56 @@ static void invlpg(struct translation *t, unsigned index)
 	sx_native_add_slow(t, SLOW_NEXT, e_jcc(&t->e, CC_NE), index);
 }
 
+/* Code may be others' since: who wrote it has asked for this vCPU, and is served before the next instruction. */
+static void serialize(struct translation *t, unsigned index)
+{
+	struct emit *e = &t->e;
+
+	sx_native_flush_fpu(t);
+	e_u8(e, 0x0f); /* mfence */
+	e_u8(e, 0xae);
+	e_u8(e, 0xf0);
+	e_op(e, 4, 0x83, 7, opd_near(&t->c->request), 1); /* cmp */
+	e_u8(e, 0);
+	sx_native_add_slow(t, SLOW_NEXT, e_jcc(e, CC_NE), index);
+}
+
+/* FS's and GS's bases, by the instructions for that. */
+static void base_of_segment(struct translation *t, unsigned index)
+{
+	const struct sx_insn *i = &t->items[index].i;
+	bool is_fs = sx_insn_op(i) == SX_RDFSBASE || sx_insn_op(i) == SX_WRFSBASE;
+	bool is_read = sx_insn_op(i) == SX_RDFSBASE || sx_insn_op(i) == SX_RDGSBASE;
+	struct sx_cpu *c = t->c;
+	unsigned seg = is_fs ? X86_FS : X86_GS;
+	struct emit *e = &t->e;
+
+	static_assert(X86_CR4_FSGSBASE == BIT(16), "in the third byte");
+	e_op(e, 1, 0xf6, 0, opd_near((u8 *)&c->cr4 + 2), 1); /* test */
+	e_u8(e, 1);
+	to_interpreter(t, index, CC_E);
+	if (is_read) {
+		e_op(e, i->size, 0x8b, H_R10, opd_near(&c->seg[seg].base), 0);
+		if (host_of(i->rm) != IN_MEMORY)
+			e_op(e, 8, 0x8b, host_of(i->rm), opd_reg(H_R10), 0);
+		else
+			e_store(e, H_R10, opd_gpr(c, i->rm));
+		return;
+	}
+	e_op(e, i->size, 0x8b, H_R10, opd_reg(guest_in(t, i->rm, H_R11)), 0);
+	if (i->size == 8) { /* canonical? */
+		e_op(e, 8, 0x8b, H_R14, opd_reg(H_R10), 0);
+		e_op(e, 8, 0xc1, 4, opd_reg(H_R14), 1); /* shl */
+		e_u8(e, 16);
+		e_op(e, 8, 0xc1, 7, opd_reg(H_R14), 1); /* sar */
+		e_u8(e, 16);
+		e_op(e, 8, 0x3b, H_R14, opd_reg(H_R10), 0);
+		to_interpreter(t, index, CC_NE);
+	}
+	e_store(e, H_R10, opd_near(&c->seg[seg].base));
+	e_store(e, H_R10, opd_near(&c->seg_base[seg]));
+}
+
 bool sx_native_system(struct translation *t, unsigned index)
 {
 	const struct sx_insn *i = &t->items[index].i;
@@ -338,6 +418,19 @@ bool sx_native_system(struct translation *t, unsigned index)
 		return true;
 	case SX_INVLPG:
 		invlpg(t, index);
+		return true;
+	case SX_SERIALIZE:
+		serialize(t, index);
+		return true;
+	case SX_RDFSBASE:
+	case SX_RDGSBASE:
+	case SX_WRFSBASE:
+	case SX_WRGSBASE:
+		base_of_segment(t, index);
+		return true;
+	case SX_PUSHA:
+	case SX_POPA:
+		sx_native_stack_all(t, index);
 		return true;
 	}
 	return false;

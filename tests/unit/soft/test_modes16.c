@@ -134,6 +134,56 @@ static void virtual_8086(struct core *k, struct x86_cpu_state *s)
 	s->gpr[X86_RSP] = 0x8000;
 }
 
+/* --- all registers, and flags, on the stack --- */
+
+/*
+ * SI has how often flags came back with CF and DF, DI how often registers did. Once, SP is 8 where they
+ * may wrap around the segment's end.
+ */
+/* clang-format off */
+#define ON_STACK(count_, low_, once_)                                                              \
+	"mov $200, %bp\n xor %si, %si\n xor %di, %di\n"                                            \
+	"1: stc\n std\n pushf" #count_ "\n cld\n clc\n popf" #count_ "\n adc $0, %si\n pushf" #count_ "\n" \
+	"pop" #low_ "\n cld\n and $0x400, %ax\n jz 9f\n inc %si\n 9: mov $0x1234, %bx\n mov %bp, %cx\n"   \
+	"pusha" #count_ "\n xor %bx, %bx\n xor %cx, %cx\n inc %si\n popa" #count_ "\n"              \
+	"cmp $0x1234, %bx\n jne 2f\n cmp %bp, %cx\n jne 2f\n inc %di\n"                            \
+	"2: cmp $100, %bp\n jne 3f\n mov $" once_ ", %sp\n pusha" #count_ "\n popa" #count_ "\n mov $0x8000, %sp\n"         \
+	"3: dec %bp\n jnz 1b\n" STOP
+CODE(on_stack_w, ".code16\n" ON_STACK(w, w %ax, "8"));
+CODE(on_stack_l, ".code16\n" ON_STACK(l, l %eax, "8"));
+CODE(on_stack_32, ".code32\n" ON_STACK(l, l %eax, "0x100"));
+/* clang-format on */
+
+static void check_on_stack(const struct program *p, bool is_lockstep, u64 at)
+{
+	struct core k;
+	struct x86_cpu_state s;
+	u16 cx;
+
+	program_begin(&k, &s, p, is_lockstep);
+	program_run(&k, &s);
+	CHECK_EQ((u16)s.gpr[X86_RSI], 400);
+	CHECK_EQ((u16)s.gpr[X86_RDI], 200);
+	CHECK_EQ((u16)s.gpr[X86_RSP], 0x8000);
+	memcpy(&cx, core_ram(&k, DATA + at), sizeof(cx));
+	CHECK_EQ(cx, 100);
+	if (!is_lockstep)
+		check_native(&k, 200 * 25);
+	core_fini(&k);
+}
+
+TEST(all_registers_and_flags_on_the_stack)
+{
+	EACH_WAY(is_lockstep)
+	{
+		check_on_stack(PROGRAM(real_mode, on_stack_w), is_lockstep, 4);
+		check_on_stack(PROGRAM(real_mode, on_stack_l), is_lockstep, 0);
+		check_on_stack(PROGRAM(protected_16, on_stack_w), is_lockstep, 4);
+		check_on_stack(PROGRAM(protected_16, on_stack_l), is_lockstep, 0);
+		check_on_stack(PROGRAM(protected_32, on_stack_32), is_lockstep, 0xf8);
+	}
+}
+
 /* --- what it computes --- */
 
 /* Addresses of all forms, overrides, both operand sizes, calls and returns of both, far ones, counted loops; 500

@@ -324,3 +324,38 @@ TEST(control_registers_are_read)
 	CHECK_EQ(s.gpr[X86_RDX], s.cr4);
 	core_fini(&k);
 }
+
+/* --- the bases of FS and GS --- */
+
+/* To each of them and back, by registers of either kind; once it isn't an address. */
+/* clang-format off */
+CODE(bases, "mov $0x10000, %eax\n mov %cr4, %rcx\n or %rax, %rcx\n mov %rcx, %cr4\n mov $60, %ebp\n xor %ebx, %ebx\n"
+	"movabs $0x8000123400208000, %rdx\n movabs $0x123400208000, %r11\n"
+	"1: lea (%r11,%rbp), %rsi\n wrfsbase %rsi\n wrgsbase %r11\n rdfsbase %r15\n rdgsbase %rdi\n"
+	"cmp %rsi, %r15\n jne 2f\n cmp %r11, %rdi\n jne 2f\n wrfsbase %esi\n rdfsbase %r10\n mov %esi, %esi\n"
+	"cmp %rsi, %r10\n jne 2f\n rdgsbase %r14d\n mov %edi, %edi\n cmp %rdi, %r14\n jne 2f\n inc %ebx\n"
+	"incl %fs:0\n 2: cmp $20, %ebp\n jne 3f\n wrgsbase %rdx\n 3: dec %ebp\n jnz 1b\n" STOP);
+CODE(on_bases_gp, "addq $5, 8(%rsp)\n add $8, %rsp\n inc %r9d\n iretq\n");
+/* clang-format on */
+
+TEST(bases_of_fs_and_gs)
+{
+	struct core k;
+	struct x86_cpu_state s;
+
+	core_init(&k);
+	core_long_mode(&k, &s);
+	core_load(&k, CORE_CODE, bases, CODE_SIZE(bases));
+	core_load(&k, CORE_CODE + 0x1000, on_bases_gp, CODE_SIZE(on_bases_gp));
+	core_set_gate(&k, X86_GP, CORE_CODE + 0x1000, CORE_CS64, 0, 0x8e);
+	s.gpr[X86_R9] = 0;
+	CHECK_EQ(core_run(&k, &s), VCPU_STOP_REQUEST);
+	CHECK_EQ(s.gpr[X86_RBX], 60);
+	CHECK_EQ(s.gpr[X86_R9], 1);
+	CHECK_EQ(s.seg[X86_GS].base, 0x123400208000);
+	CHECK_EQ(s.seg[X86_FS].base, 0x208001);
+	CHECK_EQ(*core_ram(&k, 0x208001), 1);
+	if (core_is_translated(&k))
+		CHECK(core_count(&k, SX_N_CALLOUT_UNKNOWN) < 40);
+	core_fini(&k);
+}
