@@ -607,6 +607,7 @@ static void begin(struct translation *t, struct sx_cpu *c, struct sx_block *b, b
 	t->base = (u32)c->code_base;
 	t->is_bound = sx_native_is_bound(b->mode);
 	t->is_plain = is_plain;
+	t->closes = false;
 	t->at = b;
 	/* An instruction across two pages is known by its linear address, and by its bytes. */
 	page = sx_block_code2(b) ? NULL : sx_phys_page(c, b->gpa & PAGE_MASK, &range);

@@ -211,6 +211,7 @@ struct translation {
 	bool has_upper;           /* the host's upper halves may not be zero */
 	u32 x87_off; /* of the x87 instruction whose address c->fpu.fip hasn't got yet; X87_NONE */
 	bool is_plain; /* without windows */
+	bool closes; /* the trace goes on in code that there is, since that leads back to its head */
 	u16 steady; /* general registers that change in steps, or not at all, in a loop that it is; else none */
 	struct window windows[SX_WINDOWS];
 	unsigned n_windows, next_window; /* whose check is emitted next */

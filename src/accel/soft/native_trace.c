@@ -3,7 +3,7 @@
  *
  * A block is translated once the interpreter has entered it some times, and knows by then where its end led: at a
  * conditional jump whose other side was hardly ever taken, and at every direct jump, the translation goes on in the next
- * block, unless that has code of its own. The jump is a seam: nothing, or a conditional jump to what is out of line
+ * block, unless that has code of its own and doesn't lead back to the beginning. The jump is a seam: nothing, or a conditional jump to what is out of line
  * there. Flags, windows and XMM registers are kept over it; who leaves by the other side puts away what is wanted there.
  *
  * All of a trace is in one page, so that the word which its entry compares is good for all of it, and it is made anew
@@ -16,6 +16,9 @@
 #define DISTANCE_MAX 1024
 /* One side was entered so many times as often as the other. */
 #define BIAS 4
+/* Loops that are worth having twice: blocks, instructions. */
+#define LOOP_BLOCKS 6
+#define LOOP_MAX    48
 
 i64 sx_native_seam_next(const struct translation *t, const struct item *it)
 {
@@ -40,15 +43,56 @@ static const struct sx_block *block_at(const struct translation *t, const struct
 	return b && offset_of(b) + b->n_bytes == it->off + it->i.len ? b : NULL;
 }
 
+static unsigned heat_of(const struct sx_block *b)
+{
+	return b ? b->heat + 1u : 0;
+}
+
 /* The side that was taken far more often; SEAM_NONE: there is none. */
 static enum seam choose(const struct sx_block *b)
 {
-	unsigned not = b->out[0] ? b->out[0]->heat + 1u : 0;
-	unsigned taken = b->out[1] ? b->out[1]->heat + 1u : 0;
+	unsigned not = heat_of(b->out[0]), taken = heat_of(b->out[1]);
 
 	if (not > taken * BIAS)
 		return SEAM_NOT_TAKEN;
 	return taken > not *BIAS ? SEAM_TAKEN : SEAM_NONE;
+}
+
+/*
+ * Does b lead back to where the trace began, by few blocks and ways that are taken? Then these are worth having twice: a
+ * loop is one trace, in whatever order its blocks became hot.
+ */
+static bool leads_back(const struct translation *t, const struct sx_block *b, unsigned n_insns,
+		       unsigned depth)
+{
+	unsigned heat;
+
+	if (!b || !sx_block_is_fresh(b) || !depth)
+		return false;
+	if (offset_of(b) == t->items[0].off)
+		return true;
+	n_insns += b->n_insns;
+	if (n_insns > LOOP_MAX)
+		return false;
+	heat = heat_of(b->out[0]) > heat_of(b->out[1]) ? heat_of(b->out[0]) : heat_of(b->out[1]);
+	for (unsigned k = 0; k < 2; k++) {
+		if (heat_of(b->out[k]) * BIAS > heat &&
+		    leads_back(t, b->out[k], n_insns, depth - 1))
+			return true;
+	}
+	return false;
+}
+
+/* The side by which it closes; SEAM_NONE: none does. */
+static enum seam choose_loop(const struct translation *t, const struct sx_block *b)
+{
+	bool is_taken = heat_of(b->out[1]) >= heat_of(b->out[0]);
+
+	for (unsigned k = 0; k < 2; k++, is_taken = !is_taken) {
+		if (leads_back(t, b->out[is_taken], t->n_items, LOOP_BLOCKS))
+			return is_taken ? SEAM_TAKEN : SEAM_NOT_TAKEN;
+	}
+	return SEAM_NONE;
 }
 
 /*
@@ -96,10 +140,19 @@ bool sx_native_goes_on(struct translation *t, struct item *it)
 		return false;
 	if (!is_jump)
 		seam = is_known ? choose(b) : choose_blindly(it);
+	if (!is_jump && is_known && !seam) {
+		seam = choose_loop(t, b);
+		t->closes |= seam != SEAM_NONE;
+	}
 	if (seam && is_known)
 		next = b->out[seam != SEAM_NOT_TAKEN];
-	if (!seam || (is_known && (!next || next->native || !sx_block_is_fresh(next))))
+	if (!seam || (is_known && (!next || !sx_block_is_fresh(next))))
 		return false;
+	if (is_known && next->native && !t->closes) {
+		if (!leads_back(t, next, t->n_items, LOOP_BLOCKS))
+			return false;
+		t->closes = true;
+	}
 	it->seam = (u8)seam;
 	if (!may_go_to(t, sx_native_seam_next(t, it))) {
 		it->seam = SEAM_NONE;
@@ -151,14 +204,22 @@ static bool is_step(const struct item *it, u16 fixed)
 	return false;
 }
 
-u16 sx_native_steady(const struct translation *t)
+static bool is_loop(const struct translation *t)
 {
 	const struct item *last = &t->items[t->n_items - 1];
+	u32 head = t->items[0].off;
+
+	if (!last->is_native || (sx_insn_op(&last->i) != SX_JCC && sx_insn_op(&last->i) != SX_JMP))
+		return false;
+	return sx_native_target(t, last) == head ||
+	       (sx_insn_op(&last->i) == SX_JCC && last->off + last->i.len == head);
+}
+
+u16 sx_native_steady(const struct translation *t)
+{
 	u16 changed = 0, odd = 0;
 
-	if (!last->is_native ||
-	    (sx_insn_op(&last->i) != SX_JCC && sx_insn_op(&last->i) != SX_JMP) ||
-	    sx_native_target(t, last) != t->items[0].off)
+	if (!is_loop(t))
 		return 0;
 	for (unsigned k = 0; k < t->n_items; k++)
 		changed |= sx_native_changes(&t->items[k], t->b->mode);

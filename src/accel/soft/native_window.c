@@ -377,7 +377,10 @@ static struct slow *check_stride(struct translation *t, unsigned index, enum slo
 	struct emit *e = &t->e;
 	struct slow *s;
 
-	e_lea(e, 8, H_R14, lin.reg, H_RSP, 0, lin.disp);
+	if (lin.disp)
+		e_lea(e, 8, H_R14, lin.reg, H_RSP, 0, lin.disp);
+	else
+		e_op(e, 8, 0x8b, H_R14, opd_reg(lin.reg), 0);
 	e_op(e, 8, 0x2b, H_R14, opd_near(&t->c->strides.page[number]), 0);
 	e_op(e, 8, 0x3b, H_R14, opd_near(&t->c->strides.limit[number]), 0);
 	s = sx_native_add_slow(t, kind, e_jcc(e, 3), index); /* not below */
