@@ -9,7 +9,9 @@
 #include "accel/soft/fpu.h"
 #include "accel/soft/native_priv.h"
 
-#define FLAGS_LOOK_AHEAD 12          /* instructions */
+#define FLAGS_LOOK_AHEAD 12 /* instructions */
+#define WORD_CHECK       23 /* bytes of a look at a code word */
+#define CACHE_LINE       64
 #define BLOCK_ROOM       (128 * KIB) /* more than any block's code takes; emit counts all the same */
 
 /* --- looking at the block --- */
@@ -358,6 +360,7 @@ static void emit_entry(struct translation *t)
 		t->head->word2_at =
 			check_word(t, sx_block_code2(t->b), sx_block_crossing(t->b)->word2);
 	t->loop = e->at;
+	assert(e->is_full || sx_block_code2(t->b) || t->loop - t->entry == WORD_CHECK);
 	e_op(e, 4, 0x83, 7, opd_near(&t->c->request), 1); /* cmp request, 0 */
 	e_u8(e, 0);
 	sx_native_add_slow(t, SLOW_ENTRY, e_jcc(e, 5), 0);
@@ -527,6 +530,17 @@ static void emit_all_slow(struct translation *t)
 	}
 }
 
+/* A loop's head, behind the look at the word, where a line of the cache begins. */
+static void align_loop(struct translation *t)
+{
+	struct emit *e = &t->e;
+
+	if (!sx_native_is_loop(t))
+		return;
+	while (((uintptr_t)e->at + sizeof(t->head) + WORD_CHECK) % CACHE_LINE)
+		e_u8(e, 0xcc);
+}
+
 /* Among what is out of line, and its address in front of the code. */
 static void emit_head(struct translation *t)
 {
@@ -539,6 +553,7 @@ static void emit_head(struct translation *t)
 		.fpu_needs = (u8)t->fpu_needs,
 		.page = t->lin,
 	};
+	align_loop(t);
 	e_bytes(&t->e, &t->head, sizeof(t->head));
 }
 

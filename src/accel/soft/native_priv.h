@@ -264,6 +264,8 @@ static inline u32 sx_native_ip(const struct translation *t, i64 off)
 
 /* native_trace.c. Does the translation go on behind the jump it, the last so far? Then it is a seam. */
 bool sx_native_goes_on(struct translation *t, struct item *it);
+/* Does its end lead to its beginning? */
+bool sx_native_is_loop(const struct translation *t);
 /* General registers that a loop, which the trace is, changes by steps of one size, or not at all. */
 u16 sx_native_steady(const struct translation *t);
 /* Is the byte there part of an instruction that it has? */

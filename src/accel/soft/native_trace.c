@@ -204,7 +204,7 @@ static bool is_step(const struct item *it, u16 fixed)
 	return false;
 }
 
-static bool is_loop(const struct translation *t)
+bool sx_native_is_loop(const struct translation *t)
 {
 	const struct item *last = &t->items[t->n_items - 1];
 	u32 head = t->items[0].off;
@@ -219,7 +219,7 @@ u16 sx_native_steady(const struct translation *t)
 {
 	u16 changed = 0, odd = 0;
 
-	if (!is_loop(t))
+	if (!sx_native_is_loop(t))
 		return 0;
 	for (unsigned k = 0; k < t->n_items; k++)
 		changed |= sx_native_changes(&t->items[k], t->b->mode);
