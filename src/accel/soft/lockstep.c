@@ -92,7 +92,7 @@ bool sx_lockstep_is_full(const struct sx_cpu *c)
 void sx_lockstep_check(struct sx_cpu *c, const struct sx_insn *i, const struct sx_xlat *x,
 		       bool is_write)
 {
-	if (!x->host || c->lockstep->is_full || (is_write && x->range->is_readonly))
+	if (!x->host || c->lockstep->is_full || (is_write && x->is_readonly))
 		sx_lockstep_once(c, i);
 }
 
@@ -143,7 +143,7 @@ bool sx_lockstep_note(struct sx_cpu *c, const struct sx_xlat *x)
 		l->is_full = true;
 		return false;
 	}
-	note_page(l, x->host, x->range->block, x->block_page);
+	note_page(l, x->host, x->block, x->block_page);
 	return true;
 }
 

@@ -109,7 +109,7 @@ static void xlat_touch(struct sx_cpu *c, const struct sx_insn *i, const struct s
 	if (!x->is_code)
 		return;
 	sx_count(c, SX_N_CODE_WRITTEN);
-	sx_code_written(c, x->range->block, x->block_page);
+	sx_code_written(c, x->block, x->block_page);
 	if (c->block && c->block->code == x->code) /* it may hold what is written */
 		leave_after(c, i);
 }
@@ -117,7 +117,7 @@ static void xlat_touch(struct sx_cpu *c, const struct sx_insn *i, const struct s
 static void xlat_store(struct sx_cpu *c, const struct sx_insn *i, const struct sx_xlat *x,
 		       const u8 *buf, unsigned size)
 {
-	if (x->host && !x->range->is_readonly) {
+	if (x->host && !x->is_readonly) {
 		xlat_touch(c, i, x);
 		if (size <= 8 && is_power_of_two(size))
 			sx_host_store(x->host, bytes_load(buf, size), size);
@@ -268,8 +268,11 @@ static void store_any(struct sx_cpu *c, const struct sx_insn *i, u64 lin, const 
 		sx_translate(c, i, wrap(c, lin + first), SX_WRITE, set, &y);
 	debug_access(c, i, lin, size, true);
 	xlat_store(c, i, &x, buf, first);
-	if (first < size)
-		xlat_store(c, i, &y, (const u8 *)buf + first, size - first);
+	if (first == size)
+		return;
+	if (!x.host || x.is_readonly)
+		sx_translate_again(c, &y);
+	xlat_store(c, i, &y, (const u8 *)buf + first, size - first);
 }
 
 u64 sx_load_slow(struct sx_cpu *c, const struct sx_insn *i, u64 lin, unsigned size)
@@ -333,7 +336,7 @@ static u8 *host_rw_any(struct sx_cpu *c, const struct sx_insn *i, u64 lin, unsig
 		sx_translate(c, i, wrap(c, lin + first_part(lin, size)), SX_WRITE, set, &x);
 		return NULL;
 	}
-	if (!x.host || x.range->is_readonly)
+	if (!x.host || x.is_readonly)
 		return NULL;
 	debug_access(c, i, lin, size, true);
 	xlat_touch(c, i, &x);

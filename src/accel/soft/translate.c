@@ -14,9 +14,9 @@ static bool may_write_fast(const struct sx_cpu *c, const struct sx_xlat *x, cons
 {
 	u64 *dirty;
 
-	if (!w->is_writable || x->range->is_readonly || x->is_code)
+	if (!w->is_writable || x->is_readonly || x->is_code)
 		return false;
-	dirty = __atomic_load_n(&x->range->block->dirty, __ATOMIC_ACQUIRE);
+	dirty = __atomic_load_n(&x->block->dirty, __ATOMIC_ACQUIRE);
 	/* Lockstep wants to see the first write, too. */
 	return (!dirty && !c->lockstep) || access == SX_WRITE;
 }
@@ -46,7 +46,7 @@ static void enter(struct sx_cpu *c, u64 lin, enum sx_access access, enum sx_tlb_
 
 static void note_dirty(const struct sx_xlat *x)
 {
-	u64 *dirty = __atomic_load_n(&x->range->block->dirty, __ATOMIC_ACQUIRE);
+	u64 *dirty = __atomic_load_n(&x->block->dirty, __ATOMIC_ACQUIRE);
 
 	if (dirty)
 		__atomic_fetch_or(&dirty[x->block_page / 64], BIT(x->block_page % 64),
@@ -60,32 +60,44 @@ static void count_miss(struct sx_cpu *c, u64 lin, enum sx_access access, enum sx
 		sx_count(c, SX_N_MISS_PROTECTED);
 }
 
+/* What the map has there; host is the page's. */
+static void look_up(struct sx_cpu *c, gpa_t gpa, struct sx_xlat *out)
+{
+	gpa_t page = gpa & PAGE_MASK;
+	const struct gmem_range *r;
+	u8 *host = page == c->apic_page ? NULL : sx_phys_page(c, page, &r);
+
+	*out = (struct sx_xlat){.gpa = gpa};
+	if (!host)
+		return;
+	assert(r->block->code); /* gmem was made to track code */
+	out->host = host;
+	out->block = r->block;
+	out->block_page = (r->offset + (page - r->gpa)) >> PAGE_SHIFT;
+	out->code = &r->block->code[out->block_page];
+	out->is_code = __atomic_load_n(out->code, __ATOMIC_SEQ_CST) & GMEM_CODE_PRESENT;
+	out->is_readonly = r->is_readonly;
+}
+
 /* -1, or the page fault's error code. */
 static int resolve(struct sx_cpu *c, u64 lin, enum sx_access access, enum sx_tlb_set set,
 		   struct sx_xlat *out)
 {
 	struct sx_walk w;
-	u8 *host;
 	int code;
 
 	count_miss(c, lin, access, set);
 	code = sx_mmu_walk(c, lin, access, set, &w);
 	if (code >= 0)
 		return code;
-	*out = (struct sx_xlat){.gpa = w.page + (lin & ~PAGE_MASK)};
-	host = w.page == c->apic_page ? NULL : sx_phys_page(c, w.page, &out->range);
-	if (!host) {
+	look_up(c, w.page + (lin & ~PAGE_MASK), out);
+	if (!out->host) {
 		sx_count(c, SX_N_MISS_DEVICE);
 		return -1;
 	}
-	out->block_page = (out->range->offset + (w.page - out->range->gpa)) >> PAGE_SHIFT;
-	assert(out->range->block->code); /* gmem was made to track code */
-	out->code = &out->range->block->code[out->block_page];
-	out->is_code = __atomic_load_n(out->code, __ATOMIC_SEQ_CST) & GMEM_CODE_PRESENT;
-	out->host = host;
 	if (access == SX_WRITE && out->is_code)
 		sx_count(c, SX_N_MISS_CODE_PAGE);
-	if (access == SX_WRITE && !out->range->is_readonly) {
+	if (access == SX_WRITE && !out->is_readonly) {
 		note_dirty(out);
 		/* Whoever asks must not find it in the TLB either. */
 		if (unlikely(c->lockstep) && !sx_lockstep_note(c, out))
@@ -94,6 +106,16 @@ static int resolve(struct sx_cpu *c, u64 lin, enum sx_access access, enum sx_tlb
 	enter(c, lin, access, set, &w, out);
 	out->host += lin & ~PAGE_MASK;
 	return -1;
+}
+
+void sx_translate_again(struct sx_cpu *c, struct sx_xlat *x)
+{
+	look_up(c, x->gpa, x);
+	if (!x->host)
+		return;
+	x->host += x->gpa & ~PAGE_MASK;
+	if (!x->is_readonly)
+		note_dirty(x);
 }
 
 static void check_canonical(struct sx_cpu *c, const struct sx_insn *i, u64 lin)
@@ -128,7 +150,7 @@ u8 *sx_translate_fill(struct sx_cpu *c, u64 lin, unsigned size, enum sx_access a
 		return NULL;
 	if (unlikely(c->lockstep) && sx_lockstep_is_full(c))
 		return NULL;
-	return access == SX_WRITE && (x.is_code || x.range->is_readonly) ? NULL : x.host;
+	return access == SX_WRITE && (x.is_code || x.is_readonly) ? NULL : x.host;
 }
 
 static u64 code_tag(const struct sx_cpu *c, u64 lin)

@@ -7,18 +7,29 @@
 #include "accel/soft/cpu.h"
 #include "accel/soft/mmu.h"
 
+struct gmem_block;
+
+/* Good until a device is called. */
 struct sx_xlat {
 	u8 *host; /* of the byte at lin; NULL: the access goes to a device */
 	gpa_t gpa;
-	const struct gmem_range *range; /* with host */
-	u64 block_page;                 /* the page's number in range->block */
-	u32 *code;                      /* the page's code word */
-	bool is_code;                   /* decoded code stands there: sx_code_written first */
+	/* With host: */
+	struct gmem_block *block;
+	u64 block_page; /* the page's number in it */
+	u32 *code;      /* the page's code word */
+	bool is_code;   /* decoded code stands there: sx_code_written first */
+	bool is_readonly;
 };
 
 /* Raises what the access raises. A write is noted in the dirty log. */
 void sx_translate(struct sx_cpu *c, const struct sx_insn *i, u64 lin, enum sx_access access,
 		  enum sx_tlb_set set, struct sx_xlat *out);
+
+/*
+ * Before the second half of a write whose first half was a device's: what is there now, in the map and for code and dirty
+ * log. The page tables aren't asked again, which may fault.
+ */
+void sx_translate_again(struct sx_cpu *c, struct sx_xlat *x);
 
 /*
  * For those who can't be faulted: host memory of size bytes at lin for an access as the present mode has

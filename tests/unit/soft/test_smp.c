@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/epoch.h"
 #include "base/err.h"
 #include "clock/vclock.h"
 #include "core_fixture.h"
@@ -625,5 +626,50 @@ TEST(a_program_that_moves_from_cpu_to_cpu_comes_to_the_same)
 	CHECK(times > 2);
 	CHECK(!memcmp(s.gpr, t.gpr, sizeof(s.gpr)));
 	CHECK_EQ(s.rflags, t.rflags);
+	core_fini(&k);
+}
+
+/* --- a write to registers and to memory behind them, while the map changes --- */
+
+/* 4 MiB on are devices, 6 MiB on memory: each write lies across. */
+CODE(writes_across,
+     "mov $3000, %ecx\n mov $0x5ffffc, %edi\n 1: mov %rcx, (%rdi)\n dec %ecx\n jnz 1b\n");
+
+/* The same map, another object; the first is freed once nobody reads it. */
+static void change_map(unused void *opaque, struct core *k, unused gpa_t gpa)
+{
+	struct gmem_range range = {0, CORE_RAM, k->ram, 0, false};
+
+	gmem_set_map(k->gmem, &range, 1);
+}
+
+static void *keep_collecting(void *arg)
+{
+	struct mover *m = arg;
+
+	while (!__atomic_load_n(&m->is_over, __ATOMIC_ACQUIRE))
+		epoch_collect(m->k->epoch);
+	return NULL;
+}
+
+TEST(the_map_is_changed_between_the_halves_of_a_write)
+{
+	u64 devices = CORE_MMIO | 0x83;
+	struct core k;
+	struct mover m = {.k = &k};
+	struct x86_cpu_state s;
+	pthread_t thread;
+
+	core_init(&k);
+	core_load(&k, CORE_CODE, writes_across, CODE_SIZE(writes_across));
+	core_load(&k, CORE_CODE + CODE_SIZE(writes_across), stop_0, CODE_SIZE(stop_0));
+	core_long_mode(&k, &s);
+	core_load(&k, CORE_TABLES + 0x2000 + 2 * 8, &devices, 8);
+	k.on_mmio = change_map;
+	CHECK_EQ(pthread_create(&thread, NULL, keep_collecting, &m), 0);
+	CHECK_EQ(core_run(&k, &s), VCPU_STOP_REQUEST);
+	__atomic_store_n(&m.is_over, true, __ATOMIC_RELEASE);
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+	CHECK_EQ(k.mmio_writes, 3000);
 	core_fini(&k);
 }
