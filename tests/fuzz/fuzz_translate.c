@@ -49,6 +49,7 @@ enum fuzz_mode {
 #define MODE_CROSSES   8u  /* the code goes on in another page */
 #define MODE_TRAPS     16u /* TF */
 #define MODE_ALIGNMENT 32u /* EFLAGS.AC and CR0.AM */
+#define MODE_SMALL     64u /* room for few decoded blocks, which are swept the sooner */
 
 /* Behind the instruction's first byte, whatever it was: so the rest is tried, too. */
 CODE(handler, "incq (%rsp)\n iretq\n");
@@ -65,6 +66,7 @@ static struct {
 	u8 *pristine; /* CORE_RAM bytes */
 	u64 dirty[CORE_RAM / PAGE_SIZE / 64];
 	u64 n_inputs;
+	u64 room; /* for decoded blocks */
 	unsigned n_device;
 } fuzz;
 
@@ -170,6 +172,7 @@ static void make(void)
 	/* Which is mapped, and has pointers to what was allocated. */
 	__lsan_register_root_region(sx_cpu_of(k->vcpu[0]), sizeof(struct sx_cpu));
 	k->on_mmio = on_mmio;
+	fuzz.room = sx_cpu_of(k->vcpu[0])->cache->room;
 	make_states(k);
 	put_handlers(k);
 	for (u64 at = CORE_DATA; at < CORE_RAM; at += sizeof(stop))
@@ -290,19 +293,22 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 {
 	struct x86_cpu_state s;
 	struct core *k = &fuzz.k;
+	struct sx_cache *cache;
 	u64 seed;
 
 	if (size <= HEADER || size > HEADER + MAX_CODE || (data[0] & MODE_MASK) >= MODES)
 		return -1;
 	if (!fuzz.is_made)
 		make();
+	cache = sx_cpu_of(k->vcpu[0])->cache;
 	seed = bytes_load(data + 1, 8);
 	s = fuzz.state[data[0] & MODE_MASK];
 	fill_registers(&s, seed, data[0]);
 	fill_memory(k, seed);
 	place_code(k, &s, data[0], data + HEADER, size - HEADER);
 	fuzz.n_device = 0;
-	sx_cpu_of(k->vcpu[0])->cache->is_dropped = true; /* no input depends on one before it */
+	cache->is_dropped = true; /* no input depends on one before it */
+	cache->room = data[0] & MODE_SMALL ? SX_ROOM_MIN : fuzz.room;
 	vtimer_arm(&fuzz.enough, vclock_now_ns(k->clock) + MAX_INSNS);
 	if (core_run(k, &s) == VCPU_STOP_BROKEN) {
 		fprintf(stderr, "%s\n", k->vcpu[0]->broken);

@@ -25,8 +25,7 @@
 #include "mem/gmem.h"
 
 #define ARENA_SIZE      (6 * MIB)
-#define ARENA_KEPT      (ARENA_SIZE / 4 * 3) /* more than that isn't kept */
-#define WARM_HEAT       2                    /* of what is kept though it isn't translated */
+#define WARM_HEAT       2 /* of what is kept though it isn't translated */
 #define HASH_BITS       17
 #define HASH_NEAR_SHIFT 2 /* code of 2^2 bytes shares a slot */
 /* Each instruction may need entries before it (SX_RIP_NEXT, lockstep), and the block one at its end. */
@@ -58,6 +57,8 @@ void sx_cache_init(struct sx_cpu *c)
 	k->arena = mmap(NULL, ARENA_SIZE, PROT_READ | PROT_WRITE,
 			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	assert(k->arena != MAP_FAILED);
+	static_assert(SX_ROOM_MIN >= 2 * ROOM_ASKED, "what is swept has as much");
+	k->room = ARENA_SIZE;
 	c->cache = k;
 }
 
@@ -119,7 +120,7 @@ u32 sx_cache_segment(struct sx_cpu *c, u32 base, u32 limit)
 
 bool sx_cache_has_room(const struct sx_cpu *c)
 {
-	if (ARENA_SIZE - c->cache->used >= ROOM_ASKED)
+	if (c->cache->used + ROOM_ASKED <= c->cache->room)
 		return true;
 	c->cache->is_full = true;
 	return false;
@@ -209,13 +210,12 @@ static bool sweep(struct sx_cpu *c)
 		block_add(k, (struct sx_block *)(void *)to);
 	}
 	sx_count(c, SX_N_BLOCK_SWEEP);
-	return k->used <= ARENA_KEPT;
+	return k->used <= k->room / 4 * 3 && k->used + ROOM_ASKED <= k->room;
 }
 
 static void make_room(struct sx_cpu *c)
 {
-	/* Lockstep has the interpreter run what is translated. */
-	if (c->lockstep || !sweep(c))
+	if (!sweep(c))
 		drop(c);
 	c->cache->is_full = false;
 }
@@ -494,7 +494,7 @@ static struct sx_block *block_new(struct sx_cpu *c, const struct sx_itlb_entry *
 	struct sx_cache *k = c->cache;
 	struct sx_block *b;
 
-	if (ARENA_SIZE - k->used < BLOCK_BYTES_MAX)
+	if (k->used + BLOCK_BYTES_MAX > k->room)
 		make_room(c);
 	b = (struct sx_block *)(void *)(k->arena + k->used);
 	*b = (struct sx_block){

@@ -99,6 +99,8 @@ struct sx_jump {
 #define SX_SEGMENTS     (1u << SX_MODE_SEGMENT_BITS)
 #define SX_SEGMENTS_MAX (SX_SEGMENTS / 4 * 3)
 
+#define SX_ROOM_MIN (64 * KIB) /* with less nearly all would be dropped, not swept */
+
 struct sx_cache {
 	struct sx_jump jump[1u << SX_JUMP_BITS];
 	u64 segments[SX_SEGMENTS]; /* by a hash; limit << 32 | base, inverted: 0 is free */
@@ -106,8 +108,8 @@ struct sx_cache {
 	u64 code_breakpoints; /* sx_cpu's, which blocks of SX_MODE_BREAK are made for */
 	u32 *hash;            /* as sx_block.next; from SX_BLOCK_NONE on: none */
 	u8 *arena;
-	u64 used;
-	u8 *crossing; /* blocks of instructions that cross pages */
+	u64 used, room; /* room: all of it, unless a test wants it full sooner: SX_ROOM_MIN */
+	u8 *crossing;   /* blocks of instructions that cross pages */
 	bool is_dropped; /* room for host code is full, or breakpoints are others: start over in the run loop */
 	bool is_full; /* it is to make room for blocks */
 };

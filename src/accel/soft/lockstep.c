@@ -250,13 +250,13 @@ static void restore(struct sx_cpu *c, const struct lockstep_cpu *in)
 /* What ends a stretch in any case, and what does where either engine may leave off. */
 static bool has_ended(const struct sx_cpu *c)
 {
-	return c->run_state != X86_RUNNABLE || c->event.is_set || c->mode & SX_MODE_STEP ||
-	       sx_cache_is_full(c->cache);
+	return c->run_state != X86_RUNNABLE || c->event.is_set || c->mode & SX_MODE_STEP;
 }
 
 static bool is_wanted(const struct sx_cpu *c)
 {
-	return __atomic_load_n(&c->request, __ATOMIC_RELAXED) & ~(u32)SX_REQ_STEP || has_ended(c);
+	return __atomic_load_n(&c->request, __ATOMIC_RELAXED) & ~(u32)SX_REQ_STEP || has_ended(c) ||
+	       sx_cache_is_full(c->cache);
 }
 
 /* By the interpreter, whatever the block's first handler is now; this block alone. */
@@ -326,6 +326,13 @@ static void leave_shadow(struct sx_cpu *c)
 	sx_mode_update(c);
 }
 
+/* No block is being executed. */
+static void make_room(struct sx_cpu *c)
+{
+	if (unlikely(sx_cache_is_full(c->cache)))
+		sx_cache_start_over(c);
+}
+
 /* Up to n instructions, and the rest of a block where it is not to be exact. */
 static void run_interpreter(struct sx_cpu *c, u64 n, bool is_exact)
 {
@@ -340,8 +347,10 @@ static void run_interpreter(struct sx_cpu *c, u64 n, bool is_exact)
 		}
 		if (is_exact ? has_ended(c) : is_wanted(c))
 			break;
+		make_room(c);
 		b = sx_block_find(c);
-		if (is_exact && b->n_insns > end - c->retired)
+		/* Of what was translated sweeping has left nothing to interpret. */
+		if (b->is_bare || (is_exact && b->n_insns > end - c->retired))
 			b = find_one(c);
 		interpret(c, b);
 	}
@@ -395,6 +404,7 @@ static u64 record(struct sx_cpu *c, enum engine engine, u64 n, struct lockstep_c
 	void *outer[ARRAY_SIZE(c->unwind)];
 
 	memcpy(outer, c->unwind, sizeof(outer));
+	make_room(c);
 	l->is_recording = true;
 	l->is_once = l->is_full = false;
 	run_guarded(c, engine, n);
@@ -488,15 +498,16 @@ static void found(struct sx_cpu *c, u64 n)
 }
 
 /*
- * Translated code needs no shadow behind STI, since nothing comes between it and the next instruction; but that one
- * is done once, and so behind the stretch.
+ * Translated code needs no shadow behind STI, since nothing comes between it and the next instruction; but where that one
+ * is done once, it is behind the stretch. And it may have one too many, which an STI with interrupts on hasn't.
  */
-static void settle_shadow(struct sx_cpu *c)
+static void settle_shadow(struct sx_cpu *c, bool is_before_once)
 {
 	struct sx_lockstep *l = c->lockstep;
-	u32 right = l->interpreted.state.interrupt_shadow;
+	u32 right = l->interpreted.state.interrupt_shadow,
+	    has = l->translated.state.interrupt_shadow;
 
-	if (right != X86_SHADOW_STI || l->translated.state.interrupt_shadow)
+	if ((right | has) != X86_SHADOW_STI || (right && !is_before_once))
 		return;
 	l->translated.state.interrupt_shadow = c->interrupt_shadow = right;
 	sx_mode_update(c);
@@ -522,8 +533,7 @@ static bool judge(struct sx_cpu *c, u64 n, bool is_before_once)
 {
 	struct sx_lockstep *l = c->lockstep;
 
-	if (is_before_once)
-		settle_shadow(c);
+	settle_shadow(c, is_before_once);
 	if (sx_lockstep_differs(l, true)) {
 		if (is_at_string(c))
 			return false;

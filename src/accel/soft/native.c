@@ -283,6 +283,7 @@ enum native_callout sx_native_callout(struct sx_cpu *c, u32 what, const struct s
 	step = step_or_deliver(c, &len);
 	if (step == STEP_DELIVERED)
 		return NATIVE_GOES;
+	c->native->is_undone = step == STEP_NOTHING;
 	if (step == STEP_NOTHING || __atomic_load_n(&c->request, __ATOMIC_RELAXED) ||
 	    c->mode != n->mode || c->native_key != key ||
 	    __atomic_load_n(n->code, __ATOMIC_ACQUIRE) != n->word ||
@@ -312,6 +313,7 @@ enum native_callout sx_native_end_callout(struct sx_cpu *c, u32 what,
 	c->gpr[SX_RIP] = rip_of_linear(c, c->gpr[SX_RIP] + off);
 	c->retired -= NATIVE_REST(what);
 	is_done = step_or_deliver(c, &len) != STEP_NOTHING;
+	c->native->is_undone = !is_done;
 	c->gpr[SX_RIP] = sx_code_lin(c);
 	if (!is_done || !sx_native_takes(c->mode) || c->run_state != X86_RUNNABLE)
 		return NATIVE_LEAVES;
@@ -512,6 +514,21 @@ static struct left run_native(struct sx_cpu *c, u8 *code)
 	}
 }
 
+/*
+ * The instruction at RIP, for which there was no room: native code has been left, so it may go. Not the run loop's to begin
+ * with, which would look for interrupts: these wait where STI is in front of it.
+ */
+static void step_in_room(struct sx_cpu *c)
+{
+	unsigned len;
+
+	c->native->is_undone = false;
+	c->block = NULL;
+	if (sx_cache_is_full(c->cache))
+		sx_cache_start_over(c);
+	step(c, &len);
+}
+
 /* b is what comes next, by the handler returned. */
 static sx_insn_fn *go_on_with(struct sx_cpu *c, struct sx_block *b, sx_insn_fn *first)
 {
@@ -555,10 +572,12 @@ static noinline sx_insn_fn *run_on(struct sx_cpu *c)
 		if (b && !b->is_bare)
 			return go_on_with(c, b, b->first_fn);
 	}
-	if ((left.tag == NATIVE_STEP || left.tag == NATIVE_LINK_PLAIN ||
-	     left.tag == NATIVE_INTERPRET) &&
-	    !step(c, &len))
+	if (c->native->is_undone || ((left.tag == NATIVE_STEP || left.tag == NATIVE_LINK_PLAIN ||
+				      left.tag == NATIVE_INTERPRET) &&
+				     !step(c, &len))) {
+		step_in_room(c);
 		return NULL;
+	}
 	/* HLT is a callout: a vCPU that sleeps is the run loop's. */
 	if (unlikely(sx_is_wanted(c) || c->run_state != X86_RUNNABLE || sx_cache_is_full(c->cache)))
 		return NULL;

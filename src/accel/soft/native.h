@@ -85,7 +85,8 @@ struct sx_native {
 	u8 next_stride
 		[2 * SX_STACK_SPANS]; /* of struct sx_strides: each kind's are given away in turn */
 	u32 heat;                     /* how often a block is entered before it is translated */
-	struct sx_perf *perf;         /* where names of code go */
+	bool is_undone; /* a callout did nothing, for want of room: the instruction at RIP comes first */
+	struct sx_perf *perf; /* where names of code go */
 	struct sx_native_step steps[1u << SX_STEP_BITS];
 };
 

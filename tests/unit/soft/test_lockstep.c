@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "accel/soft/block.h"
 #include "accel/soft/lockstep.h"
 #include "accel/soft/native.h"
 #include "base/err.h"
@@ -87,15 +88,34 @@ CODE(device_program,
      "3: " STOP);
 /* clang-format on */
 
-/* ENTER that writes, and then reads a device, behind other instructions. */
-CODE(enter_program, "mov $9, %ecx\n 1: mov $0x208000, %esp\n mov $0xc0000108, %ebp\n inc %eax\n"
-		    "enter $16, $2\n dec %ecx\n jnz 1b\n out %al, $0xf5\n" STOP);
+/* ENTER that writes, something else each time, and then reads a device, behind a jump at which translated code leaves off: the
+ * interpreter doesn't, and has written when it comes to the device. */
+/* clang-format off */
+CODE(enter_program,
+     "mov $9, %ecx\n lea 1f(%rip), %rdx\n jmp 2f\n"
+     "1: enter $16, $2\n dec %ecx\n jz 3f\n"
+     "2: mov $0x208000, %esp\n lea 0xc0000108(,%ecx,8), %ebp\n jmp *%rdx\n"
+     "3: " STOP);
+/* clang-format on */
 
-static enum vcpu_stop run_code(struct core *k, const u8 *code, size_t size, struct plant *p)
+/* Many blocks, over and over. */
+/* clang-format off */
+CODE(walk_program,
+     "mov $0x1ffffffff, %rbx\n mov $5, %edx\n"
+     "1: mov $250, %ecx\n lea 4f(%rip), %rax\n"
+     "2: call *%rax\n add $6, %rax\n dec %ecx\n jnz 2b\n"
+     "out %al, $0x99\n dec %edx\n jnz 1b\n" STOP
+     "4: .rept 250\n add %rcx, %rbx\n jnc 5f\n 5: ret\n .endr\n");
+/* clang-format on */
+
+static enum vcpu_stop run_in_room(struct core *k, const u8 *code, size_t size, struct plant *p,
+				  u64 room)
 {
 	struct x86_cpu_state s;
 
 	core_init_lockstep(k);
+	if (room)
+		sx_cpu_of(k->vcpu[0])->cache->room = room;
 	if (p) {
 		k->on_port = on_port;
 		k->on_port_opaque = p;
@@ -103,6 +123,11 @@ static enum vcpu_stop run_code(struct core *k, const u8 *code, size_t size, stru
 	core_long_mode(k, &s);
 	core_load(k, CORE_CODE, code, size);
 	return core_run(k, &s);
+}
+
+static enum vcpu_stop run_code(struct core *k, const u8 *code, size_t size, struct plant *p)
+{
+	return run_in_room(k, code, size, p, 0);
 }
 
 static enum vcpu_stop run(struct core *k, struct plant *p)
@@ -120,6 +145,28 @@ TEST(right_code_goes_through)
 	CHECK(core_count(&k, SX_N_LOCKSTEP_INSN) > 3 * 40 * 8);
 	CHECK(core_count(&k, SX_N_LOCKSTEP_SKIPPED) * 10 < core_count(&k, SX_N_LOCKSTEP_INSN));
 	CHECK(core_count(&k, SX_N_TRANSLATED) > 3);
+	core_fini(&k);
+}
+
+/* Of blocks that are swept only what was translated stays: the interpreter gets its side from the guest's bytes. */
+TEST(blocks_are_swept_meanwhile)
+{
+	struct plant p = {
+		.find = (const u8 *)"\x48\x01\xcb", .put = (const u8 *)"\x40\x01\xcb", .size = 3};
+	struct core k;
+
+	CHECK_EQ(run_in_room(&k, walk_program, CODE_SIZE(walk_program), NULL, SX_ROOM_MIN),
+		 VCPU_STOP_REQUEST);
+	CHECK(!sx_lockstep_difference(sx_cpu_of(k.vcpu[0])));
+	CHECK(core_count(&k, SX_N_BLOCK_SWEEP) > 1);
+	CHECK_EQ(core_count(&k, SX_N_BLOCK_DROP), 0);
+	CHECK(core_count(&k, SX_N_LOCKSTEP_INSN) > 5 * 250 * 6);
+	core_fini(&k);
+	CHECK_EQ(run_in_room(&k, walk_program, CODE_SIZE(walk_program), &p, SX_ROOM_MIN),
+		 VCPU_STOP_BROKEN);
+	CHECK(p.n > 100);
+	CHECK(core_count(&k, SX_N_BLOCK_SWEEP) > 0);
+	CHECK_EQ(core_count(&k, SX_N_BLOCK_DROP), 0);
 	core_fini(&k);
 }
 

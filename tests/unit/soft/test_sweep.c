@@ -7,6 +7,7 @@
 #include "accel/soft/block.h"
 #include "accel/soft/cpu.h"
 #include "accel/soft/native.h"
+#include "base/bytes.h"
 #include "core_fixture.h"
 #include "test.h"
 
@@ -184,6 +185,60 @@ TEST(a_bare_block_whose_simd_isnt_ready_raises_its_exception)
 		run_again(&k, &s, n % 2);
 		CHECK_EQ(s.gpr[X86_R8], 1);
 		CHECK_EQ(s.gpr[X86_RBX], 50 * 51 / 2);
+	}
+	core_fini(&k);
+}
+
+/* STR is a callout, behind an STI that is translated. */
+/* clang-format off */
+CODE(behind_sti, "mov $20, %ecx\n mov $0x3000, %edi\n 1: cli\n sti\n"
+	"str %ebx\n dec %ecx\n jnz 1b\n" STOP);
+CODE(on_interrupt, "mov (%rsp), %rsi\n mov %rsi, (%rdi)\n iretq\n");
+/* clang-format on */
+#define STR_AT 12u
+
+static struct core *interrupted;
+static enum native_callout (*real_callout)(struct sx_cpu *, u32, const struct sx_native_block *);
+
+/* There is no room for it, and an interrupt comes. */
+static enum native_callout callout_without_room(struct sx_cpu *c, u32 what,
+						const struct sx_native_block *n)
+{
+	enum native_callout result;
+	u64 room = c->cache->room;
+
+	if ((what & NATIVE_OFF) != STR_AT || !interrupted)
+		return real_callout(c, what, n);
+	sx_native_forget_steps(c);
+	c->cache->room = 0;
+	interrupted->apic[0].vector = 0x50;
+	interrupted->apic[0].pending = APIC_PENDING_INTR;
+	vcpu_kick(interrupted->vcpu[0]);
+	interrupted = NULL;
+	result = real_callout(c, what, n);
+	c->cache->room = room;
+	return result;
+}
+
+TEST(an_interrupt_waits_behind_sti_for_what_there_was_no_room_for)
+{
+	struct core k;
+	struct x86_cpu_state s;
+	struct sx_cpu *c;
+
+	BEGIN(&k, &s, behind_sti);
+	c = sx_cpu_of(k.vcpu[0]);
+	if (c->native) {
+		CHECK_EQ(core_ram(&k, CORE_CODE)[STR_AT + 1], 0);
+		core_load(&k, FUNCTIONS, on_interrupt, CODE_SIZE(on_interrupt));
+		core_set_gate(&k, 0x50, FUNCTIONS, CORE_CS64, 0, 0x8e);
+		real_callout = c->native_callout;
+		c->native_callout = callout_without_room;
+		interrupted = &k;
+		CHECK_EQ(core_run(&k, &s), VCPU_STOP_REQUEST);
+		CHECK(!interrupted);
+		CHECK(core_count(&k, SX_N_BLOCK_SWEEP) + core_count(&k, SX_N_BLOCK_DROP) > 0);
+		CHECK_EQ(bytes_load(core_ram(&k, 0x3000), 8), CORE_CODE + STR_AT + 3);
 	}
 	core_fini(&k);
 }
