@@ -1,9 +1,10 @@
 /*
  * Native code: hot blocks of decoded instructions as host instructions.
  *
- * A block that was entered often is translated; its first handler then enters the native code (sx_native_enter). Guest registers live in host registers there, 12 of them in the same
- * one; RSP is in R15, and R10, R11, R14, R15 stay in memory, because their host registers are the
- * translator's scratch. Flags are in EFLAGS, or in c->cc in the interpreter's form.
+ * A block that was entered often is translated; its first handler then enters the native code (sx_native_enter).
+ * Guest registers live in host registers there, 11 of them in the same one; RSP is in R15, and R10, R11, R14, R15 stay
+ * in memory, because their host registers are the translator's scratch. Flags are in EFLAGS, or in c->cc in the
+ * interpreter's form.
  *
  * What the translator doesn't know, and every access that isn't to plain memory, is done by the interpreter,
  * one instruction at a time (a callout), on a state that is complete in memory. So faults, devices,
@@ -14,13 +15,14 @@
  * alone. In 16- and 32-bit code whose CS has a base it isn't even RIP, and both ways are converted where native code
  * is entered, left, or calls out. Everywhere else it is RIP.
  *
- * A block that is entered from another page, or by a return, looks whether its page was written and whether somebody
- * wants the vCPU. Patched jumps in the page come behind that: backwards to the second look, so that every loop has it,
- * forwards behind both. Who writes code asks for all vCPUs (sx_ask_to_look_at_code), whose way back is the first look. Jumps to
- * other pages are patched under conditions (native_far.c); else, and where they are indirect, they look the target
- * up in native_targets, and what that hasn't got by a call (native_find.c). A call pushes where it returns to on a stack of its own, which
- * is the host's stack while native code runs, and calls; a return that finds its target there returns, so
- * that the host predicts it. What these remember is good for one native_key: mode and TLB generation.
+ * A block that is entered from another page, by a return, or by a split (native_window.c), looks whether its page was
+ * written and whether somebody wants the vCPU. Patched jumps in the page come behind that: backwards to the second look,
+ * so that every loop has it, forwards behind both. Who writes code asks for all vCPUs (sx_ask_to_look_at_code), whose
+ * way back is the first look. Jumps to other pages are patched under conditions (native_far.c); else, and where they are
+ * indirect, they look the target up in native_targets, and what that hasn't got by a call (native_find.c). A call pushes
+ * where it returns to on a stack of its own, which is the host's stack while native code runs, and calls; a return that
+ * finds its target there returns, so that the host predicts it. What these remember is good for one native_key: mode and
+ * TLB generation.
  *
  * Memory: one reservation for a vCPU holds struct sx_cpu and, near it, code that can be executed; the
  * same pages are mapped a second time for writing. No page is ever writable and executable by one address.
@@ -44,7 +46,8 @@ struct sx_native_block {
 	u64 page;   /* linear, which it is bound to: native_mode.h */
 	u32 word;   /* ... under which the block is good */
 	u32 mode;
-	/* In the memory of native code: its code, the same behind the look at the word, and behind all checks, its edges and behind them bytes. */
+	/* In the memory of native code: its code, the same behind the look at the word, and behind all checks, its
+	 * edges and behind them bytes. */
 	u32 entry, loop, inner, edges;
 	u16 n_edges;
 	/* Bytes of the page that it was made of or that were looked at; those that aren't the block's are kept. */

@@ -1,7 +1,7 @@
 /*
  * MMX and SSE instructions to host instructions: themselves, with general registers renamed and memory
- * operands replaced. The MMX registers are the host's while the x87 registers are. XMM registers are in the host's of the same number from their first use in a block to its end, or
- * to a callout; c->fpu has them in between.
+ * operands replaced. The MMX registers are the host's while the x87 registers are. XMM registers are in the host's of the
+ * same number from their first use in a block to its end, or to a callout; c->fpu has them in between.
  */
 #include "accel/soft/bind.h"
 #include "accel/soft/exec.h"
