@@ -673,3 +673,51 @@ TEST(the_map_is_changed_between_the_halves_of_a_write)
 	CHECK_EQ(k.mmio_writes, 3000);
 	core_fini(&k);
 }
+
+static void map_with(struct core *k, bool is_readonly)
+{
+	struct gmem_range ranges[] = {
+		{0, 3 * MIB, k->ram, 0, false},
+		{3 * MIB, MIB, k->ram, 3 * MIB, is_readonly},
+		{4 * MIB, CORE_RAM - 4 * MIB, k->ram, 4 * MIB, false},
+	};
+
+	gmem_set_map(k->gmem, ranges, ARRAY_SIZE(ranges));
+}
+
+static bool is_changing(struct core *k, unsigned n_writes)
+{
+	u64 *first = (void *)core_ram(k, 0x300000),
+	    before = __atomic_load_n(first, __ATOMIC_RELAXED);
+	unsigned from = __atomic_load_n(&k->mmio_writes, __ATOMIC_RELAXED);
+
+	while (__atomic_load_n(&k->mmio_writes, __ATOMIC_RELAXED) - from < n_writes)
+		sched_yield();
+	return __atomic_load_n(first, __ATOMIC_RELAXED) != before;
+}
+
+TEST(memory_that_becomes_read_only_while_a_loop_writes_it)
+{
+	u64 *first;
+	struct runner r;
+	struct core k;
+	struct x86_cpu_state s;
+
+	core_init(&k);
+	first = (void *)core_ram(&k, 0x300000);
+	start_in_user_mode(&k, steps_on, CODE_SIZE(steps_on));
+	core_long_mode(&k, &s);
+	start(&r, &k, 0, &s, CORE_CODE);
+	for (unsigned n = 0; n < 5; n++) {
+		u64 from = __atomic_load_n(first, __ATOMIC_RELAXED);
+
+		while (__atomic_load_n(first, __ATOMIC_RELAXED) < from + 2)
+			sched_yield();
+		map_with(&k, true);
+		CHECK(!is_changing(&k, 5000)); /* more than a turn has */
+		map_with(&k, false);
+	}
+	*core_ram(&k, 0x210000) = 1;
+	finish(&r);
+	core_fini(&k);
+}
