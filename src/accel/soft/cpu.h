@@ -189,8 +189,10 @@ struct sx_cpu {
 		tsc_line; /* the guest's TSC, its offset in it; without length: ask sx_tsc */
 	bool (*native_string)(struct sx_cpu *c, u32 what);
 	bool (*native_find[2])(struct sx_cpu *c, u64 lin); /* sx_native_find, sx_native_find_far */
-	u64 native_target, native_target_lin, native_lin;
-	u32 native_what; /* of a fill at hand */
+	u64 native_target, native_lin;
+	u64 native_origin;                    /* native_origin.c */
+	struct sx_native_target *native_slot; /* to be filled: native_common.c */
+	u32 native_what;                      /* of a fill at hand */
 	u64 native_windows
 		[32]; /* what is to be added to addresses, of each of a block's: native_window.c */
 	u8 crossing[64]; /* a copy of two pages' bytes, for one load (SX_NATIVE_ONCE) */

@@ -79,9 +79,10 @@ struct sx_native {
 	/* Executable addresses of that: out, in, out with RIP in R11; see native_common.c for others. */
 	const u8 *leave, *enter, *leave_by[2], *leave_to, *return_miss, *call_out, *end_out, *fill,
 		*fill_stack, *tsc, *invlpg;
-	const u8 *find[2], *find_or_leave;     /* as sx_cpu.native_find; RIP in R11 */
-	const u8 *look_up;                     /* RIP in R11 */
-	const u8 *far_miss[2];                 /* native_far.c; of 64-bit code, of other */
+	const u8 *find[3],
+		*find_or_leave; /* as sx_cpu.native_find, and to the slot in R10; RIP in R11 */
+	const u8 *look_up;      /* RIP in R11 */
+	const u8 *far_miss[2];  /* native_far.c; of 64-bit code, of other */
 	const u8 *string, *string_short[2][4]; /* native_string.c; STOS, MOVS */
 	bool has_rorx;                         /* the host has BMI2 */
 	bool has_gs_base; /* ... and lets programs set GS's base: sx_tlb_choose */

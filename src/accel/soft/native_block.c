@@ -379,6 +379,7 @@ static void emit_items(struct translation *t)
 	for (unsigned k = 0; k < t->n_items; k++) {
 		struct item *it = &t->items[k];
 
+		sx_native_note_origin(t, k);
 		if (it->seam) {
 			sx_native_emit_checks(t, k);
 			sx_native_seam(t, k);
@@ -459,7 +460,7 @@ static void emit_slow(struct translation *t, const struct slow *s)
 		emit_slow_split(t, s);
 		break;
 	case SLOW_FIND:
-		sx_native_emit_call_find(&t->e, t->c, 0, s->rejoin);
+		sx_native_emit_call_find(&t->e, t->c, t->origin < t->n_items ? 2 : 0, s->rejoin);
 		go_on_at(t, s->index, it->off, NATIVE_STEP);
 		break;
 	case SLOW_STEP: /* the last instruction, not begun */
@@ -661,6 +662,7 @@ static u32 translate(struct sx_cpu *c, struct sx_block *b, bool is_plain)
 	}
 	find_live_flags(&t);
 	sx_native_plan_windows(&t);
+	sx_native_find_origin(&t);
 	emit_head(&t);
 	emit_entry(&t);
 	emit_items(&t);

@@ -98,10 +98,10 @@ static void emit_leave_by(struct emit *e, struct sx_cpu *c, bool is_wide)
 	jump_to(e, c->native->leave);
 }
 
-void sx_native_emit_find(struct emit *e, const struct sx_cpu *c, u8 *miss[2])
+static void emit_find(struct emit *e, const struct sx_cpu *c, unsigned by, u8 *miss[2])
 {
 	static_assert(sizeof(struct sx_native_target) == 32, "the index is shifted by 5");
-	e_op(e, 4, 0x69, H_R10, opd_reg(H_R11), 4); /* imul */
+	e_op(e, 4, 0x69, H_R10, opd_reg(by), 4); /* imul */
 	e_i32(e, (i32)SX_TARGET_FACTOR);
 	e_op(e, 4, 0xc1, 5, opd_reg(H_R10), 1); /* shr */
 	e_u8(e, 32 - SX_TARGET_BITS - 5);
@@ -113,6 +113,16 @@ void sx_native_emit_find(struct emit *e, const struct sx_cpu *c, u8 *miss[2])
 	e_load(e, H_R14, opd_near(&c->native_key));
 	e_op(e, 8, 0x3b, H_R14, opd_base(H_R10, offsetof(struct sx_native_target, key)), 0);
 	miss[1] = e_jcc(e, 5);
+}
+
+void sx_native_emit_find(struct emit *e, const struct sx_cpu *c, u8 *miss[2])
+{
+	emit_find(e, c, H_R11, miss);
+}
+
+void sx_native_emit_find_by(struct emit *e, const struct sx_cpu *c, u8 *miss[2])
+{
+	emit_find(e, c, H_R10, miss);
 }
 
 void sx_native_emit_look_up(struct emit *e, const struct sx_cpu *c, u8 *miss[2])
@@ -160,6 +170,29 @@ void sx_native_emit_call_find(struct emit *e, const struct sx_cpu *c, unsigned w
 		return;
 	e_patch(call, c->native->find[which] - e->to_exec);
 	e_patch(found, again);
+}
+
+/* Called, r11, r10: a slot, which gets what is known of r11, as find has it; ZF says if nothing is. */
+static void emit_fill_slot(struct emit *e, struct sx_cpu *c)
+{
+	u8 *look_up, *miss[2];
+
+	c->native->find[2] = e_exec(e, e->at);
+	e_store(e, H_R10, opd_near(&c->native_slot));
+	look_up = e->at;
+	sx_native_emit_find(e, c, miss);
+	e_load(e, H_R14, opd_base(H_R10, offsetof(struct sx_native_target, code)));
+	e_load(e, H_R10, opd_near(&c->native_slot));
+	e_store(e, H_R11, opd_base(H_R10, offsetof(struct sx_native_target, lin)));
+	e_store(e, H_R14, opd_base(H_R10, offsetof(struct sx_native_target, code)));
+	e_load(e, H_R14, opd_near(&c->native_key));
+	e_store(e, H_R14, opd_base(H_R10, offsetof(struct sx_native_target, key)));
+	e_op(e, 8, 0x85, H_R10, opd_reg(H_R10), 0); /* test */
+	e_u8(e, 0xc3);
+	e_patch(miss[0], e->at);
+	e_patch(miss[1], e->at);
+	sx_native_emit_call_find(e, c, 0, look_up);
+	e_u8(e, 0xc3);
 }
 
 /* Jumped to, r11: where to go on; it was looked up in vain. And in front of that: it wasn't looked up. */
@@ -393,6 +426,7 @@ void sx_native_emit_common(struct sx_cpu *c)
 	emit_leave_by(&e, c, true);
 	emit_find_by(&e, c, 0);
 	emit_find_by(&e, c, 1);
+	emit_fill_slot(&e, c);
 	emit_find_or_leave(&e, c);
 	emit_return_miss(&e, c);
 	sx_native_emit_far_miss(&e, c);

@@ -189,12 +189,17 @@ void sx_native_canonical(struct emit *e, unsigned reg, unsigned from)
 	e_u8(e, 16);
 }
 
+static struct access pushed(const struct translation *t, const struct item *it)
+{
+	return sx_native_stack_access(t, X86_RSP, -(i32)it->i.size, it->i.size, true);
+}
+
 /* Pushes RIP behind the call, whose linear address goes to R11; on a miss the interpreter does the call. */
 static void push_return(struct translation *t, unsigned index)
 {
 	const struct item *it = &t->items[index];
 	i32 size = it->i.size;
-	struct access a = sx_native_stack_access(t, X86_RSP, -size, it->i.size, true);
+	struct access a = pushed(t, it);
 	struct opd to = sx_native_memory(t, index, &a, false);
 
 	if (t->is_bound) {
@@ -324,46 +329,58 @@ static void target_to_r11(struct translation *t, unsigned index)
 }
 
 /* Targets that nobody knows are the interpreter's, which looks whether they are canonical. */
-static void add_misses(struct translation *t, u8 *miss[2], unsigned index, u8 *look_up)
+static void add_misses(struct translation *t, u8 *miss[2], unsigned index, u8 *rejoin)
 {
 	for (unsigned k = 0; k < 2; k++) {
 		sx_native_add_slow(t, SLOW_FIND, miss[k], index);
 		if (!t->e.is_full)
-			t->slow[t->n_slow - 1].rejoin = look_up;
+			t->slow[t->n_slow - 1].rejoin = rejoin;
+	}
+}
+
+/* R10 = where the entry of the target in R11 is. */
+static void find_target(struct translation *t, unsigned index)
+{
+	u8 *miss[2], *look_up = t->e.at;
+
+	if (sx_native_origin(t)) {
+		sx_native_emit_find_by(&t->e, t->c, miss);
+		add_misses(t, miss, index, t->e.at); /* the slot is filled */
+	} else {
+		sx_native_emit_find(&t->e, t->c, miss);
+		add_misses(t, miss, index, look_up);
 	}
 }
 
 /* The target may be relative to RSP or be in memory that the push changes: it comes first. */
 static void end_call_rm(struct translation *t, unsigned index)
 {
+	struct access a = pushed(t, &t->items[index]);
+	bool is_shared = sx_native_window_of(t, index, &a); /* nothing is looked up in R10 */
 	struct emit *e = &t->e;
-	u8 *miss[2], *look_up;
 
 	target_to_r11(t, index);
-	look_up = e->at;
-	sx_native_emit_find(e, t->c, miss);
-	add_misses(t, miss, index, look_up);
-	e_load(e, H_R10, opd_base(H_R10, offsetof(struct sx_native_target, code)));
-	e_store(e, H_R10, opd_near(&t->c->native_target));
-	e_store(e, H_R11, opd_near(&t->c->native_target_lin));
+	find_target(t, index);
+	if (!is_shared)
+		e_store(e, H_R10, opd_near(&t->c->native_slot));
+	t->in_r10 = NULL;
 	push_return(t, index);
 	push_frame(t, index);
-	e_load(e, H_R11, opd_near(&t->c->native_target_lin));
+	if (!is_shared)
+		e_load(e, H_R10, opd_near(&t->c->native_slot));
+	e_load(e, H_R11, opd_base(H_R10, offsetof(struct sx_native_target, lin)));
 	e_op(e, 8, 0x81, 4, opd_reg(H_R11), 4); /* and */
 	e_i32(e, (i32)PAGE_MASK);
 	e_store(e, H_R11, opd_near(&t->c->gpr[SX_RIP]));
-	e_op(e, 4, 0xff, 2, opd_near(&t->c->native_target), 0); /* call */
+	e_op(e, 4, 0xff, 2, opd_base(H_R10, offsetof(struct sx_native_target, code)), 0); /* call */
 	emit_return_site(t, &t->items[index]);
 }
 
 static void end_jmp_rm(struct translation *t, unsigned index)
 {
-	u8 *miss[2], *look_up;
-
 	target_to_r11(t, index);
-	look_up = t->e.at;
-	sx_native_emit_look_up(&t->e, t->c, miss);
-	add_misses(t, miss, index, look_up);
+	find_target(t, index);
+	sx_native_emit_go_to_found(&t->e, t->c);
 }
 
 /* --- returns --- */

@@ -39,6 +39,8 @@ void sx_native_emit_common(struct sx_cpu *c);
 void sx_native_emit_look_up(struct emit *e, const struct sx_cpu *c, u8 *miss[2]);
 /* The same, but R10 has where the target's entry in native_targets is, and nothing is jumped to. */
 void sx_native_emit_find(struct emit *e, const struct sx_cpu *c, u8 *miss[2]);
+/* In the slot that R10 leads to, instead of R11. */
+void sx_native_emit_find_by(struct emit *e, const struct sx_cpu *c, u8 *miss[2]);
 void sx_native_emit_go_to_found(struct emit *e, const struct sx_cpu *c);
 /* Calls native_find[which] for the RIP in R11, and goes on at `again` (as written) where the table has it now, else
  * behind itself, with R11 as it was. Changes R10, R14. */
@@ -212,6 +214,8 @@ struct translation {
 	u32 x87_off; /* of the x87 instruction whose address c->fpu.fip hasn't got yet; X87_NONE */
 	bool is_plain; /* without windows */
 	bool closes; /* the trace goes on in code that there is, since that leads back to its head */
+	unsigned origin; /* the load of an indirect jump's target; n_items: none: native_origin.c */
+	bool is_origin_noted; /* in c->native_origin */
 	u16 steady; /* general registers that change in steps, or not at all, in a loop that it is; else none */
 	struct window windows[SX_WINDOWS];
 	unsigned n_windows, next_window; /* whose check is emitted next */
@@ -292,6 +296,11 @@ void sx_native_slow_edge(struct translation *t, const struct slow *s);
 void sx_native_slow_far(struct translation *t, const struct slow *s);
 void sx_native_slow_return(struct translation *t, const struct slow *s);
 void sx_native_slow_full(struct translation *t, const struct slow *s);
+
+/* native_origin.c. Looks for it; before the instruction: notes it, if it is that; R10 = its address, or false. */
+void sx_native_find_origin(struct translation *t);
+void sx_native_note_origin(struct translation *t, unsigned index);
+bool sx_native_origin(struct translation *t);
 
 /* native_far.c: to the code at target, in another page. */
 void sx_native_far(struct translation *t, i64 target);
