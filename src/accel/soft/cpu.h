@@ -127,10 +127,13 @@ struct sx_native_target {
 	u64 lin, key;
 	u8 *code;
 } __attribute__((aligned(32)));
-#define SX_TARGET_FACTOR 0x9e3779b1u
+/* The low bits of an address, by which those of one page differ, meet its higher ones above the others. */
+#define SX_TARGET_TURN (32 - SX_TARGET_BITS)
 static inline u32 sx_native_target_slot(u64 lin)
 {
-	return (u32)lin * SX_TARGET_FACTOR >> (32 - SX_TARGET_BITS);
+	u32 turned = (u32)lin >> SX_TARGET_TURN | (u32)lin << (32 - SX_TARGET_TURN);
+
+	return (turned ^ (u32)lin) / sizeof(struct sx_native_target) % (1u << SX_TARGET_BITS);
 }
 /* Address spaces have code at the same addresses: each begins elsewhere in the table, by so many slots. */
 #define SX_TARGET_STEP 1024u

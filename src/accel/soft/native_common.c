@@ -101,12 +101,18 @@ static void emit_leave_by(struct emit *e, struct sx_cpu *c, bool is_wide)
 static void emit_find(struct emit *e, const struct sx_cpu *c, unsigned by, u8 *miss[2])
 {
 	static_assert(sizeof(struct sx_native_target) == 32, "the index is shifted by 5");
-	e_op(e, 4, 0x69, H_R10, opd_reg(by), 4); /* imul */
-	e_i32(e, (i32)SX_TARGET_FACTOR);
-	e_op(e, 4, 0xc1, 5, opd_reg(H_R10), 1); /* shr */
-	e_u8(e, 32 - SX_TARGET_BITS - 5);
-	e_op(e, 4, 0x83, 4, opd_reg(H_R10), 1); /* and */
-	e_u8(e, (u8)-32);
+	unsigned turned = by == H_R10 ? H_R14 : H_R10;
+
+	if (c->native->has_rorx) {
+		e_rorx(e, turned, by, SX_TARGET_TURN);
+	} else {
+		e_op(e, 4, 0x8b, turned, opd_reg(by), 0);
+		e_op(e, 4, 0xc1, 1, opd_reg(turned), 1); /* ror */
+		e_u8(e, SX_TARGET_TURN);
+	}
+	e_op(e, 4, 0x33, H_R10, opd_reg(by == H_R10 ? turned : by), 0); /* xor */
+	e_op(e, 4, 0x81, 4, opd_reg(H_R10), 4);                         /* and */
+	e_i32(e, (i32)(((1u << SX_TARGET_BITS) - 1) * sizeof(struct sx_native_target)));
 	e_op(e, 8, 0x03, H_R10, opd_near(&c->native_targets_at), 0);
 	e_op(e, 8, 0x3b, H_R11, opd_base(H_R10, offsetof(struct sx_native_target, lin)), 0);
 	miss[0] = e_jcc(e, 5);
