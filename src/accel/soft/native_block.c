@@ -460,7 +460,9 @@ static void emit_slow(struct translation *t, const struct slow *s)
 		emit_slow_split(t, s);
 		break;
 	case SLOW_FIND:
-		sx_native_emit_call_find(&t->e, t->c, t->origin < t->n_items ? 2 : 0, s->rejoin);
+		e_op(&t->e, 8, 0x03, H_R11, opd_base(H_R10, offsetof(struct sx_native_target, lin)),
+		     0); /* add */
+		sx_native_emit_call_find(&t->e, t->c, 2, s->rejoin);
 		go_on_at(t, s->index, it->off, NATIVE_STEP);
 		break;
 	case SLOW_STEP: /* the last instruction, not begun */

@@ -98,7 +98,8 @@ static void emit_leave_by(struct emit *e, struct sx_cpu *c, bool is_wide)
 	jump_to(e, c->native->leave);
 }
 
-static void emit_find(struct emit *e, const struct sx_cpu *c, unsigned by, u8 *miss[2])
+/* R10 = the slot of what is in `by`. */
+static void emit_slot(struct emit *e, const struct sx_cpu *c, unsigned by)
 {
 	static_assert(sizeof(struct sx_native_target) == 32, "the index is shifted by 5");
 	unsigned turned = by == H_R10 ? H_R14 : H_R10;
@@ -114,6 +115,11 @@ static void emit_find(struct emit *e, const struct sx_cpu *c, unsigned by, u8 *m
 	e_op(e, 4, 0x81, 4, opd_reg(H_R10), 4);                         /* and */
 	e_i32(e, (i32)(((1u << SX_TARGET_BITS) - 1) * sizeof(struct sx_native_target)));
 	e_op(e, 8, 0x03, H_R10, opd_near(&c->native_targets_at), 0);
+}
+
+void sx_native_emit_find(struct emit *e, const struct sx_cpu *c, u8 *miss[2])
+{
+	emit_slot(e, c, H_R11);
 	e_op(e, 8, 0x3b, H_R11, opd_base(H_R10, offsetof(struct sx_native_target, lin)), 0);
 	miss[0] = e_jcc(e, 5);
 	e_load(e, H_R14, opd_near(&c->native_key));
@@ -121,14 +127,15 @@ static void emit_find(struct emit *e, const struct sx_cpu *c, unsigned by, u8 *m
 	miss[1] = e_jcc(e, 5);
 }
 
-void sx_native_emit_find(struct emit *e, const struct sx_cpu *c, u8 *miss[2])
+u8 *sx_native_emit_find_once(struct emit *e, const struct sx_cpu *c, unsigned by)
 {
-	emit_find(e, c, H_R11, miss);
-}
-
-void sx_native_emit_find_by(struct emit *e, const struct sx_cpu *c, u8 *miss[2])
-{
-	emit_find(e, c, H_R10, miss);
+	emit_slot(e, c, by);
+	e_op(e, 8, 0x2b, H_R11, opd_base(H_R10, offsetof(struct sx_native_target, lin)),
+	     0); /* sub */
+	e_load(e, H_R14, opd_near(&c->native_key));
+	e_op(e, 8, 0x2b, H_R14, opd_base(H_R10, offsetof(struct sx_native_target, key)), 0);
+	e_op(e, 8, 0x0b, H_R14, opd_reg(H_R11), 0); /* or */
+	return e_jcc(e, 5);
 }
 
 void sx_native_emit_look_up(struct emit *e, const struct sx_cpu *c, u8 *miss[2])

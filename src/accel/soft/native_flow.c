@@ -328,28 +328,21 @@ static void target_to_r11(struct translation *t, unsigned index)
 	add_base(t);
 }
 
-/* Targets that nobody knows are the interpreter's, which looks whether they are canonical. */
-static void add_misses(struct translation *t, u8 *miss[2], unsigned index, u8 *rejoin)
-{
-	for (unsigned k = 0; k < 2; k++) {
-		sx_native_add_slow(t, SLOW_FIND, miss[k], index);
-		if (!t->e.is_full)
-			t->slow[t->n_slow - 1].rejoin = rejoin;
-	}
-}
-
-/* R10 = where the entry of the target in R11 is. */
+/* R10 = where the entry of the target in R11 is, which goes. Targets that nobody knows are the interpreter's, which looks
+ * whether they are canonical. */
 static void find_target(struct translation *t, unsigned index)
 {
-	u8 *miss[2], *look_up = t->e.at;
+	bool has_origin = sx_native_origin(t);
+	u8 *miss = sx_native_emit_find_once(&t->e, t->c, has_origin ? H_R10 : H_R11);
 
-	if (sx_native_origin(t)) {
-		sx_native_emit_find_by(&t->e, t->c, miss);
-		add_misses(t, miss, index, t->e.at); /* the slot is filled */
-	} else {
-		sx_native_emit_find(&t->e, t->c, miss);
-		add_misses(t, miss, index, look_up);
-	}
+	sx_native_add_slow(t, SLOW_FIND, miss, index);
+	if (!t->e.is_full)
+		t->slow[t->n_slow - 1].rejoin = t->e.at;
+}
+
+static void load_target_again(struct emit *e)
+{
+	e_load(e, H_R11, opd_base(H_R10, offsetof(struct sx_native_target, lin)));
 }
 
 /* The target may be relative to RSP or be in memory that the push changes: it comes first. */
@@ -368,7 +361,7 @@ static void end_call_rm(struct translation *t, unsigned index)
 	push_frame(t, index);
 	if (!is_shared)
 		e_load(e, H_R10, opd_near(&t->c->native_slot));
-	e_load(e, H_R11, opd_base(H_R10, offsetof(struct sx_native_target, lin)));
+	load_target_again(e);
 	e_op(e, 8, 0x81, 4, opd_reg(H_R11), 4); /* and */
 	e_i32(e, (i32)PAGE_MASK);
 	e_store(e, H_R11, opd_near(&t->c->gpr[SX_RIP]));
@@ -380,6 +373,7 @@ static void end_jmp_rm(struct translation *t, unsigned index)
 {
 	target_to_r11(t, index);
 	find_target(t, index);
+	load_target_again(&t->e);
 	sx_native_emit_go_to_found(&t->e, t->c);
 }
 
@@ -393,13 +387,10 @@ static void pop_return(struct translation *t, const struct item *it)
 /* R11: the target. */
 static void return_by_jump(struct translation *t, unsigned index)
 {
-	struct emit *e = &t->e;
-	u8 *miss[2], *look_up = e->at;
-
-	sx_native_emit_find(e, t->c, miss);
-	add_misses(t, miss, index, look_up);
+	find_target(t, index);
 	pop_return(t, &t->items[index]);
-	sx_native_emit_go_to_found(e, t->c);
+	load_target_again(&t->e);
+	sx_native_emit_go_to_found(&t->e, t->c);
 }
 
 /* R11: RIP. Beyond the segment it is the interpreter's to raise. */

@@ -39,8 +39,9 @@ void sx_native_emit_common(struct sx_cpu *c);
 void sx_native_emit_look_up(struct emit *e, const struct sx_cpu *c, u8 *miss[2]);
 /* The same, but R10 has where the target's entry in native_targets is, and nothing is jumped to. */
 void sx_native_emit_find(struct emit *e, const struct sx_cpu *c, u8 *miss[2]);
-/* In the slot that R10 leads to, instead of R11. */
-void sx_native_emit_find_by(struct emit *e, const struct sx_cpu *c, u8 *miss[2]);
+/* The same by one branch, whose field is returned, and in the slot that the register `by` leads to, R10 or R11. R11 is
+ * 0 then; where it goes on else, it is the entry's address less than it was. */
+u8 *sx_native_emit_find_once(struct emit *e, const struct sx_cpu *c, unsigned by);
 void sx_native_emit_go_to_found(struct emit *e, const struct sx_cpu *c);
 /* Calls native_find[which] for the RIP in R11, and goes on at `again` (as written) where the table has it now, else
  * behind itself, with R11 as it was. Changes R10, R14. */
