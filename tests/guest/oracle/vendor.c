@@ -272,6 +272,17 @@ static bool vendor_calls_64(const struct oracle_case *c)
 	return (bytes_load(selector, 2) | 3) == ORACLE_CS64;
 }
 
+/*
+ * Settling would take the pointer for what a far call pushes, or the other way round, if it is pushed there; and what is pushed
+ * upon code stays, in other bytes than Intel's.
+ */
+static bool vendor_can_push(const struct oracle_case *c, u64 rsp)
+{
+	u64 stack = vendor_stack(c, rsp);
+
+	return stack - oracle_address(c) >= 10 + 16 && stack - ORACLE_CODE >= ORACLE_CODE_SIZE + 16;
+}
+
 /* Where alignment counts, or the operand can't be laid out otherwise, there is no disguise. */
 static bool vendor_can_hide(const struct oracle_case *c)
 {
@@ -280,9 +291,8 @@ static bool vendor_can_hide(const struct oracle_case *c)
 
 	if (vendor_is_far64(c) && c->rflags & X86_FLAG_AC)
 		return false;
-	/* Settling would take the pointer for what was pushed, or the other way round. */
 	if (vendor_is_far64(c) && sx_insn_op(&c->insn) == SX_CALL_FAR_M &&
-	    vendor_stack(c, c->gpr[X86_RSP]) - address < 10 + 16)
+	    !(vendor_can_push(c, c->gpr[X86_RSP]) && vendor_can_push(c, (u32)c->gpr[X86_RSP])))
 		return false;
 	if (vendor_is_far64(c) && address + 10 > ORACLE_DATA &&
 	    address < ORACLE_DATA + ORACLE_DATA_SIZE && !vendor_is_writable(address, 10))
@@ -360,14 +370,16 @@ static bool vendor_is_complete(const struct oracle_case *c, const struct oracle_
 /* A far call has pushed two slots of four bytes: of eight they would have been. */
 static void vendor_settle_far_call(const struct oracle_case *c, struct oracle_result *native)
 {
-	u64 stack = vendor_stack(c, c->gpr[X86_RSP]);
-	u64 ip = c->rip + c->len;
+	u64 rsp = c->gpr[X86_RSP], ip = c->rip + c->len, stack;
 
 	/* To code of 32 bits only the lower half counts. */
+	if (native->gpr[X86_RSP] == (u32)(rsp - 8))
+		rsp = (u32)rsp;
+	stack = vendor_stack(c, rsp);
 	if (native->vector == X86_PF && native->rip == c->rip &&
 	    (u32)native->cr2 == (u32)(stack - 4))
 		native->cr2 -= 4;
-	if (native->gpr[X86_RSP] != c->gpr[X86_RSP] - 8 || !vendor_is_writable(stack - 16, 16))
+	if (native->gpr[X86_RSP] != rsp - 8 || !vendor_is_writable(stack - 16, 16))
 		return;
 	if (bytes_load(vendor_data(stack - 8), 4) != ip ||
 	    bytes_load(vendor_data(stack - 4), 4) != c->cs)
