@@ -113,6 +113,7 @@ void sx_state_load(struct sx_cpu *c, const struct x86_cpu_state *in)
 	};
 	c->cpl = cpl_of(in);
 	c->intr_waits = c->nmi_waits = false;
+	c->pending_dr6 = 0; /* of an instruction before INIT or another state */
 	c->block = NULL;
 	sx_mmu_update(c);
 	sx_debug_update(c); /* the TLB and the mode, too */
