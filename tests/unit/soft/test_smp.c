@@ -620,20 +620,23 @@ static void run_moving(struct core *k, struct x86_cpu_state *s, bool moves, unsi
 
 TEST(a_program_that_moves_from_cpu_to_cpu_comes_to_the_same)
 {
-	struct x86_cpu_state s, t;
-	unsigned times;
+	struct x86_cpu_state begin, s, t;
+	unsigned times, tries = 0;
 	struct core k;
 
 	core_init(&k);
 	core_load(&k, CORE_CODE, many_kinds, CODE_SIZE(many_kinds));
-	core_long_mode(&k, &s);
-	t = s;
+	core_long_mode(&k, &begin);
+	s = begin;
 	run_moving(&k, &s, false, &times);
 	CHECK_EQ(times, 1);
-	run_moving(&k, &t, true, &times);
+	do { /* it ends within milliseconds, in which a busy host may run no other thread */
+		t = begin;
+		run_moving(&k, &t, true, &times);
+		CHECK(!memcmp(s.gpr, t.gpr, sizeof(s.gpr)));
+		CHECK_EQ(s.rflags, t.rflags);
+	} while (times <= 2 && ++tries < 100);
 	CHECK(times > 2);
-	CHECK(!memcmp(s.gpr, t.gpr, sizeof(s.gpr)));
-	CHECK_EQ(s.rflags, t.rflags);
 	core_fini(&k);
 }
 
