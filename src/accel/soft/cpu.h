@@ -188,6 +188,7 @@ struct sx_cpu {
 	u64 (*native_fill)(struct sx_cpu *c, u64 lin, u32 what);
 	u64 (*native_tsc)(struct sx_cpu *c);
 	bool (*native_invlpg)(struct sx_cpu *c, u64 lin);
+	bool (*native_segment)(struct sx_cpu *c, u16 selector, u32 seg);
 	struct tsc_line
 		tsc_line; /* the guest's TSC, its offset in it; without length: ask sx_tsc */
 	bool (*native_string)(struct sx_cpu *c, u32 what);

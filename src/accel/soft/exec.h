@@ -235,6 +235,8 @@ void sx_probe_write(struct sx_cpu *c, const struct sx_insn *i, u64 lin, unsigned
 u64 sx_load_system(struct sx_cpu *c, const struct sx_insn *i, u64 lin, unsigned size);
 void sx_store_system(struct sx_cpu *c, const struct sx_insn *i, u64 lin, u64 value, unsigned size);
 u8 *sx_host_rw_system(struct sx_cpu *c, const struct sx_insn *i, u64 lin, unsigned size);
+/* size bytes of them in host memory, where the TLB has them in one page; else NULL. */
+const u8 *sx_system_bytes(struct sx_cpu *c, u64 lin, unsigned size);
 
 /* For atomic operations that no single host access can do: split over pages, or on registers of a
  * device. All vCPUs' such operations exclude each other. */

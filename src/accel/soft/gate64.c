@@ -20,25 +20,12 @@
 #define HIGH_L       BIT32(21)
 #define HIGH_D       BIT32(22)
 
-static const struct sx_tlb_entry *system_entry(struct sx_cpu *c, u64 lin)
-{
-	bool has_smap = c->cr4 & X86_CR4_SMAP;
-
-	return sx_tlb_find(c, has_smap ? SX_TLB_SUPERVISOR : SX_TLB_SUPERVISOR_AC, lin);
-}
-
-/* size bytes of a privileged structure, if the TLB has them in one page. */
-static const u8 *system_bytes(struct sx_cpu *c, u64 lin, unsigned size)
-{
-	const struct sx_tlb_entry *e = system_entry(c, lin);
-
-	return e->read == ((lin + size - 1) & PAGE_MASK) ? (const u8 *)(lin + e->addend) : NULL;
-}
-
-/* The same, to be written. */
+/* size bytes of a privileged structure, to be written, if the TLB has them in one page. */
 static u8 *system_room(struct sx_cpu *c, u64 lin, unsigned size)
 {
-	const struct sx_tlb_entry *e = system_entry(c, lin);
+	bool has_smap = c->cr4 & X86_CR4_SMAP;
+	const struct sx_tlb_entry *e =
+		sx_tlb_find(c, has_smap ? SX_TLB_SUPERVISOR : SX_TLB_SUPERVISOR_AC, lin);
 
 	return e->write == ((lin + size - 1) & PAGE_MASK) ? (u8 *)(lin + e->addend) : NULL;
 }
@@ -47,18 +34,7 @@ static u8 *system_room(struct sx_cpu *c, u64 lin, unsigned size)
 static bool read_descriptor(struct sx_cpu *c, u16 selector, u32 mask, u32 value,
 			    struct sx_desc *out)
 {
-	u32 off = selector & ~7u;
-	const u8 *p;
-	u64 v;
-
-	if (selector & SX_SELECTOR_LDT || sx_selector_is_null(selector) || off + 7 > c->gdt.limit)
-		return false;
-	p = system_bytes(c, c->gdt.base + off, 8);
-	if (!p)
-		return false;
-	v = sx_host_load(p, 8);
-	*out = (struct sx_desc){.low = (u32)v, .high = (u32)(v >> 32), .lin = c->gdt.base + off};
-	return (out->high & mask) == value;
+	return sx_desc_peek(c, selector, out) && (out->high & mask) == value;
 }
 
 /* 64-bit code, not conforming, known as accessed. */
@@ -197,7 +173,7 @@ static bool find_stack(struct sx_cpu *c, unsigned ist, u64 *out)
 
 	*out = c->gpr[X86_RSP];
 	if (ist || c->cpl) {
-		p = off + 7 <= c->tr.limit ? system_bytes(c, c->tr.base + off, 8) : NULL;
+		p = off + 7 <= c->tr.limit ? sx_system_bytes(c, c->tr.base + off, 8) : NULL;
 		if (!p)
 			return false;
 		*out = sx_host_load(p, 8);
@@ -257,7 +233,7 @@ bool sx_deliver_fast(struct sx_cpu *c)
 	if ((c->mode & ~(u32)SX_MODE_USER) != MODE_KERNEL || !is_simple(c) ||
 	    at + 15 > c->idt.limit)
 		return false;
-	gate = system_bytes(c, c->idt.base + at, 16);
+	gate = sx_system_bytes(c, c->idt.base + at, 16);
 	if (!gate)
 		return false;
 	low = sx_host_load(gate, 8);

@@ -364,6 +364,13 @@ static struct sx_tlb_entry *system_slot(struct sx_cpu *c, u64 lin)
 	return sx_tlb_find(c, system_set(c), lin);
 }
 
+const u8 *sx_system_bytes(struct sx_cpu *c, u64 lin, unsigned size)
+{
+	const struct sx_tlb_entry *e = system_slot(c, lin);
+
+	return e->read == ((lin + size - 1) & PAGE_MASK) ? (const u8 *)(lin + e->addend) : NULL;
+}
+
 u64 sx_load_system(struct sx_cpu *c, const struct sx_insn *i, u64 lin, unsigned size)
 {
 	const struct sx_tlb_entry *e = system_slot(c, lin);

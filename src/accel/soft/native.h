@@ -78,7 +78,7 @@ struct sx_native {
 	u64 common; /* bytes at the start: code that all blocks share */
 	/* Executable addresses of that: out, in, out with RIP in R11; see native_common.c for others. */
 	const u8 *leave, *enter, *leave_by[2], *leave_to, *return_miss, *call_out, *end_out, *fill,
-		*fill_stack, *tsc, *invlpg;
+		*fill_stack, *segment, *tsc, *invlpg;
 	const u8 *find[3],
 		*find_or_leave; /* as sx_cpu.native_find, and to the slot in R10; RIP in R11 */
 	const u8 *look_up;      /* RIP in R11 */

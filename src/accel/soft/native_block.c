@@ -46,11 +46,10 @@ static void refuse_last_sti(struct translation *t)
 
 /* STI, POPF, STAC, CLAC and loads of segments end a block of the interpreter, since they may change the mode; not
  * this one. */
-static bool is_end(const struct translation *t, const struct item *it)
+static bool is_end(const struct item *it)
 {
 	return it->i.flags & SX_IF_END &&
-	       !(it->is_native &&
-		 (sx_native_is_system(&it->i) || sx_native_is_segment(&it->i, t->b->mode)));
+	       !(it->is_native && (sx_native_is_system(&it->i) || sx_native_is_segment(&it->i)));
 }
 
 static bool is_jcc(const struct item *it)
@@ -91,7 +90,7 @@ static bool decode_run(struct translation *t, i64 *off, u32 limit)
 		if (it->is_native)
 			t->fpu_needs |= sx_native_fpu_needs(&it->i);
 		t->n_items++;
-		if (is_end(t, it))
+		if (is_end(it))
 			return sx_native_goes_on(t, it);
 	}
 	return false;
@@ -201,7 +200,7 @@ static bool is_worth_it(const struct translation *t)
 	unsigned native = 0;
 
 	for (unsigned k = 0; k < t->n_items; k++)
-		native += t->items[k].is_native || is_end(t, &t->items[k]);
+		native += t->items[k].is_native || is_end(&t->items[k]);
 	return native && native * 4 >= t->n_items;
 }
 
@@ -385,7 +384,7 @@ static void emit_items(struct translation *t)
 			sx_native_seam(t, k);
 			continue;
 		}
-		if (is_end(t, it)) {
+		if (is_end(it)) {
 			sx_native_flush_fpu(t);
 			if (!it->is_native)
 				spill_if_host(t);

@@ -78,7 +78,7 @@ void sx_native_classify(struct item *it, u32 mode)
 		it->flags = sx_native_odd_flags(i);
 		return;
 	}
-	if (sx_native_is_segment(i, mode)) {
+	if (sx_native_is_segment(i)) {
 		it->flags = 0;
 		return;
 	}

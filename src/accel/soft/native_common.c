@@ -5,6 +5,7 @@
  */
 #include "accel/soft/block.h"
 #include "accel/soft/native_priv.h"
+#include "accel/soft/segment.h"
 #include "accel/soft/system.h"
 
 static void each_register(struct emit *e, const struct sx_cpu *c, bool is_store)
@@ -421,6 +422,19 @@ static void emit_invlpg(struct emit *e, struct sx_cpu *c)
 	e_u8(e, 0xc3);
 }
 
+/* Called: r11d a selector, r10d a segment's number. ZF is set where nothing was done. XMM registers go. */
+static void emit_segment(struct emit *e, struct sx_cpu *c)
+{
+	c->native->segment = e_exec(e, e->at);
+	sx_native_each_volatile(e, c, true);
+	e_op(e, 4, 0x8b, H_RSI, opd_reg(H_R11), 0);
+	e_op(e, 4, 0x8b, H_RDX, opd_reg(H_R10), 0);
+	sx_native_emit_call_c(e, c, &c->native_segment);
+	e_op(e, 1, 0x84, H_RAX, opd_reg(H_RAX), 0); /* test */
+	sx_native_each_volatile(e, c, false);
+	e_u8(e, 0xc3);
+}
+
 void sx_native_emit_common(struct sx_cpu *c)
 {
 	struct sx_native *n = c->native;
@@ -431,6 +445,7 @@ void sx_native_emit_common(struct sx_cpu *c)
 	c->native_fill = sx_native_fill;
 	c->native_tsc = sx_tsc;
 	c->native_invlpg = sx_native_invlpg;
+	c->native_segment = sx_seg_load_quietly;
 	c->native_find[0] = sx_native_find;
 	c->native_find[1] = sx_native_find_far;
 	emit_enter(&e, c);
@@ -449,6 +464,7 @@ void sx_native_emit_common(struct sx_cpu *c)
 	emit_fill_stack(&e, c);
 	emit_tsc(&e, c);
 	emit_invlpg(&e, c);
+	emit_segment(&e, c);
 	sx_native_emit_strings(&e, c);
 	assert(!e.is_full);
 	n->common = n->used = align_up((u64)(e.at - n->write), 64);

@@ -106,7 +106,7 @@ u16 sx_native_changes(const struct item *it, u32 mode)
 	const struct sx_insn *i = &it->i;
 
 	if (!it->is_native || sx_native_is_string(i, mode) || sx_native_is_system(i) ||
-	    sx_native_is_segment(i, mode))
+	    sx_native_is_segment(i))
 		return ALL_GPRS;
 	if (sx_native_is_vex(i) || sx_native_is_simd(i))
 		return named_by_row(i) | (finds_index(i) ? BIT32(X86_RCX) : 0);
@@ -152,7 +152,7 @@ bool sx_native_may_call_out(const struct item *it, u32 mode)
 	const struct sx_insn *i = &it->i;
 
 	return !it->is_native || sx_native_is_string(i, mode) || sx_native_is_system(i) ||
-	       sx_native_is_segment(i, mode) || sx_native_is_odd(i) || sx_insn_op(i) == SX_FLDCW ||
+	       sx_native_is_segment(i) || sx_native_is_odd(i) || sx_insn_op(i) == SX_FLDCW ||
 	       (i->flags & SX_IF_MEM && sx_native_wants_alignment(i));
 }
 

@@ -319,7 +319,7 @@ static void one(struct translation *t, unsigned index)
 		sx_native_stack_insn(t, index);
 		return;
 	}
-	if (sx_native_is_segment(i, t->b->mode)) {
+	if (sx_native_is_segment(i)) {
 		sx_native_segment(t, index);
 		return;
 	}
@@ -433,7 +433,7 @@ static bool clobbers_flags(const struct translation *t, unsigned index)
 		return true;
 	}
 	if (sx_native_is_odd(i) || sx_native_is_string(i, t->b->mode) || sx_native_is_system(i) ||
-	    sx_native_is_segment(i, t->b->mode))
+	    sx_native_is_segment(i))
 		return true;
 	if (i->flags & SX_IF_MEM && (!it->window[0] || sx_native_wants_alignment(i)))
 		return true;

@@ -375,7 +375,7 @@ void sx_native_string_insn(struct translation *t, unsigned index);
 void sx_native_emit_strings(struct emit *e, struct sx_cpu *c);
 
 /* native_segment.c */
-bool sx_native_is_segment(const struct sx_insn *i, u32 mode);
+bool sx_native_is_segment(const struct sx_insn *i);
 void sx_native_segment(struct translation *t, unsigned index);
 
 /* native_stack.c */

@@ -1,9 +1,9 @@
 /*
- * Segment registers in native code: PUSH of one; MOV and POP to DS, ES, FS, GS in real and virtual-8086 mode, where a base is
- * its selector. Protected mode's loads are the interpreter's.
+ * Segment registers in native code: PUSH of one; MOV and POP to DS, ES, FS, GS.
  *
- * Only segments of 64 KiB, as all but a few real-mode programs have them: such a one makes nothing flat, before and after,
- * so that the mode stays and the block goes on.
+ * In real and virtual-8086 mode a base is its selector. Only segments of 64 KiB, as all but a few real-mode programs have
+ * them: such a one makes nothing flat, before and after, so that the mode stays and the block goes on. Protected mode's
+ * are read by a call from the GDT, where that raises nothing and the mode stays (sx_seg_load_quietly).
  */
 #include "accel/soft/exec.h"
 #include "accel/soft/native_priv.h"
@@ -11,14 +11,13 @@
 
 #define V86_ATTR (X86_ATTR_P | X86_ATTR_DPL | X86_ATTR_S | SX_TYPE_WRITABLE | SX_TYPE_ACCESSED)
 
-bool sx_native_is_segment(const struct sx_insn *i, u32 mode)
+bool sx_native_is_segment(const struct sx_insn *i)
 {
 	bool is_load = sx_insn_op(i) == SX_MOV_SEG_RM || sx_insn_op(i) == SX_POP_SEG;
 
 	if (sx_insn_op(i) == SX_PUSH_SEG)
 		return true;
-	return is_load && !(mode & (SX_MODE_64 | SX_MODE_PE)) && i->reg < X86_SEGS &&
-	       i->reg != X86_CS && i->reg != X86_SS;
+	return is_load && i->reg < X86_SEGS && i->reg != X86_CS && i->reg != X86_SS;
 }
 
 /* R11 = 16 bits from there. */
@@ -75,14 +74,50 @@ static void set(struct translation *t, unsigned seg)
 	store_imm(e, 8, &c->seg_end[1][seg], 0x10000);
 }
 
+static bool has_descriptors(const struct translation *t)
+{
+	return t->b->mode & SX_MODE_PE;
+}
+
+/* By its descriptor, of the selector in R11. */
+static void set_by_descriptor(struct translation *t, unsigned index, unsigned seg)
+{
+	struct emit *e = &t->e;
+	u8 *field;
+
+	e_op(e, 4, 0xc7, 0, opd_reg(H_R10), 4); /* mov */
+	e_i32(e, seg);
+	field = e_call(e);
+	if (!e->is_full)
+		e_patch(field, t->c->native->segment - e->to_exec);
+	sx_native_add_slow(t, SLOW_CALLOUT, e_jcc(e, 4), index);
+}
+
+/* What can be seen before: a real segment of another length is the interpreter's. Vectors go by a call. */
+static void begin_load(struct translation *t, unsigned index, unsigned seg)
+{
+	if (has_descriptors(t))
+		sx_native_flush_fpu(t);
+	else
+		check_length(t, index, &t->c->seg[seg]);
+}
+
+static void end_load(struct translation *t, unsigned index, unsigned seg)
+{
+	if (has_descriptors(t))
+		set_by_descriptor(t, index, seg);
+	else
+		set(t, seg);
+}
+
 static void pop(struct translation *t, unsigned index)
 {
 	const struct sx_insn *i = &t->items[index].i;
 	struct access a = sx_native_stack_access(t, X86_RSP, 0, i->size, false);
 
-	check_length(t, index, &t->c->seg[i->reg]);
+	begin_load(t, index, i->reg);
 	load_selector(&t->e, sx_native_memory(t, index, &a, true));
-	set(t, i->reg);
+	end_load(t, index, i->reg);
 	sx_native_stack_move(t, GUEST_RSP, i->size);
 }
 
@@ -91,15 +126,15 @@ static void mov(struct translation *t, unsigned index)
 	const struct item *it = &t->items[index];
 	const struct sx_insn *i = &it->i;
 
-	check_length(t, index, &t->c->seg[i->reg]);
+	begin_load(t, index, i->reg);
 	if (i->flags & SX_IF_MEM) {
 		struct access a = sx_native_access(t, it, 2, false);
 
 		load_selector(&t->e, sx_native_memory(t, index, &a, true));
 	} else {
-		load_selector(&t->e, opd_reg(host_of(i->rm)));
+		load_selector(&t->e, opd_reg(guest_in(t, i->rm, H_R11)));
 	}
-	set(t, i->reg);
+	end_load(t, index, i->reg);
 }
 
 void sx_native_segment(struct translation *t, unsigned index)

@@ -98,7 +98,7 @@ static bool is_of_window(const struct item *it, const struct window *w, const st
 static bool ends_windows(const struct item *it, u32 mode)
 {
 	return !it->is_native || sx_native_is_string(&it->i, mode) || sx_native_is_system(&it->i) ||
-	       sx_native_is_segment(&it->i, mode);
+	       sx_native_is_segment(&it->i);
 }
 
 static bool may_share(const struct translation *t, const struct access *a)

@@ -232,6 +232,22 @@ bool sx_desc_find(struct sx_cpu *c, const struct sx_insn *i, u16 selector, struc
 	return true;
 }
 
+bool sx_desc_peek(struct sx_cpu *c, u16 selector, struct sx_desc *out)
+{
+	u32 off = selector & ~7u;
+	const u8 *p;
+	u64 v;
+
+	if (selector & SX_SELECTOR_LDT || sx_selector_is_null(selector) || off + 7 > c->gdt.limit)
+		return false;
+	p = sx_system_bytes(c, c->gdt.base + off, 8);
+	if (!p)
+		return false;
+	v = sx_host_load(p, 8);
+	*out = (struct sx_desc){.low = (u32)v, .high = (u32)(v >> 32), .lin = c->gdt.base + off};
+	return true;
+}
+
 void sx_desc_read(struct sx_cpu *c, const struct sx_insn *i, u16 selector, enum x86_vector vector,
 		  struct sx_desc *out)
 {
@@ -364,6 +380,50 @@ void sx_seg_load(struct sx_cpu *c, const struct sx_insn *i, unsigned seg, u16 se
 	if (seg == X86_SS && i)
 		c->interrupt_shadow = X86_SHADOW_MOV_SS;
 	sx_mode_update(c);
+}
+
+/* As check_data; known as accessed. Conforming code, which is less to it, may wait. */
+static bool is_plain_data(const struct sx_cpu *c, u16 selector, const struct sx_desc *d)
+{
+	unsigned type = sx_desc_type(d), dpl = sx_desc_dpl(d);
+
+	return sx_desc_is_segment(d) && sx_desc_is_present(d) && type & SX_TYPE_ACCESSED &&
+	       (type & (SX_TYPE_CODE | SX_TYPE_READABLE)) != SX_TYPE_CODE &&
+	       (selector & 3u) <= dpl && c->cpl <= dpl;
+}
+
+/* The mode asks whether DS and ES are flat, outside 64-bit code. */
+static bool keeps_mode(const struct sx_cpu *c, u32 seg, const struct sx_seg *new)
+{
+	const struct sx_seg *old = &c->seg[seg];
+
+	if (c->mode & SX_MODE_64 || seg == X86_FS || seg == X86_GS)
+		return true;
+	return new->base == old->base &&new->limit == old->limit &&new->attr == old->attr;
+}
+
+bool sx_seg_load_quietly(struct sx_cpu *c, u16 selector, u32 seg)
+{
+	struct sx_seg new = {.attr = X86_ATTR_UNUSABLE};
+	struct sx_desc d;
+
+	if (!sx_selector_is_null(selector)) {
+		if (!sx_desc_peek(c, selector, &d) || !is_plain_data(c, selector, &d))
+			return false;
+		new = (struct sx_seg){.base = sx_desc_base(&d),
+				      .limit = sx_desc_limit(&d),
+				      .attr = sx_desc_attr(&d)};
+	}
+	new.selector = selector;
+	if (!keeps_mode(c, seg, &new))
+		return false;
+	c->seg[seg] = new;
+	c->seg_base[seg] = new.base;
+	if (!(c->mode & SX_MODE_64)) {
+		c->seg_end[0][seg] = end_of(c->mode, &c->seg[seg], false);
+		c->seg_end[1][seg] = end_of(c->mode, &c->seg[seg], true);
+	}
+	return true;
 }
 
 void sx_cs_set(struct sx_cpu *c, u16 selector, const struct sx_desc *d, unsigned cpl)

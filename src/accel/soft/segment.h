@@ -93,6 +93,8 @@ static inline unsigned sx_iopl(const struct sx_cpu *c)
 
 /* The descriptor, or false: beyond its table. */
 bool sx_desc_find(struct sx_cpu *c, const struct sx_insn *i, u16 selector, struct sx_desc *out);
+/* The GDT's, where the TLB has it; false: nothing is known. Null selectors have none. */
+bool sx_desc_peek(struct sx_cpu *c, u16 selector, struct sx_desc *out);
 /* The descriptor; beyond its table raises the vector with the selector. */
 void sx_desc_read(struct sx_cpu *c, const struct sx_insn *i, u16 selector, enum x86_vector vector,
 		  struct sx_desc *out);
@@ -103,6 +105,8 @@ void sx_desc_set_accessed(struct sx_cpu *c, const struct sx_insn *i, struct sx_d
 
 /* MOV Sreg, POP Sreg, LDS and so on: not CS. All checks; SS holds off interrupts. */
 void sx_seg_load(struct sx_cpu *c, const struct sx_insn *i, unsigned seg, u16 selector);
+/* The same in protected mode, of DS, ES, FS, GS, where the mode stays what it is and nothing is raised. False: nothing was done. */
+bool sx_seg_load_quietly(struct sx_cpu *c, u16 selector, u32 seg);
 /* Takes a descriptor that was checked. */
 void sx_seg_set(struct sx_cpu *c, unsigned seg, u16 selector, const struct sx_desc *d);
 void sx_seg_set_null(struct sx_cpu *c, unsigned seg, u16 selector);

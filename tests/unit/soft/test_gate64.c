@@ -1,6 +1,6 @@
 /*
- * Exceptions, interrupts and IRET of 64-bit code by the short way (gate64.h): from frames, gates, descriptors and stacks by
- * chance it comes to what the long way comes to, and does nothing where that raises an exception.
+ * Exceptions, interrupts and IRET of 64-bit code by the short way (gate64.h), and loads of segment registers: from frames,
+ * gates, descriptors and stacks by chance it comes to what the long way comes to, and does nothing where that raises an exception.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -120,7 +120,8 @@ static void state_by_chance(struct core *k, struct x86_cpu_state *s, bool is_use
 
 /* What follows from the state, beside it. */
 struct derived {
-	u64 code_base, code_mask, key, base[SX_SEGS];
+	u64 code_base, code_mask, key, base[SX_SEGS],
+		end[2][X86_SEGS]; /* end: outside 64-bit code */
 	struct sx_tlb_entry *tlb;
 	u32 mode, tlb_mask, link, request;
 	unsigned cpl;
@@ -136,6 +137,8 @@ static struct derived derived_of(const struct sx_cpu *c)
 	d.code_mask = c->code_mask;
 	d.key = c->native_key;
 	memcpy(d.base, c->seg_base, sizeof(d.base));
+	if (!(c->mode & SX_MODE_64))
+		memcpy(d.end, c->seg_end, sizeof(d.end));
 	d.tlb = c->tlb;
 	d.mode = c->mode;
 	d.tlb_mask = c->tlb_mask;
@@ -205,13 +208,15 @@ static void go_both_ways(struct both *b, bool (*short_way)(struct sx_cpu *c), bo
 {
 	struct sx_cpu *c = sx_cpu_of(b->k.vcpu[0]);
 	struct err err = ERR_INIT;
-	u8 written[0x2000], before[0x2000];
+	bool is_marked;
+	u8 written[0x2000], before[0x2000], gdt[ENTRIES * 8];
 
 	CHECK_EQ(b->k.vcpu[0]->ops->set_state(b->k.vcpu[0], &b->start, &err), 0);
 	c->intr_waits = waits;
 	settle(c);
 	memcpy(b->saved, c, SAVED);
 	memcpy(before, core_ram(&b->k, FRAME - 0x1000), sizeof(before));
+	memcpy(gdt, core_ram(&b->k, CORE_GDT), sizeof(gdt));
 	b->has_raised = !sx_step_raw(c);
 	b->event = c->event;
 	b->derived = derived_of(c);
@@ -224,6 +229,8 @@ static void go_both_ways(struct both *b, bool (*short_way)(struct sx_cpu *c), bo
 	c->nmi_waits = false;
 	fill_tlb(&b->k, c);
 	memcpy(core_ram(&b->k, FRAME - 0x1000), before, sizeof(before));
+	is_marked = memcmp(core_ram(&b->k, CORE_GDT), gdt, sizeof(gdt)) != 0;
+	memcpy(core_ram(&b->k, CORE_GDT), gdt, sizeof(gdt));
 	memcpy(b->saved, c, SAVED);
 	b->is_short = short_way(c);
 	memcpy(b->now, c, SAVED);
@@ -231,7 +238,7 @@ static void go_both_ways(struct both *b, bool (*short_way)(struct sx_cpu *c), bo
 	if (b->is_short) {
 		struct derived d = derived_of(c);
 
-		CHECK(!b->has_raised);
+		CHECK(!b->has_raised && !is_marked); /* a descriptor as accessed */
 		CHECK_MEM(&d, &b->derived, sizeof(d));
 		CHECK_MEM(core_ram(&b->k, FRAME - 0x1000), written, sizeof(written));
 	} else {
@@ -342,6 +349,74 @@ TEST(exceptions_by_chance)
 		make_stacks(&b.k);
 		make_event(&b.start);
 		go_both_ways(&b, sx_deliver_fast, false);
+		n_short += b.is_short;
+		n_raised += b.has_raised;
+		if (b.is_short)
+			check_states(&b);
+	}
+	CHECK(n_short > CASES / 4);
+	CHECK(n_raised > CASES / 8);
+	end(&b);
+}
+
+/* --- segment registers --- */
+
+static u16 loaded;
+static unsigned loaded_seg;
+
+static bool load_quietly(struct sx_cpu *c)
+{
+	if (!sx_seg_load_quietly(c, loaded, loaded_seg))
+		return false;
+	c->gpr[SX_RIP] += 2;
+	return true;
+}
+
+static void make_load(struct both *b)
+{
+	static const u8 data[] = {X86_ES, X86_DS, X86_FS, X86_GS};
+
+	loaded_seg = data[by_chance() % ARRAY_SIZE(data)];
+	loaded = one_in(5) ? (u16)(by_chance() % 4) : (u16)(by_chance() % (ENTRIES * 8));
+	if (one_in(3))
+		loaded = one_in(2) ? CORE_DS : CORE_USER_DS;
+	b->start.gpr[X86_RAX] = loaded | (by_chance() << 16 & 0xffff0000);
+	core_load(&b->k, CORE_DATA, (u8[]){0x8e, (u8)(0xc0 | loaded_seg << 3)},
+		  2); /* mov %eax, %ds */
+}
+
+/* As state_by_chance, in 32-bit code. */
+static void flat_by_chance(struct core *k, struct x86_cpu_state *s, bool is_user)
+{
+	struct x86_cpu_state more;
+
+	state_by_chance(k, &more, is_user);
+	core_protected_mode(k, s);
+	s->gdt.limit = more.gdt.limit;
+	s->rip = CORE_DATA;
+	if (!is_user)
+		return;
+	for (unsigned n = 0; n < X86_SEGS; n++) {
+		s->seg[n].selector = n == X86_CS ? CORE_USER_CS32 : CORE_USER_DS;
+		s->seg[n].attr |= X86_ATTR_DPL;
+	}
+	if (one_in(3))
+		s->seg[X86_DS] = (struct x86_segment){.attr = X86_ATTR_UNUSABLE};
+}
+
+TEST(segments_by_chance)
+{
+	unsigned n_short = 0, n_raised = 0;
+	struct both b;
+
+	begin(&b);
+	for (unsigned n = 0; n < CASES; n++) {
+		if (one_in(2))
+			state_by_chance(&b.k, &b.start, one_in(2));
+		else
+			flat_by_chance(&b.k, &b.start, one_in(2));
+		make_load(&b);
+		go_both_ways(&b, load_quietly, false);
 		n_short += b.is_short;
 		n_raised += b.has_raised;
 		if (b.is_short)

@@ -221,3 +221,43 @@ TEST(an_outer_return_takes_the_data_segments_away)
 		core_fini(&k);
 	}
 }
+
+/* --- segment registers of protected mode --- */
+
+/*
+ * As a kernel of 32 bits has them at its entries: flat ones that don't change, FS and GS that do. Once DS is null, which
+ * changes the mode, and once FS's descriptor gets another base.
+ */
+/* clang-format off */
+CODE(loads32, ".code32\n mov $300, %ebp\n xor %ebx, %ebx\n"
+	"1: mov $0x10, %eax\n mov %eax, %ds\n mov %eax, %es\n mov $0x48, %eax\n mov %eax, %fs\n mov %ebp, %fs:0x10\n"
+	"push %fs\n push %ds\n mov $0x10, %eax\n mov %eax, %fs\n mov %fs:0x20010, %ecx\n add %ecx, %ebx\n"
+	"pop %es\n pop %gs\n add %gs:0x10, %ebx\n xor %eax, %eax\n mov %eax, %gs\n"
+	"cmp $100, %ebp\n jne 2f\n mov %eax, %ds\n mov $0x10, %eax\n mov %eax, %ds\n"
+	"2: cmp $50, %ebp\n jne 3f\n movb $3, 0x10804c\n"
+	"3: dec %ebp\n jnz 1b\n" STOP);
+/* clang-format on */
+
+TEST(loads_of_flat_and_other_segments_stay_native)
+{
+	static const u64 descriptor = 0x000093020000ffff; /* base 0x20000, 64 KiB */
+
+	EACH_WAY(is_lockstep)
+	{
+		struct core k;
+		struct x86_cpu_state s;
+
+		program_begin(&k, &s, PROGRAM(core_protected_mode, loads32), is_lockstep);
+		core_load(&k, CORE_GDT + 0x48, &descriptor, sizeof(descriptor));
+		s.gdt.limit = 0x4f;
+		program_run(&k, &s);
+		CHECK_EQ(s.gpr[X86_RBX], 91525);
+		CHECK_EQ(s.seg[X86_FS].limit, 0xffffffff);
+		CHECK_EQ(s.seg[X86_GS].attr, X86_ATTR_UNUSABLE);
+		if (core_is_translated(&k) && !is_lockstep)
+			CHECK(core_count(&k, SX_N_CALLOUT_UNKNOWN) +
+				      core_count(&k, SX_N_CALLOUT_MEMORY) <
+			      30);
+		core_fini(&k);
+	}
+}
