@@ -89,8 +89,10 @@ def phase(result, name, figure):
     begin, end = result.find(f"bench: begin {name}"), result.find(f"bench: end {name} ")
     for line in result.find_all(f"bench: failed {name}:"):
         raise BenchError(line.text)
-    return {name: getattr(end, figure) - getattr(begin, figure),
-            f"{name} result": result.find(f"bench: result {name} ").text}
+    said = result.find(f"bench: result {name} ").text
+    if said.strip() == f"bench: result {name}":
+        raise BenchError(f"{name} has no sum")
+    return {name: getattr(end, figure) - getattr(begin, figure), f"{name} result": said}
 
 
 def measure_guest(argv, names):
