@@ -223,8 +223,8 @@ struct sx_cpu {
 
 	u64 sysflags; /* RFLAGS without the arithmetic flags */
 	unsigned cpl;
-	enum sx_tlb_set tlb_set;    /* that data accesses belong to */
-	bool has_local_kernel_code; /* the jump cache has kernel half has code of non-global pages */
+	enum sx_tlb_set tlb_set; /* that data accesses belong to */
+	bool has_local_kernel_code; /* the jump cache's kernel half has code of pages that aren't global */
 	/* Code's linear address: (RIP + code_base) & code_mask. 64-bit code: 0 and all ones; else CS's
 	 * base and 2^32 - 1. */
 	u64 code_base, code_mask;

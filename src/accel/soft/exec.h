@@ -3,7 +3,7 @@
  *
  * A handler has the type sx_insn_fn. It ends in SX_NEXT, which calls the next instruction's handler
  * (a sibling call: no stack grows in optimized builds, and at most a block's length in others).
- * The last instruction of a block changes RIP and goes through sx_block_exit (block.h) or simply
+ * The last instruction of a block changes RIP and goes through sx_jump or sx_chain (block.h) or simply
  * returns to the run loop.
  *
  * Faults: sx_throw and everything that touches guest memory leave by a long jump to the run loop,
@@ -219,7 +219,7 @@ static always_inline void sx_store_bytes(struct sx_cpu *c, const struct sx_insn 
 
 /*
  * Host memory to read, change and write size bytes at lin: permission for both is checked, faults
- * are raised. NULL: it is not plain memory, or crosses a page; use sx_load_rw, then sx_store.
+ * are raised. NULL: it is not plain memory, or crosses a page; use sx_load, then sx_store.
  */
 static always_inline u8 *sx_host_rw(struct sx_cpu *c, const struct sx_insn *i, u64 lin,
 				    unsigned size)

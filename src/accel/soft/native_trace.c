@@ -3,8 +3,9 @@
  *
  * A block is translated once the interpreter has entered it some times, and knows by then where its end led: at a
  * conditional jump whose other side was hardly ever taken, and at every direct jump, the translation goes on in the next
- * block, unless that has code of its own and doesn't lead back to the beginning. The jump is a seam: nothing, or a conditional jump to what is out of line
- * there. Flags, windows and XMM registers are kept over it; who leaves by the other side puts away what is wanted there.
+ * block, unless that has code of its own and doesn't lead back to the beginning. The jump is a seam: nothing, or a
+ * conditional jump to what is out of line there. Flags, windows and XMM registers are kept over it; who leaves by the
+ * other side puts away what is wanted there.
  *
  * All of a trace is in one page, so that the word which its entry compares is good for all of it, and it is made anew
  * when any byte changes that it was made of. It never comes back to an instruction that it has: a loop is its end.
