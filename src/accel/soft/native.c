@@ -233,17 +233,20 @@ static noinline bool step(struct sx_cpu *c, unsigned *out_len)
 	return true;
 }
 
-/* As step; comes back here by a long jump where an exception was raised. As run_loop, it only calls. */
+/*
+ * As step; comes back here by a long jump where an exception was raised, and reads nothing then. As run_loop, it only
+ * calls.
+ */
 static noinline bool step_guarded(struct sx_cpu *c, unsigned *out_len, bool *out_has_thrown)
 {
 	bool is_done;
 
-	if (__builtin_setjmp(c->unwind)) {
-		*out_has_thrown = true;
+	*out_has_thrown = true;
+	if (__builtin_setjmp(c->unwind))
 		return false;
-	}
 	is_done = step(c, out_len);
 	__asm__ volatile("" : : : "memory");
+	*out_has_thrown = false;
 	return is_done;
 }
 
@@ -254,7 +257,7 @@ static noinline bool step_guarded(struct sx_cpu *c, unsigned *out_len, bool *out
 static enum step step_or_deliver(struct sx_cpu *c, unsigned *out_len)
 {
 	void *outer[ARRAY_SIZE(c->unwind)];
-	bool has_thrown = false, is_done;
+	bool has_thrown, is_done;
 	u32 mode = c->mode;
 
 	if (unlikely(c->lockstep))
