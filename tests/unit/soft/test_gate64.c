@@ -439,6 +439,16 @@ CODE(handler, "inc %edi\n mov (%rsp), %r12\n mov 24(%rsp), %r13\n addq $12, 8(%r
 CODE(stop, STOP);
 /* clang-format on */
 
+static void as_user(struct x86_cpu_state *s)
+{
+	s->seg[X86_CS].selector = CORE_USER_CS64;
+	s->seg[X86_CS].attr = 0xa0fb;
+	s->seg[X86_SS].selector = CORE_USER_DS;
+	s->seg[X86_SS].attr = 0xc0f3;
+	s->rip = CORE_DATA;
+	s->gpr[X86_RSP] = CORE_DATA + 0x8000;
+}
+
 TEST(faults_are_delivered_and_returned_from_in_native_code)
 {
 	struct x86_cpu_state s;
@@ -452,12 +462,7 @@ TEST(faults_are_delivered_and_returned_from_in_native_code)
 	core_load(&k, CORE_CODE + 0x1000, stop, CODE_SIZE(stop));
 	core_set_gate(&k, X86_PF, CORE_CODE, CORE_CS64, 0, 0x8e);
 	core_set_gate(&k, 0x80, CORE_CODE + 0x1000, CORE_CS64, 0, 0xee);
-	s.seg[X86_CS].selector = CORE_USER_CS64;
-	s.seg[X86_CS].attr = 0xa0fb;
-	s.seg[X86_SS].selector = CORE_USER_DS;
-	s.seg[X86_SS].attr = 0xc0f3;
-	s.rip = CORE_DATA;
-	s.gpr[X86_RSP] = CORE_DATA + 0x8000;
+	as_user(&s);
 	CHECK_EQ(core_run(&k, &s), VCPU_STOP_REQUEST);
 	CHECK_EQ(s.gpr[X86_RBX], ROUNDS);
 	CHECK_EQ(s.gpr[X86_RDI], ROUNDS);
@@ -469,5 +474,36 @@ TEST(faults_are_delivered_and_returned_from_in_native_code)
 	if (core_is_translated(&k))
 		CHECK(core_count(&k, SX_N_LEFT_GO_ON) + core_count(&k, SX_N_LEFT_LINK) <
 		      ROUNDS / 2);
+	core_fini(&k);
+}
+
+/* As handler; in the round when EBP is 20 it takes the stack away, so that the next fault can't be delivered. */
+/* clang-format off */
+CODE(takes_stack, "inc %edi\n addq $12, 8(%rsp)\n add $8, %rsp\n cmp $20, %ebp\n jne 1f\n movq $0x600800, 0x10a004\n 1: iretq\n");
+CODE(on_double, "pop %r12\n mov (%rsp), %r13\n mov 8(%rsp), %r14\n mov 24(%rsp), %r15\n" STOP);
+/* clang-format on */
+
+TEST(a_fault_that_has_no_stack_is_a_double_fault)
+{
+	struct x86_cpu_state s;
+	struct core k;
+	const u64 at = 35; /* of MOVQ in `faults` */
+
+	core_init(&k);
+	core_long_mode(&k, &s);
+	put(&k, CORE_TABLES + 0x2000 + 3 * 8, 0);
+	core_load(&k, CORE_DATA, faults, CODE_SIZE(faults));
+	core_load(&k, CORE_CODE, takes_stack, CODE_SIZE(takes_stack));
+	core_load(&k, CORE_CODE + 0x1000, on_double, CODE_SIZE(on_double));
+	core_set_gate(&k, X86_PF, CORE_CODE, CORE_CS64, 0, 0x8e);
+	core_set_gate(&k, X86_DF, CORE_CODE + 0x1000, CORE_CS64, 1, 0x8e);
+	as_user(&s);
+	CHECK_EQ(core_run(&k, &s), VCPU_STOP_REQUEST);
+	CHECK_EQ(s.gpr[X86_RDI], ROUNDS - 20 + 1);
+	CHECK_EQ(s.gpr[X86_R12], 0);
+	CHECK_EQ(s.gpr[X86_R13], CORE_DATA + at);
+	CHECK_EQ(s.gpr[X86_R14], CORE_USER_CS64);
+	CHECK_EQ(s.gpr[X86_R15], CORE_DATA + 0x8000 - 16);
+	CHECK_EQ(s.cr2, 0x600800 - 8);
 	core_fini(&k);
 }
