@@ -3,7 +3,7 @@
  * bring the translated one interrupts, kicks, and pages of code that may have been written.
  *
  * RANDOM_SEED and RANDOM_COUNT say which programs, RANDOM_QUIET=1 is without signals, and RANDOM_LOCKSTEP=1 has them run in
- * lockstep, which tells the block that is wrong.
+ * lockstep, which tells the block that is wrong; both ways are tests.
  */
 #include <signal.h>
 #include <stdlib.h>
@@ -17,7 +17,7 @@
 #include "random_guest.h"
 #include "test.h"
 
-#define COUNT     60
+#define COUNT     150
 #define PERIOD_US 50
 #define TICK_US   4000 /* of the host's processor */
 /* What an interpreted program may take; translated ones that change their own code all the time take much more. */
