@@ -451,10 +451,19 @@ static void emit_check(struct translation *t, unsigned index, struct window *w)
 	t->e.changed = 0;
 }
 
+/* Those first that only look: where one fails the block is left, with no A and D set of an access that isn't done yet. */
 void sx_native_emit_checks(struct translation *t, unsigned index)
 {
-	while (sx_native_has_checks(t, index))
-		emit_check(t, index, &t->windows[t->next_window++]);
+	unsigned first = t->next_window;
+
+	for (; sx_native_has_checks(t, index); t->next_window++) {
+		if (t->windows[t->next_window].first != index)
+			emit_check(t, index, &t->windows[t->next_window]);
+	}
+	for (unsigned k = first; k < t->next_window; k++) {
+		if (t->windows[k].first == index)
+			emit_check(t, index, &t->windows[k]);
+	}
 }
 
 /* --- accesses --- */

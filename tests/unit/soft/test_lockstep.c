@@ -108,6 +108,16 @@ CODE(walk_program,
      "4: .rept 250\n add %rcx, %rbx\n jnc 5f\n 5: ret\n .endr\n");
 /* clang-format on */
 
+/* A store whose page is clean, and behind it one to the stack, whose page isn't in the TLB: where both are looked up in front of the
+ * first, at the end of a stretch. */
+/* clang-format off */
+CODE(clean_program,
+     "mov $9, %ecx\n mov $0x400000, %esi\n"
+     "1: andq $-0x61, 0x102010\n mov %cr3, %rax\n mov %rax, %cr3\n"
+     ".rept 199\n inc %edx\n .endr\n sti\n nop\n"
+     "sub %ecx, (%rsi)\n push %rcx\n adc $0, %ebx\n pop %rdi\n dec %ecx\n jnz 1b\n" STOP);
+/* clang-format on */
+
 static enum vcpu_stop run_in_room(struct core *k, const u8 *code, size_t size, struct plant *p,
 				  u64 room)
 {
@@ -201,6 +211,16 @@ TEST(a_string_that_fills_a_stretch_goes_through)
 	CHECK_EQ(core_run(&k, &s), VCPU_STOP_REQUEST);
 	CHECK(!sx_lockstep_difference(sx_cpu_of(k.vcpu[0])));
 	CHECK_EQ(s.gpr[X86_RDI], 0x265153);
+	core_fini(&k);
+}
+
+TEST(a_page_is_dirty_only_once_it_is_written)
+{
+	struct core k;
+
+	static_assert(CORE_TABLES == 0x100000, "the entry of the third 2 MiB is cleared above");
+	CHECK_EQ(run_code(&k, clean_program, CODE_SIZE(clean_program), NULL), VCPU_STOP_REQUEST);
+	CHECK(!sx_lockstep_difference(sx_cpu_of(k.vcpu[0])));
 	core_fini(&k);
 }
 
