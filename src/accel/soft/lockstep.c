@@ -566,6 +566,7 @@ static bool compare(struct sx_cpu *c, u64 n)
 	bool raises, is_before_once, was_once = l->is_once;
 	u64 m;
 
+	l->is_after_translated = false;
 	rewind_to_start(c, true);
 	m = record(c, TRANSLATED, n ? n : 1, &l->translated);
 	if (l->is_full)
@@ -578,6 +579,7 @@ static bool compare(struct sx_cpu *c, u64 n)
 		return judge(c, n, is_before_once);
 	if (!m && !raises)
 		return false;
+	l->is_after_translated = true;
 	rewind_to_start(c, true);
 	n = record(c, INTERPRETER_EXACT, m + raises, &l->interpreted);
 	if (l->is_once || l->is_full)

@@ -39,9 +39,10 @@ struct sx_lockstep {
 	bool is_once; /* the stretch ended before something that can't be done twice */
 	/* An engine went on to something that can't be done twice, perhaps by a walk, which the other one didn't. */
 	bool has_walked_on;
-	bool is_full;    /* it ended because it wrote too many pages */
-	bool must_flush; /* TLBs have what the start must not have */
-	u32 request;     /* bits that were set meanwhile */
+	bool is_after_translated; /* pages' `after` is the translated code's, not the interpreter's */
+	bool is_full;             /* it ended because it wrote too many pages */
+	bool must_flush;          /* TLBs have what the start must not have */
+	u32 request;              /* bits that were set meanwhile */
 	struct lockstep_cpu start, interpreted, translated;
 	unsigned n_pages;
 	struct lockstep_page pages[LOCKSTEP_PAGES];

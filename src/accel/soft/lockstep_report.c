@@ -28,17 +28,24 @@ static bool states_differ(const struct sx_lockstep *l, bool ignores_flags)
 	return memcmp(&a, &b, sizeof(a));
 }
 
-/* In the first four bytes of an entry, or in all of it. */
-#define ACCESSED_DIRTY ((u32)(X86_PTE_A | X86_PTE_D))
-
+/*
+ * In the first four bytes of an entry, or in all of it. A processor may set A of what it only began: translated code looks an
+ * operand up, then leaves off before the instruction, whose divisor is 0, say.
+ */
 static bool pages_differ(const struct sx_lockstep *l, const struct lockstep_page *p)
 {
+	const u8 *translated = l->is_after_translated ? p->after : p->host;
+
 	if (!memcmp(p->after, p->host, PAGE_SIZE))
 		return false;
-	if (!p->is_table || !l->has_walked_on)
+	if (!p->is_table)
 		return true;
 	for (unsigned k = 0; k < PAGE_SIZE; k += 4) {
-		if ((bytes_load(p->after + k, 4) ^ bytes_load(p->host + k, 4)) & ~ACCESSED_DIRTY)
+		u32 differs = (u32)(bytes_load(p->after + k, 4) ^ bytes_load(p->host + k, 4));
+		u32 forgiven = l->has_walked_on ? (u32)(X86_PTE_A | X86_PTE_D)
+						: (u32)bytes_load(translated + k, 4) & X86_PTE_A;
+
+		if (differs & ~forgiven)
 			return true;
 	}
 	return false;
