@@ -511,8 +511,9 @@ static const struct slow *find_same(const struct translation *t, unsigned number
 		const struct slow *other = &t->slow[k];
 
 		if (other->kind == s->kind && other->index == s->index && !other->what &&
-		    other->rejoin == s->rejoin && other->xmm_dirty == s->xmm_dirty &&
-		    other->ymm_dirty == s->ymm_dirty && other->x87_off == s->x87_off)
+		    !other->stride && other->rejoin == s->rejoin &&
+		    other->xmm_dirty == s->xmm_dirty && other->ymm_dirty == s->ymm_dirty &&
+		    other->x87_off == s->x87_off)
 			return other;
 	}
 	return NULL;
