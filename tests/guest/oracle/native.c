@@ -50,7 +50,7 @@ static struct {
 	gregset_t gregs;
 	u8 fx[X86_XSAVE_SIZE];
 	bool has_ymm;
-	unsigned alarms; /* timer signals since the case began */
+	unsigned alarms; /* of the timer, since the case began */
 } native;
 
 static const int native_order[X86_GPRS] = {
@@ -163,8 +163,8 @@ static void native_signal(int number, unused siginfo_t *info, void *context)
 {
 	ucontext_t *uc = context;
 
-	if (number == SIGALRM) {
-		/* The second one in a case says that it does not end. */
+	if (number == SIGPROF) {
+		/* The third one in a case says that it does not end. */
 		if (native.phase != NATIVE_CASE || native.alarms++ < 2)
 			return;
 		native.result->is_hung = true;
@@ -255,11 +255,11 @@ u64 oracle_native_cpu_segment(void)
 
 static int native_catch_signals(void)
 {
-	static const int numbers[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGALRM};
+	static const int numbers[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGPROF};
 	static u8 stack[NATIVE_STACK_SIZE];
 	stack_t ss = {.ss_sp = stack, .ss_size = sizeof(stack)};
 	struct sigaction sa = {.sa_sigaction = native_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK};
-	struct itimerval timer = {{0, 200000}, {0, 200000}};
+	struct itimerval timer = {{0, 200000}, {0, 200000}}; /* CPU time: the host may be busy */
 
 	sigfillset(&sa.sa_mask);
 	if (sigaltstack(&ss, NULL) < 0)
@@ -268,7 +268,7 @@ static int native_catch_signals(void)
 		if (sigaction(numbers[i], &sa, NULL) < 0)
 			return -errno;
 	}
-	return setitimer(ITIMER_REAL, &timer, NULL) < 0 ? -errno : 0;
+	return setitimer(ITIMER_PROF, &timer, NULL) < 0 ? -errno : 0;
 }
 
 int oracle_native_init(const u8 *image)

@@ -15,6 +15,8 @@
  *   0F 0D with a register                     AMD: #UD (PREFETCH); Intel: a reserved NOP
  *   16, 32 bytes, misaligned, EFLAGS.AC       AMD: #AC; Intel: "may or may not" (SDM 2, MOVUPS)
  *   x87's environment, state, EFLAGS.AC       AMD: no #AC; Intel: as SDM 3A, table 6-7 says
+ *   far pointers, EFLAGS.AC                   AMD: #AC before the segment's limit; Intel: #GP, #SS
+ *                                             before #AC (SDM 3A, table 6-2)
  *   SHA with a misaligned operand             AMD: runs; Intel: #GP (SDM 2, table 2-21)
  *   PUSH Sreg of 32 bits                      AMD: extended by zeros; Intel: 16 bits are written,
  *                                             the others stay (SDM 2, PUSH)
@@ -83,6 +85,16 @@ static bool vendor_is_far64(const struct oracle_case *c)
 	static const enum sx_op ops[] = {SX_CALL_FAR_M, SX_JMP_FAR_M, SX_LSS, SX_LFS, SX_LGS};
 
 	return c->insn.flags & SX_IF_REXW && vendor_is(c, ops, ARRAY_SIZE(ops));
+}
+
+/* The pointer of a far jump or call in a segment with a limit, where alignment counts: which fault
+ * comes first? */
+static bool vendor_is_checked_far(const struct oracle_case *c)
+{
+	static const enum sx_op ops[] = {SX_CALL_FAR_M, SX_JMP_FAR_M};
+
+	return (c->mode == ORACLE_16 || c->mode == ORACLE_32_SEGMENTED) &&
+	       c->rflags & X86_FLAG_AC && vendor_is(c, ops, ARRAY_SIZE(ops));
 }
 
 static bool vendor_is_unaligned16(const struct oracle_case *c)
@@ -309,7 +321,7 @@ bool oracle_vendor_runs(const struct oracle_case *c)
 	/* The stack of 64-bit code begins at all of RSP, whose upper half is not defined where
 	 * 16-bit code calls (SDM 1, 3.4.1.1): there Linux has left an address of its own, and
 	 * answers this process's access to it by trying again, forever. */
-	if (vendor_is_unaligned_sha(c) || vendor_is_checked_x87(c))
+	if (vendor_is_unaligned_sha(c) || vendor_is_checked_x87(c) || vendor_is_checked_far(c))
 		return false;
 	if (c->mode == ORACLE_16 && (op == SX_CALL_FAR || op == SX_CALL_FAR_M))
 		return !vendor_calls_64(c);
