@@ -49,6 +49,7 @@ struct vcpu_counter;
 	X(FLUSH_CODE, "tlb-flushes", "user-code") /* of the jump cache's lower half */ \
 	X(FLUSH_KERNEL_CODE, "tlb-flushes", "kernel-code") /* of its upper half */ \
 	X(FLUSH_WRITES, "tlb-flushes", "writes") \
+	X(FLUSH_SEARCH, "tlb-flushes", "searches") /* of all tables for who writes a page */ \
 	X(CALLOUT_MEMORY, "callouts", "memory") /* the TLB hadn't got it */ \
 	X(CALLOUT_UNKNOWN, "callouts", "untranslated") /* nobody translates it */ \
 	X(CALLOUT_LEAVES, "callouts", "left") /* of them: native code was left after it */ \

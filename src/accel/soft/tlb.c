@@ -628,7 +628,7 @@ void sx_tlb_flush_writes(struct sx_cpu *c)
 
 static struct sx_tlb_writers *writers_of(struct sx_tlbs *t, u64 host)
 {
-	return &t->writers[(host >> PAGE_SHIFT) * 0x9e3779b97f4a7c15 >> (64 - SX_WRITER_BITS)];
+	return &t->writers[sx_tlb_writers_slot(host)];
 }
 
 static struct sx_tlb_entry *writer_entry(const struct sx_tlb_writer *w)
@@ -679,18 +679,19 @@ void sx_tlb_set_tags(struct sx_cpu *c, enum sx_tlb_set set, struct sx_tlb_entry 
 		writer_note(&c->tlbs, table_of(c, set), page, page + e->addend);
 }
 
-/* Of all entries with host's hash, those that write to it lose that, the others are noted again. */
-static void table_note_writers(struct sx_tlbs *t, struct sx_tlb *table, u64 host)
+/*
+ * All entries with host's hash lose that they may write, not those alone that write to it: else there would be as many as
+ * before, and a page that is written and executed in turn would be looked for everywhere each time.
+ */
+static void table_drop_writers(struct sx_tlbs *t, struct sx_tlb *table, u64 host)
 {
 	const struct sx_tlb_writers *all = writers_of(t, host);
 
 	for (u32 k = 0; k < table->n_filled; k++) {
 		struct sx_tlb_entry *e = &table->entry[table->filled[k]];
 
-		if (writes_to(e, host))
+		if (e->write != SX_TLB_NONE && writers_of(t, e->write + e->addend) == all)
 			e->write = SX_TLB_NONE;
-		else if (e->write != SX_TLB_NONE && writers_of(t, e->write + e->addend) == all)
-			writer_note(t, table, e->write, e->write + e->addend);
 	}
 }
 
@@ -712,11 +713,12 @@ void sx_tlb_flush_writes_to(struct sx_cpu *c, const u8 *page)
 	}
 	if (!all->has_more)
 		return;
+	sx_count(c, SX_N_FLUSH_SEARCH);
 	*all = (struct sx_tlb_writers){0};
-	table_note_writers(t, &t->supervisor, host);
+	table_drop_writers(t, &t->supervisor, host);
 	for (unsigned k = 0; k < SX_SPACES; k++) {
-		table_note_writers(t, &t->user[k], host);
-		table_note_writers(t, &t->supervisor_ac[k], host);
+		table_drop_writers(t, &t->user[k], host);
+		table_drop_writers(t, &t->supervisor_ac[k], host);
 	}
 }
 

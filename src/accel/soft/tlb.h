@@ -134,6 +134,11 @@ struct sx_tlb_writers {
 	bool has_more; /* entries that have no place here */
 };
 
+static inline u64 sx_tlb_writers_slot(u64 host)
+{
+	return (host >> PAGE_SHIFT) * 0x9e3779b97f4a7c15 >> (64 - SX_WRITER_BITS);
+}
+
 /* Linear addresses where pieces of large pages were entered, in units of 2 MiB and of 1 GiB, hashed. Where another
  * address meets one of theirs, an INVLPG looks through all that is filled: the kernel's map of the memory alone
  * has 512 of them for each GiB. */

@@ -425,3 +425,36 @@ TEST(a_system_call_comes_back_to_another_address_space)
 	}
 	core_fini(&k);
 }
+
+static void enter_writer(struct sx_cpu *c, u64 lin, u64 host)
+{
+	struct sx_tlb_entry *e = sx_tlb_replace(c, SX_TLB_SUPERVISOR, lin, false);
+
+	e->addend = host - lin;
+	sx_tlb_set_tags(c, SX_TLB_SUPERVISOR, e, lin, true);
+}
+
+/* A page that is written and executed in turn. */
+TEST(writers_of_a_page_are_looked_for_in_all_tables_once_where_there_are_many)
+{
+	u64 host[2 * SX_WRITERS], at = (u64)1 << 40;
+	struct core k;
+	struct sx_cpu *c;
+
+	core_init(&k);
+	c = sx_cpu_of(k.vcpu[0]);
+	for (unsigned n = 0; n < ARRAY_SIZE(host); at += PAGE_SIZE) {
+		if (sx_tlb_writers_slot(at) == 1)
+			host[n++] = at;
+	}
+	for (unsigned n = 0; n < ARRAY_SIZE(host); n++)
+		enter_writer(c, AT + n * PAGE_SIZE, host[n]);
+	for (unsigned n = 0; n < 10; n++) {
+		enter_writer(c, AT, host[0]);
+		sx_tlb_flush_writes_to(c, (const u8 *)(uintptr_t)host[0]);
+		CHECK_EQ(sx_tlb_find(c, SX_TLB_SUPERVISOR, AT)->write, SX_TLB_NONE);
+		CHECK_EQ(sx_tlb_find(c, SX_TLB_SUPERVISOR, AT)->read, AT);
+	}
+	CHECK_EQ(counted(&k, SX_N_FLUSH_SEARCH), 1);
+	core_fini(&k);
+}
