@@ -367,11 +367,7 @@ static void base_of_segment(struct translation *t, unsigned index)
 	}
 	e_op(e, i->size, 0x8b, H_R10, opd_reg(guest_in(t, i->rm, H_R11)), 0);
 	if (i->size == 8) { /* canonical? */
-		e_op(e, 8, 0x8b, H_R14, opd_reg(H_R10), 0);
-		e_op(e, 8, 0xc1, 4, opd_reg(H_R14), 1); /* shl */
-		e_u8(e, 16);
-		e_op(e, 8, 0xc1, 7, opd_reg(H_R14), 1); /* sar */
-		e_u8(e, 16);
+		sx_native_canonical(e, H_R14, H_R10);
 		e_op(e, 8, 0x3b, H_R14, opd_reg(H_R10), 0);
 		to_interpreter(t, index, CC_NE);
 	}

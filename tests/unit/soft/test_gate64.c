@@ -157,12 +157,14 @@ struct both {
 	struct derived derived;
 	struct sx_event event; /* that the long way raised */
 	bool is_short, has_raised;
+	unsigned n_short, n_raised; /* of the cases so far */
 	u8 *saved, *now;
 };
 
 static void begin(struct both *b)
 {
 	core_init(&b->k);
+	b->n_short = b->n_raised = 0;
 	b->saved = malloc(SAVED);
 	b->now = malloc(SAVED);
 }
@@ -282,9 +284,25 @@ static void make_frame(struct core *k, u64 at)
 	put(k, at + 32, selector_by_chance(false, is_user));
 }
 
+static void compare_ways(struct both *b, bool (*short_way)(struct sx_cpu *c), bool waits)
+{
+	go_both_ways(b, short_way, waits);
+	b->n_short += b->is_short;
+	b->n_raised += b->has_raised;
+	if (b->is_short)
+		check_states(b);
+}
+
+/* Enough of either kind came by. */
+static void end_by_chance(struct both *b)
+{
+	CHECK(b->n_short > CASES / 4);
+	CHECK(b->n_raised > CASES / 8);
+	end(b);
+}
+
 TEST(iret_by_chance)
 {
-	unsigned n_short = 0, n_raised = 0;
 	struct both b;
 
 	begin(&b);
@@ -292,15 +310,9 @@ TEST(iret_by_chance)
 	for (unsigned n = 0; n < CASES; n++) {
 		state_by_chance(&b.k, &b.start, false);
 		make_frame(&b.k, b.start.gpr[X86_RSP]);
-		go_both_ways(&b, sx_iret_fast, one_in(4));
-		n_short += b.is_short;
-		n_raised += b.has_raised;
-		if (b.is_short)
-			check_states(&b);
+		compare_ways(&b, sx_iret_fast, one_in(4));
 	}
-	CHECK(n_short > CASES / 4);
-	CHECK(n_raised > CASES / 8);
-	end(&b);
+	end_by_chance(&b);
 }
 
 /* --- exceptions and interrupts --- */
@@ -335,7 +347,6 @@ static void make_event(struct x86_cpu_state *s)
 
 TEST(exceptions_by_chance)
 {
-	unsigned n_short = 0, n_raised = 0;
 	struct both b;
 
 	begin(&b);
@@ -348,15 +359,9 @@ TEST(exceptions_by_chance)
 		make_gate(&b.k);
 		make_stacks(&b.k);
 		make_event(&b.start);
-		go_both_ways(&b, sx_deliver_fast, false);
-		n_short += b.is_short;
-		n_raised += b.has_raised;
-		if (b.is_short)
-			check_states(&b);
+		compare_ways(&b, sx_deliver_fast, false);
 	}
-	CHECK(n_short > CASES / 4);
-	CHECK(n_raised > CASES / 8);
-	end(&b);
+	end_by_chance(&b);
 }
 
 /* --- segment registers --- */
@@ -406,7 +411,6 @@ static void flat_by_chance(struct core *k, struct x86_cpu_state *s, bool is_user
 
 TEST(segments_by_chance)
 {
-	unsigned n_short = 0, n_raised = 0;
 	struct both b;
 
 	begin(&b);
@@ -416,15 +420,9 @@ TEST(segments_by_chance)
 		else
 			flat_by_chance(&b.k, &b.start, one_in(2));
 		make_load(&b);
-		go_both_ways(&b, load_quietly, false);
-		n_short += b.is_short;
-		n_raised += b.has_raised;
-		if (b.is_short)
-			check_states(&b);
+		compare_ways(&b, load_quietly, false);
 	}
-	CHECK(n_short > CASES / 4);
-	CHECK(n_raised > CASES / 8);
-	end(&b);
+	end_by_chance(&b);
 }
 
 /* --- in native code --- */
